@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a protocol is to the engine: three functions and a row in protocols/table.c.
+ *
+ *   detect  are these bytes mine, and which side sent them?
+ *   frame   where does the message that starts here end, and what does it say?
+ *   stitch  this request and this response (or none): what was asked, what came of it?
+ *
+ * The engine owns streams, gaps, buffers, pairing and time. A parser sees contiguous bytes that start at a message
+ * boundary, keeps nothing but its 32 bytes of scratch, and never blocks, allocates or keeps a pointer.
+ */
+#ifndef FIRESTEEL_PROTOCOL_H
+#define FIRESTEEL_PROTOCOL_H
+
+#include "cursor.h"
+
+/* Numbers are stored in tables and recordings' golden files: append only. `name` is the label value. */
+#define FS_PROTOCOLS(X)            \
+	X(0, NOSUPPORT, "NOSUPPORT") \
+	X(1, HTTP, "http")           \
+	X(2, DNS, "dns")             \
+	X(3, TLS, "tls")             \
+	X(4, WEBSOCKET, "websocket")
+
+enum fs_protocol_id {
+#define FS_PROTOCOL_NUMBER(number, symbol, name) FS_PROTOCOL_##symbol = number,
+	FS_PROTOCOLS(FS_PROTOCOL_NUMBER)
+#undef FS_PROTOCOL_NUMBER
+	FS_PROTOCOL_COUNT = 5,
+	FS_PROTOCOL_MAX = 32
+};
+
+enum fs_side { FS_SIDE_REQUEST = 0, FS_SIDE_RESPONSE = 1 };
+
+enum fs_detected {
+	FS_NOT_MINE = 0,
+	FS_MINE_REQUEST, /* these bytes start a request */
+	FS_MINE_RESPONSE, /* these bytes start a response */
+	FS_TOO_SHORT /* could be mine, with more bytes */
+};
+
+enum fs_framed {
+	FS_FRAME_MORE = 0, /* the head of the message is incomplete: call again with more bytes from the same start */
+	FS_FRAME_INVALID, /* no message starts here: resynchronise */
+	FS_FRAME_MESSAGE, /* `out` describes a message of out->length stream bytes (which may be more than are here) */
+	FS_FRAME_PART, /* out->length more bytes of the body of the message told last (out->body was FS_BODY_PARTS) */
+	FS_FRAME_END /* the same, and the message ends with them */
+};
+
+/* How a message goes on after out->length. */
+enum fs_body {
+	FS_BODY_DONE = 0, /* it ends there */
+	FS_BODY_PARTS, /* call frame again: it answers PART and END */
+	FS_BODY_UNTIL_FLIP, /* end unknown: until the other side speaks, or the close */
+	FS_BODY_UNTIL_CLOSE
+};
+
+enum fs_message_flag {
+	FS_MESSAGE_INTERIM = 1 << 0, /* belongs to the request, but its real response is still to come (1xx) */
+	FS_MESSAGE_NO_ANSWER = 1 << 1, /* a request that never gets a response */
+	FS_MESSAGE_SWITCH = 1 << 2, /* from here on the connection speaks out->next_protocol */
+	FS_MESSAGE_CUT = 1 << 3 /* the capture ended inside the head: content is partial */
+};
+
+struct fs_message {
+	uint64_t length;
+	uint64_t id; /* for pairing by id; ignored for in-order protocols */
+	uint32_t flags; /* enum fs_message_flag */
+	uint16_t status; /* of a response: HTTP status, DNS rcode ... */
+	uint8_t body; /* enum fs_body */
+	uint8_t next_protocol; /* with FS_MESSAGE_SWITCH */
+	uint16_t method; /* parser's own: what of the request its response's framing needs */
+	uint16_t reserved;
+	uint32_t note; /* parser's own, kept with a request until stitch */
+	uint8_t trace_id[16]; /* W3C traceparent or B3, zero if none */
+	uint8_t parent_id[8];
+	struct fs_label content; /* already clustered and redacted */
+};
+
+struct fs_outcome {
+	uint16_t status;
+	bool error;
+	struct fs_label request_content;
+	struct fs_label response_content;
+};
+
+/* What the user set that parsers obey. */
+struct fs_parser_options {
+	uint8_t url_clustering; /* enum fs_clustering */
+	uint8_t dns_nxdomain_is_error;
+};
+enum fs_clustering { FS_CLUSTER_NOPARAM = 0, FS_CLUSTER_ALPHABET = 1, FS_CLUSTER_BLANK = 2, FS_CLUSTER_LEARN = 3 };
+
+struct fs_frame_input {
+	struct fs_cursor bytes;
+	const struct fs_message *waiting; /* with a response: the oldest unanswered request, or NULL */
+	const struct fs_parser_options *options;
+	uint8_t *scratch; /* FS_SCRATCH bytes, of this connection and side, zero at first */
+	uint8_t side; /* enum fs_side */
+	uint8_t datagram; /* the bytes are one whole datagram */
+};
+#define FS_SCRATCH 32
+
+struct fs_protocol {
+	uint8_t id;
+	uint8_t pairs_by_id; /* else first in, first out */
+	uint8_t streams, datagrams; /* where it is spoken */
+	uint8_t unpipelined; /* usually one request at a time: message mode pays */
+	enum fs_detected (*detect)(struct fs_cursor bytes, bool datagram);
+	enum fs_framed (*frame)(struct fs_frame_input *in, struct fs_message *out);
+	void (*stitch)(const struct fs_message *request, const struct fs_message *response,
+		       const struct fs_parser_options *options, struct fs_outcome *out);
+};
+
+/* In the order of detection; ends with NULL. */
+extern const struct fs_protocol *const fs_protocols[];
+const struct fs_protocol *fs_protocol_by_id(uint8_t id);
+const char *fs_protocol_name(uint8_t id);
+
+/* Writes the clustered form of a URL path (no query, no fragment, no user-info) into `out`. */
+void fs_cluster_path(struct fs_text target, enum fs_clustering how, struct fs_label *out);
+
+#endif

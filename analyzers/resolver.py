@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The seam between counting and naming: `collector.metadata` implements `Resolver`, `analyzers` only asks it."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from analyzers.rows import Identity
+
+NOT_FOUND_INTERNAL = "NOT_FOUND_INTERNAL"
+NOT_FOUND_EXTERNAL = "NOT_FOUND_EXTERNAL"
+
+
+@dataclass(frozen=True, slots=True)
+class Party:
+    """The names of one end of an edge; text that is not known is empty, and `reason` then says why.
+
+    `namespace` is NOT_FOUND_INTERNAL for an address of this host or a cluster node that belongs to no pod or service,
+    NOT_FOUND_EXTERNAL for any other that is neither. `domain` is the DNS name of an outside address, if one was seen.
+    `outside` is true for an address beyond this cluster and host.
+    """
+
+    node: str = ""
+    namespace: str = ""
+    workload_kind: str = ""
+    workload_name: str = ""
+    service: str = ""
+    pod: str = ""
+    container: str = ""
+    container_id: str = ""
+    domain: str = ""
+    outside: bool = False
+    reason: str = ""
+
+
+class Resolver(Protocol):
+    """Who is behind a socket or an address. Answers at once, from memory, and never fails: unknown is an answer."""
+
+    def local(self, identity: Identity, ip: str, port: int) -> Party:
+        """The owner of a socket on this node. `port` is 0 for a client's."""
+        ...
+
+    def remote(self, ip: str, port: int, netns: int) -> Party:
+        """The owner of an address elsewhere, as seen from network namespace `netns`. `port` is 0 for a client's."""
+        ...
+
+    def version(self) -> int:
+        """Grows whenever an earlier answer may have changed, so that derived labels are rebuilt only then."""
+        ...
