@@ -189,7 +189,8 @@ struct fs_sample {
 	X(retransmits_unmatched, "trouble events of connections that are not known")            \
 	X(events_excluded, "events left out by the scope settings")                             \
 	X(recording_written, "events written to the recording")                                 \
-	X(recording_failed, "events that could not be written to the recording")
+	X(recording_failed, "events that could not be written to the recording")              \
+	X(ring_contradictions, "times the ring contradicted itself and its content was skipped")
 
 struct fs_stats {
 #define FS_STAT_FIELD(name, help) uint64_t name;
@@ -228,6 +229,11 @@ struct fs_table {
 	struct fs_row rows[FS_ROWS];
 	struct fs_tcp_row tcp_rows[FS_TCP_ROWS];
 	struct fs_sample samples[FS_SAMPLES];
+	/*
+	 * Up to where the ring was processed. The position that the kernel sees moves once per batch; this one moves
+	 * before each event, so that an engine that crashed leaves nothing behind that would be counted twice.
+	 */
+	uint64_t ring_position;
 };
 
 struct fs_port_rule {
