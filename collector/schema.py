@@ -1,0 +1,364 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The configuration as one table: every key, its kind, its default, what it does, and whether it waits for a restart.
+
+The frozen dataclasses below are that table. Parsing (`collector.config`), the effective configuration that
+`check-config` prints, and docs/config.md (`python -m collector.schema`) all come from it. Durations are integer
+nanoseconds, sizes integer bytes. Names and defaults are a contract: they stay, new keys are added.
+"""
+
+# ruff: noqa: RUF009 - the fields of these dataclasses are rows of a table, and key() and section() write them
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from collector.compound_kinds import Items, Table
+from collector.keys import Key, collect, key, members, section
+from collector.kinds import Choice, Count, Duration, Endpoint, Flag, Listen, Share, Size, Text
+
+SECOND = 1_000_000_000
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
+
+DRIVERS = ("core", "bcc", "kmod", "none")
+PROTOCOLS = (
+    "http", "http2", "grpc", "websocket", "dns", "mysql", "postgresql", "mongodb", "redis", "memcached", "kafka",
+    "rocketmq", "dubbo", "amqp", "mqtt", "tls",
+)  # fmt: skip
+_PARTY = ("node", "namespace", "workload_kind", "workload_name", "service", "pod", "container", "container_id", "ip")
+LABELS = (
+    *_PARTY, "port", "protocol", "request_content", "response_content", "is_slow", "is_error", "status_code",
+    *(f"src_{label}" for label in _PARTY), *(f"dst_{label}" for label in _PARTY), "src_port", "dst_port",
+    "dst_domain", "dnat_ip", "dnat_port", "is_server", "success", "errno", "pid", "comm",
+    "request_duration_status", "request_reqxfer_status", "request_processing_status", "response_rspxfer_status",
+)  # fmt: skip
+
+_NAMES = Text(r"[A-Za-z0-9]([-A-Za-z0-9.]{0,251}[A-Za-z0-9])?", "a Kubernetes name")
+_PATH = Text(r"(/[^\x00]*)?", 'an absolute path, or ""')
+_PORT = Count(1, 65535)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ring:
+    """The ring buffer between kernel and engine."""
+
+    size: int = key(
+        Size(1 << 12, 1 << 30), "8MiB", "Buffer between kernel and engine, for the whole node.", restart=True
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """What is left out."""
+
+    exclude_namespaces: tuple[str, ...] = key(
+        Items(_NAMES, 64), "[]", "Kubernetes namespaces whose pods are not observed."
+    )
+    exclude_ports: tuple[int, ...] = key(
+        Items(_PORT, 256), "[]", "Ports, on either side, whose conversations are not observed."
+    )
+    exclude_comms: tuple[str, ...] = key(
+        Items(Text(r"[^\x00]{1,15}", "a process name of at most 15 characters"), 64),
+        "[]",
+        "Process names (as in /proc/PID/comm) whose conversations make no series.",
+    )
+    own_traffic: bool = key(Flag(), "false", "Whether the agent's own conversations (scrapes, API) are observed.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connections:
+    """The engine's table of connections."""
+
+    max: int = key(
+        Count(64, 1 << 20), "65536", "Connections that are followed at once; those beyond are counted as rejected."
+    )
+    idle: int = key(Duration(SECOND, 7 * 24 * HOUR), "2h", "A connection without traffic for so long is forgotten.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Protocols:
+    """Which protocols are decoded."""
+
+    enabled: tuple[str, ...] = key(
+        Items(Choice(PROTOCOLS), len(PROTOCOLS), alone=("default",)),
+        "default",
+        "Protocols that are decoded; the rest are counted as exchanges and bytes. `default` is every one there is.",
+    )
+    ports: Mapping[int, str] = key(
+        Table(_PORT, Choice((*PROTOCOLS, "none")), 64),
+        "{}",
+        "What is spoken on a server port, where recognition should not decide; `none` leaves the port undecoded.",
+    )
+    slow: Mapping[str, int] = key(
+        Table(
+            Choice((*PROTOCOLS, "default")),
+            Duration(SECOND // 1000, HOUR),
+            len(PROTOCOLS) + 1,
+            base=(
+                ("http", 500_000_000),
+                ("mysql", 100_000_000),
+                ("redis", 100_000_000),
+                ("dns", 100_000_000),
+                ("kafka", 100_000_000),
+                ("default", 500_000_000),
+            ),
+        ),
+        "{http: 500ms, mysql: 100ms, redis: 100ms, dns: 100ms, kafka: 100ms, default: 500ms}",
+        "A request that takes longer carries is_slow. Protocols that are not named have `default`.",
+    )
+
+    def slow_ns(self, protocol: str) -> int:
+        """From which duration, in nanoseconds, a request of `protocol` is slow."""
+        return self.slow.get(protocol, self.slow["default"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requests:
+    """What a request is called, and when it failed."""
+
+    url_clustering: str = key(
+        Choice(("noparam", "alphabet", "blank", "learn")),
+        "alphabet",
+        "How URL paths become label values: without parameters, segments with other than letters as *, not at all, or "
+        "learned.",
+    )
+    dns_nxdomain_is_error: bool = key(Flag(), "true", "Whether a DNS answer NXDOMAIN counts as an error.")
+    no_response: int = key(
+        Duration(SECOND, HOUR), "120s", "A request without an answer for so long is counted as never answered."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Payload:
+    """How much of what is sent reaches the parsers, and what of it may leave the engine."""
+
+    capture_bytes: int = key(
+        Count(0, 255),
+        "0",
+        "Bytes of request and response that samples carry, blanked; 0: no payload leaves the engine.",
+    )
+    parse_bytes: int = key(Count(64, 4096), "512", "Bytes of each read or write that reach the parsers.")
+    stream_bytes: int = key(Count(64, 4096), "4096", "The same, once pipelining or multiplexing is known.")
+    redact: str = key(
+        Choice(("standard",)),
+        "standard",
+        "What is blanked before anything is stored: query strings, literals, credentials, cookies.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Samples:
+    """The stream of single requests."""
+
+    rate: int = key(Count(0, 100_000), "200", "Requests per second and node that are handed out whole.")
+    per_edge: int = key(Count(0, 100_000), "5", "Of these, at most so many per second of one edge.")
+    normal: float = key(Share(), "0.0", "Share of healthy, quick requests of known edges among the samples.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ttl:
+    """How long an idle series lives."""
+
+    counter: int = key(Duration(SECOND, 7 * 24 * HOUR), "1h", "A counter that did not move for so long ends.")
+    gauge: int = key(Duration(SECOND, 24 * HOUR), "5m", "A gauge that did not move for so long ends.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """Most rows of each kind on this node; what exceeds falls into one overflow row and is counted."""
+
+    entity: int = key(Count(10, 30_000), "5000", "Rows of the entity metrics.")
+    topology: int = key(Count(10, 30_000), "5000", "Rows of the topology metrics.")
+    tcp: int = key(Count(10, 16_000), "5000", "Rows of the TCP metrics.")
+    trace: int = key(Count(10, 30_000), "3000", "Rows of the trace view.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metrics:
+    """Names, detail and life of the exported series."""
+
+    prefix: str = key(
+        Text(r"[a-zA-Z_][a-zA-Z0-9_]{0,63}", "a metric name: letters, digits and _"), "kindling", "First word of names."
+    )
+    detail: str = key(
+        Choice(("auto", "pod", "workload")),
+        "auto",
+        "Which labels are filled: all (pod), those of workloads, or by the number of pods on the node.",
+    )
+    pod_detail_namespaces: tuple[str, ...] = key(
+        Items(_NAMES, 64), "[]", "Namespaces that keep pod labels at workload detail."
+    )
+    histograms: str = key(
+        Choice(("none", "entity", "topology", "both")), "entity", "Which request durations are exported as histograms."
+    )
+    scrape_interval: int = key(
+        Duration(SECOND // 10, HOUR), "30s", "How often Prometheus scrapes: a new counter shows 0 for so long."
+    )
+    ttl: Ttl = section(Ttl)
+    rows: Rows = section(Rows)
+    contents_per_workload: int = key(
+        Count(1, 10_000), "50", "Different request_content values of one workload; more become `other`."
+    )
+    outside_addresses: int = key(
+        Count(1, 30_000), "500", "Addresses outside of the cluster that get rows of their own."
+    )
+    process_info: bool = key(Flag(), "false", "Whether connect metrics carry pid and comm.")
+    drop_labels: tuple[str, ...] = key(
+        Items(Choice(LABELS, "a label of docs/metrics.md"), len(LABELS)),
+        "[]",
+        "Labels to leave out; rows that then are the same are merged.",
+    )
+    cluster_label: str = key(
+        Text(r"[^\x00-\x1f]{0,128}", "text of at most 128 characters"), '""', "Value of a `cluster` label; empty: none."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kubernetes:
+    """Names from the cluster."""
+
+    enabled: str = key(
+        Choice(("auto", "true", "false")),
+        "auto",
+        "Whether names come from the Kubernetes API; auto: where there is one.",
+    )
+    kubeconfig: str = key(_PATH, '""', "File with the cluster's address and credentials; empty: the pod's own account.")
+    names: str = key(
+        Text(r"auto|off|[A-Za-z0-9.-]+:[0-9]{1,5}", "auto | off | host:port"),
+        "auto",
+        "Where names of the rest of the cluster come from: the names service, found or named.",
+    )
+    tombstones: int = key(Duration(0, HOUR), "5m", "How long a deleted pod's address keeps its name.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """Encrypts both listeners."""
+
+    cert: str = key(_PATH, '""', "PEM file with the certificate chain of both listeners; empty: no TLS.")
+    key: str = key(_PATH, '""', "PEM file with its private key.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listeners:
+    """Where the agent answers HTTP. None means off."""
+
+    metrics: Endpoint | None = key(Listen(), '"127.0.0.1:9500"', "Where /metrics, /healthz and /readyz answer.")
+    api: Endpoint | None = key(Listen(), '"127.0.0.1:9501"', "Where the live page and the API answer.")
+    tls: Tls = section(Tls)
+    auth: str = key(
+        Text(r"none|/[^\x00]+", "none, or the absolute path of a file that holds a bearer token"),
+        "none",
+        "What the API asks of a client. A token is required where the API is not on loopback.",
+    )
+
+    @property
+    def token_file(self) -> str:
+        """Path of the file with the bearer token, or an empty string."""
+        return "" if self.auth == "none" else self.auth
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Otlp:
+    """Push to an OpenTelemetry collector."""
+
+    endpoint: str = key(
+        Text(r"(https?://[^\s/]+(/\S*)?)?", 'a URL such as http://collector:4317, or ""'),
+        '""',
+        "OpenTelemetry collector that metrics are pushed to; empty: none.",
+    )
+    spans: bool = key(Flag(), "false", "Whether sampled requests are pushed as spans.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Jsonl:
+    """Sampled requests as lines of JSON."""
+
+    path: str = key(
+        Text(r"(-|/[^\x00]+)?", 'an absolute path, "-" for standard output, or ""'),
+        '""',
+        "File that sampled requests are appended to; empty: none.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Export:
+    """What is sent elsewhere."""
+
+    otlp: Otlp = section(Otlp)
+    jsonl: Jsonl = section(Jsonl)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    """The agent's own log, on standard error."""
+
+    level: str = key(Choice(("debug", "info", "warning", "error")), "info", "Least important lines that are written.")
+    format: str = key(Choice(("logfmt", "json", "text")), "logfmt", "How a line is written.")
+    repeat_every: int = key(
+        Duration(0, 24 * HOUR), "1m", "The same message is written once in so long, with how often it came; 0s: always."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """A whole configuration; `Config()` is the default one."""
+
+    driver: tuple[str, ...] = key(
+        Items(Choice(DRIVERS), len(DRIVERS), alone=("auto", *DRIVERS), least=1),
+        "auto",
+        "How the kernel is watched: one driver, or a list in the order to try. auto is [core, bcc, kmod, none].",
+        restart=True,
+    )
+    ring: Ring = section(Ring)
+    scope: Scope = section(Scope)
+    connections: Connections = section(Connections)
+    protocols: Protocols = section(Protocols)
+    requests: Requests = section(Requests)
+    payload: Payload = section(Payload)
+    samples: Samples = section(Samples)
+    metrics: Metrics = section(Metrics)
+    kubernetes: Kubernetes = section(Kubernetes)
+    listen: Listeners = section(Listeners)
+    export: Export = section(Export)
+    log: Log = section(Log)
+
+    @property
+    def drivers(self) -> tuple[str, ...]:
+        """The drivers to try, in order, with auto spelled out."""
+        return DRIVERS if self.driver == ("auto",) else self.driver
+
+
+def build(values: Mapping[str, object]) -> Config:
+    """The configuration with `values` (by key name) in place of the defaults; they must be of their kinds."""
+    return cast("Config", _build(Config, (), values))
+
+
+def _build(of: type[Any], path: tuple[str, ...], values: Mapping[str, object]) -> object:
+    given: dict[str, object] = {}
+    for name, member in members(of, path):
+        if not isinstance(member, Key):
+            given[name] = _build(member, (*path, name), values)
+        elif member.name in values:
+            given[name] = values[member.name]
+    return of(**given)
+
+
+def value_of(config: Config, row: Key) -> object:
+    """What `config` holds for a key."""
+    value: object = config
+    for name in row.path:
+        value = getattr(value, name)
+    return value
+
+
+# Every key, in the order of docs/config.md.
+KEYS: tuple[Key, ...] = tuple(collect(Config, ()))
+BY_NAME: Mapping[str, Key] = {row.name: row for row in KEYS}
+
+
+if __name__ == "__main__":
+    from collector.schema_page import page
+
+    sys.stdout.write(page())
