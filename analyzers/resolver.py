@@ -16,7 +16,8 @@ class Party:
 
     `namespace` is NOT_FOUND_INTERNAL for an address of this host or a cluster node that belongs to no pod or service,
     NOT_FOUND_EXTERNAL for any other that is neither. `domain` is the DNS name of an outside address, if one was seen.
-    `outside` is true for an address beyond this cluster and host.
+    `outside` is true for an address beyond this cluster and host. `observed` is true when an agent sees this end from
+    its own side, so that the other side need not tell what this one does.
     """
 
     node: str = ""
@@ -30,6 +31,7 @@ class Party:
     domain: str = ""
     outside: bool = False
     reason: str = ""
+    observed: bool = False
 
 
 class Resolver(Protocol):
@@ -41,6 +43,10 @@ class Resolver(Protocol):
 
     def remote(self, ip: str, port: int, netns: int) -> Party:
         """The owner of an address elsewhere, as seen from network namespace `netns`. `port` is 0 for a client's."""
+        ...
+
+    def bound_address(self, remote_ip: str, netns: int) -> str:
+        """The address of this node at which `remote_ip` reaches a socket bound to none (0.0.0.0, ::). Never empty."""
         ...
 
     def version(self) -> int:

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From raw rows to one frozen Snapshot of everything that has a name, which all exporters read.
+
+The work of a turn grows with the rows that moved: a row is named once, when it is first seen or when the resolver's
+answers changed since, and then only its growth is posted.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from analyzers.accounts import Account, Book, Ledger, Values, growth
+from analyzers.edges import OVERFLOW_EDGE, Edge, EdgeLabels, draws_edge, edge_of, name_ends, status_code
+from analyzers.entities import OVERFLOW_ENTITY, EntityLabels, entity_of
+from analyzers.health import TcpLabels, overflow_labels, tcp_labels, tcp_values
+from analyzers.resolver import Party, Resolver
+from analyzers.rows import RequestKey, RequestRow, Role, Sample, TcpKey, TcpRow
+from analyzers.samples import NamedSample, name_sample
+from analyzers.traces import TraceRow, TraceTable
+
+ACCOUNT_LIMIT: Final = 65536  # twice the table's rows: those that ended lately are here as well
+TRACE_LIMIT: Final = 32768
+TCP_WIDTH: Final = 7
+
+HOUR_NS: Final = 3600 * 10**9
+FIVE_MINUTES_NS: Final = 300 * 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What is known at `clock_ns` of the events' clock. Accounts only grow from one snapshot to the next while they live.
+
+    An account that did not move is the same object as in the snapshot before. `unresolved` counts the ends (address and
+    reason) that have no name now; `undirected` the requests so far for which nobody could tell who asked; `evicted`
+    the accounts and traces that had to end early because there were too many, by kind.
+    """
+
+    number: int
+    clock_ns: int
+    edges: tuple[Account[EdgeLabels], ...]
+    entities: tuple[Account[EntityLabels], ...]
+    health: tuple[Account[TcpLabels], ...]
+    connects: tuple[Account[TcpLabels], ...]
+    traces: tuple[TraceRow, ...]
+    samples: tuple[NamedSample, ...]
+    unresolved: Mapping[str, int]
+    undirected: int
+    local_pods: int
+    evicted: Mapping[str, int]
+
+
+EMPTY: Final = Snapshot(0, 0, (), (), (), (), (), (), {}, 0, 0, {})
+
+
+class _Source:
+    """What is remembered of one table row: its values when last seen, and where its growth goes."""
+
+    __slots__ = ("books", "edge", "is_server", "last", "parties", "turn", "version")
+
+    def __init__(self, width: int) -> None:
+        self.last: Values = (0,) * width
+        self.version = -1
+        self.turn = 0
+        self.books: tuple[Book[EdgeLabels] | Book[EntityLabels] | Book[TcpLabels], ...] = ()
+        self.edge: Edge | None = None
+        self.is_server = False
+        self.parties: tuple[tuple[str, Party], ...] = ()
+
+
+class SnapshotBuilder:
+    """Holds the accounts. `build` is called a few times a minute, from one thread."""
+
+    def __init__(self, resolver: Resolver, idle_ns: int = HOUR_NS, gauge_idle_ns: int = FIVE_MINUTES_NS) -> None:
+        self.idle_ns = idle_ns
+        self.gauge_idle_ns = gauge_idle_ns
+        self._resolver = resolver
+        self._version = resolver.version()
+        self._number = 0
+        self._now_ns = 0
+        self._undirected = 0
+        self._edges: Ledger[EdgeLabels] = Ledger(ACCOUNT_LIMIT)
+        self._entities: Ledger[EntityLabels] = Ledger(ACCOUNT_LIMIT)
+        self._health: Ledger[TcpLabels] = Ledger(ACCOUNT_LIMIT)
+        self._connects: Ledger[TcpLabels] = Ledger(ACCOUNT_LIMIT)
+        self._traces = TraceTable(TRACE_LIMIT)
+        self._requests: dict[tuple[int, int], _Source] = {}
+        self._tcp: dict[tuple[int, int], _Source] = {}
+
+    def build(
+        self, requests: Iterable[RequestRow], tcp: Iterable[TcpRow], samples: Iterable[Sample], clock_ns: int
+    ) -> Snapshot:
+        """Take what the table holds now. `clock_ns` is the table's clock; one that went back is taken as standing still."""
+        self._number += 1
+        self._now_ns = max(self._now_ns, clock_ns)
+        self._version = self._resolver.version()
+        for row in requests:
+            self._take_requests(row)
+        for tcp_row in tcp:
+            self._take_tcp(tcp_row)
+        self._requests = self._seen(self._requests)
+        self._tcp = self._seen(self._tcp)
+        for ledger in (self._edges, self._entities, self._health, self._connects):
+            ledger.expire(self._now_ns - self.idle_ns)
+        self._traces.expire(self._now_ns - self.gauge_idle_ns)
+        return self._freeze(tuple([name_sample(sample, self._resolver) for sample in samples]))
+
+    def _take_requests(self, row: RequestRow) -> None:
+        key = row.key
+        values = (row.count, row.duration_ns, row.request_bytes, row.response_bytes, *row.buckets)
+        source = self._requests.get((key.index, key.generation))
+        if source is None:
+            source = self._requests[key.index, key.generation] = _Source(len(values))
+            self._name_requests(source, key, len(values))
+        source.turn = self._number
+        if values == source.last:
+            return
+        if source.version != self._version or any(book.ended for book in source.books):
+            self._name_requests(source, key, len(values))
+        amount = growth(values, source.last)
+        source.last = values
+        for book in source.books:
+            book.post(amount, self._now_ns)
+        if source.edge is not None and amount[0]:
+            self._traces.put(_trace(row, source.edge, source.is_server, self._now_ns))
+        if key.role is Role.UNKNOWN and not key.overflow:
+            self._undirected += amount[0]
+
+    def _name_requests(self, source: _Source, key: RequestKey, width: int) -> None:
+        source.version = self._version
+        if key.overflow:
+            edge_labels = EdgeLabels(OVERFLOW_EDGE, "", key.is_error, key.is_slow)
+            entity_labels = EntityLabels(OVERFLOW_ENTITY, "", "", key.is_error, key.is_slow)
+            source.books = (
+                self._edges.book(edge_labels, width, self._now_ns),
+                self._entities.book(entity_labels, width, self._now_ns),
+            )
+            return
+        ends = name_ends(key, self._resolver)
+        source.parties = ((ends.local_ip, ends.local), (ends.remote_ip, ends.remote))
+        source.edge = edge_of(key, ends, key.protocol, key.l4)
+        source.is_server = key.role is Role.SERVER
+        books: list[Book[EdgeLabels] | Book[EntityLabels]] = []
+        if source.edge is not None and draws_edge(key, ends):
+            edge_labels = EdgeLabels(source.edge, status_code(key), key.is_error, key.is_slow)
+            books.append(self._edges.book(edge_labels, width, self._now_ns))
+        entity = entity_of(key, ends)
+        if entity is not None:
+            content = (key.request_content, key.response_content)
+            entity_labels = EntityLabels(entity, *content, key.is_error, key.is_slow)
+            books.append(self._entities.book(entity_labels, width, self._now_ns))
+        source.books = tuple(books)
+
+    def _take_tcp(self, row: TcpRow) -> None:
+        key = row.key
+        values = (*tcp_values(row), row.updated_ns)
+        source = self._tcp.get((key.index, key.generation))
+        if source is None:
+            source = self._tcp[key.index, key.generation] = _Source(len(values))
+            self._name_tcp(source, key, row.updated_ns)
+        source.turn = self._number
+        if values == source.last:
+            return
+        if source.version != self._version or any(book.ended for book in source.books):
+            self._name_tcp(source, key, row.updated_ns)
+        amount = growth(values, source.last)[:TCP_WIDTH]
+        source.last = values
+        for book in source.books:
+            book.post(amount, row.updated_ns, row.srtt_us)
+
+    def _name_tcp(self, source: _Source, key: TcpKey, moved_ns: int) -> None:
+        source.version = self._version
+        ledger = self._health if key.error is None else self._connects
+        if key.overflow:
+            labels = overflow_labels(key)
+        else:
+            ends = name_ends(key, self._resolver)
+            source.parties = ((ends.local_ip, ends.local), (ends.remote_ip, ends.remote))
+            labels = tcp_labels(key, ends)
+        source.books = (ledger.book(labels, TCP_WIDTH, self._now_ns, moved_ns),)
+
+    def _seen(self, sources: dict[tuple[int, int], _Source]) -> dict[tuple[int, int], _Source]:
+        """Forget the rows that are no longer in the table; what they counted stays in the accounts."""
+        number = self._number
+        if all(source.turn == number for source in sources.values()):
+            return sources
+        return {key: source for key, source in sources.items() if source.turn == number}
+
+    def _freeze(self, samples: tuple[NamedSample, ...]) -> Snapshot:
+        unresolved: dict[str, int] = {}
+        pods: set[tuple[str, str]] = set()
+        nameless: set[tuple[str, str]] = set()
+        for sources in (self._requests, self._tcp):
+            for source in sources.values():
+                for position, (ip, party) in enumerate(source.parties):
+                    if party.reason:
+                        nameless.add((ip, party.reason))
+                    elif party.pod and position == 0:
+                        pods.add((party.namespace, party.pod))
+        for _, reason in nameless:
+            unresolved[reason] = unresolved.get(reason, 0) + 1
+        return Snapshot(
+            number=self._number,
+            clock_ns=self._now_ns,
+            edges=self._edges.accounts(),
+            entities=self._entities.accounts(),
+            health=self._health.accounts(),
+            connects=self._connects.accounts(),
+            traces=self._traces.rows(),
+            samples=samples,
+            unresolved=unresolved,
+            undirected=self._undirected,
+            local_pods=len(pods),
+            evicted={
+                "topology": self._edges.evicted,
+                "entity": self._entities.evicted,
+                "tcp": self._health.evicted + self._connects.evicted,
+                "trace": self._traces.evicted,
+            },
+        )
+
+
+def _trace(row: RequestRow, edge: Edge, is_server: bool, now_ns: int) -> TraceRow:
+    key = row.key
+    content = (key.request_content, key.response_content)
+    return TraceRow(edge, is_server, *content, key.is_error, key.is_slow, row.last, now_ns, False)
