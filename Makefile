@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+# make help tells what there is. `make run` and `make test` are all that a newcomer needs.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+venv := .venv
+python := $(venv)/bin/python
+stamps := build/stamps
+# What the user adds: make run ARGS="--set ring.size=16MiB", make test TESTS=tests/unit/test_config.py
+ARGS ?=
+TESTS ?= tests
+# Programs of the system that a user's PATH may lack (bpftool, nginx).
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
+
+contract := $(wildcard probes/include/*.h)
+engine_sources := $(wildcard analyzers/native/*.[ch] analyzers/native/protocols/*.[ch]) analyzers/native/Makefile $(contract)
+kernel_sources := $(wildcard probes/ebpf/*.[ch] probes/Makefile probes/*.py) $(contract)
+c_files = $(shell git ls-files '*.c' '*.h')
+shell_files := .ci/run $(wildcard scripts/*.sh)
+
+.PHONY: help
+help: ## what there is
+	@printf 'Firesteel. The two commands to know are make run and make test.\n\n'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 18
+
+# --- what a newcomer types ---------------------------------------------------------------------------------------
+
+.PHONY: run
+run: build ## build what is stale, then watch this machine (as root) or the bundled demo recording
+	@$(venv)/bin/firesteel run --demo-if-unprivileged --set samples.normal=1.0 $(ARGS)
+
+.PHONY: test
+test: test-ready ## all tests; what this machine cannot run is named at the end. TESTS=path, ARGS="-k word"
+	@$(python) -m pytest $(TESTS) $(ARGS)
+
+.PHONY: test-unit test-replay test-live test-kernel
+test-unit test-replay test-live test-kernel: test-%: test-ready ## one group of the tests
+	@$(python) -m pytest tests/$* $(ARGS)
+
+.PHONY: doctor
+doctor: build ## what this machine's kernel allows, and what to do about the rest
+	@$(venv)/bin/firesteel doctor $(ARGS)
+
+# --- this machine ------------------------------------------------------------------------------------------------
+
+.PHONY: packages-run packages-test packages-lint
+packages-run packages-test packages-lint: packages-%:
+	@scripts/setup.sh packages $*
+
+$(stamps)/venv-run: requirements.txt pyproject.toml scripts/setup.sh | packages-run
+	@scripts/setup.sh venv run
+
+$(stamps)/venv-dev: requirements-dev.txt requirements.txt pyproject.toml scripts/setup.sh | packages-run
+	@scripts/setup.sh venv dev
+
+# Which Python the compiled modules are for: written by setup.sh, and only when it changes.
+$(stamps)/python: | $(stamps)/venv-run
+	@test -f $@ || scripts/setup.sh venv run
+
+.PHONY: test-ready
+test-ready: packages-run packages-test $(stamps)/venv-dev build
+
+# --- building ----------------------------------------------------------------------------------------------------
+
+.PHONY: build
+build: packages-run $(stamps)/venv-run $(stamps)/engine $(stamps)/native $(stamps)/parsers $(stamps)/probes ## everything compiled, if stale
+
+$(stamps)/engine: $(engine_sources) | $(stamps)/venv-run
+	@$(MAKE) --no-print-directory -C analyzers/native
+	@touch $@
+
+$(stamps)/native: $(engine_sources) analyzers/native/build_ffi.py $(stamps)/python | $(stamps)/venv-run
+	@echo 'building analyzers._native'
+	@$(python) analyzers/native/build_ffi.py
+	@touch $@
+
+$(stamps)/parsers: $(engine_sources) analyzers/native/build_parsers_ffi.py $(stamps)/python | $(stamps)/venv-run
+	@echo 'building analyzers._parsers'
+	@$(python) analyzers/native/build_parsers_ffi.py
+	@touch $@
+
+$(stamps)/probes: $(kernel_sources) $(stamps)/python | $(stamps)/venv-run
+	@$(MAKE) --no-print-directory -C probes PYTHON=$(abspath $(python))
+	@touch $@
+
+.PHONY: clean
+clean: ## remove what was built, but not the environment
+	@$(MAKE) --no-print-directory -C analyzers/native clean
+	@$(MAKE) --no-print-directory -C probes clean
+	rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -f analyzers/_native*.so analyzers/_parsers*.so probes/_libbpf*.so
+
+.PHONY: distclean
+distclean: clean ## remove the environment as well
+	rm -rf $(venv) *.egg-info
+
+# --- quality -----------------------------------------------------------------------------------------------------
+
+.PHONY: lint
+lint: packages-lint $(stamps)/venv-dev lint-python lint-c lint-shell ## every linter and formatter, changing nothing
+
+.PHONY: lint-python lint-c lint-shell
+lint-python:
+	$(venv)/bin/ruff check .
+	$(venv)/bin/ruff format --check .
+	$(venv)/bin/mypy
+	$(venv)/bin/lint-imports --no-cache
+
+lint-c: $(stamps)/venv-run
+	clang-format --dry-run --Werror $(c_files)
+	$(python) scripts/lint-protocols.py
+	scripts/tidy.sh
+
+lint-shell:
+	shellcheck $(shell_files)
+
+.PHONY: format
+format: packages-lint $(stamps)/venv-dev ## let the formatters settle it
+	$(venv)/bin/ruff check --fix-only --quiet .
+	$(venv)/bin/ruff format .
+	clang-format -i $(c_files)
+
+.PHONY: fuzz
+fuzz: build ## parsers and event decoding under sanitizers, FUZZ_SECONDS each (60)
+	@scripts/fuzz.sh
+
+.PHONY: bench
+bench: packages-test $(stamps)/venv-dev build ## the budgets, measured here (as root), into docs/benchmarks.md. BENCH_QUICK=1 for minutes less
+	@$(python) -m bench $(ARGS)
+
+# --- documents and dependencies ----------------------------------------------------------------------------------
+
+.PHONY: docs
+docs: build ## write the pages that come out of the code's own tables
+	@scripts/generate-docs.sh
+
+.PHONY: docs-check
+docs-check: build ## fail if a generated page is not what the code says
+	@scripts/generate-docs.sh --check
+
+compile := CUSTOM_COMPILE_COMMAND='make lock' $(venv)/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
+	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header
+
+.PHONY: lock
+lock: $(stamps)/venv-dev ## pin the newest allowed versions of all dependencies, with hashes. ARGS=--upgrade
+	@mkdir -p build
+	@for name in requirements requirements-dev; do \
+		cp $$name.txt build/$$name.txt; \
+		$(compile) $(ARGS) --output-file $$name.txt $$name.in; \
+		{ printf '# SPDX-License-Identifier: Apache-2.0\n# Made by make lock from %s.in. Do not edit.\n' $$name; \
+		  grep -v '^# \(SPDX\|Made by\)' $$name.txt; } >build/$$name.new; \
+		mv build/$$name.new $$name.txt; \
+	done
