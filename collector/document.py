@@ -37,7 +37,7 @@ class Fault:
         return f"{place}: {self.key}: {self.message}{tail}" if self.key else f"{place}: {self.message}{tail}"
 
 
-class Unreadable(Exception):  # noqa: N818 - a state of the text, not of the program
+class Unreadable(Exception):
     """The text is no YAML document; `fault` says why."""
 
     def __init__(self, fault: Fault) -> None:

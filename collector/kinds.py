@@ -48,7 +48,7 @@ class Refusal:
     item: str = ""
 
 
-class Refused(Exception):  # noqa: N818 - it says what happened, as the words of this module do
+class Refused(Exception):
     """One or more refusals of the parts of one value."""
 
     def __init__(self, refusals: Sequence[Refusal]) -> None:
@@ -258,14 +258,16 @@ class Duration:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """A number of bytes with its unit; a power of two."""
+    """A number of bytes with its unit; with `power` only powers of two."""
 
     low: int
     high: int
+    power: bool = True
 
     @property
     def allowed(self) -> str:
-        return f"a power of two with its unit, {size_text(self.low)} to {size_text(self.high)}"
+        what = "a power of two" if self.power else "a size"
+        return f"{what} with its unit, {size_text(self.low)} to {size_text(self.high)}"
 
     def read(self, node: yaml.Node) -> int:
         word = scalar(node, self.allowed).value
@@ -282,7 +284,7 @@ class Size:
         power = 1 << max(value - 1, 0).bit_length()
         if not self.low <= value <= self.high:
             raise refuse(node, f"{word} is out of range", self.allowed, size_text(min(max(power, self.low), self.high)))
-        if value != power:
+        if self.power and value != power:
             raise refuse(node, f"{word} is not a power of two", self.allowed, size_text(min(power, self.high)))
         return value
 

@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: one table of commands. What a command needs is imported when it is called, so that all start fast.
+
+argparse rather than a package: ten commands with few options each need nothing more, and it costs no start time.
+"""
+# ruff: noqa: PLC0415 - imports inside of commands are the point
+
+import argparse
+import difflib
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from collector.options import Exit
+
+Arguments = argparse.Namespace
+
+_EPILOG = """\
+exit codes: 0 done, 1 not as wished, 2 wrong use or configuration, 3 not permitted (with the remedy).
+Every configuration key, with its default: docs/config.md."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command: its name, one sentence, its own options, and what it does."""
+
+    name: str
+    help: str
+    options: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[Arguments], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of `firesteel`; returns the exit code."""
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    command: Command | None = getattr(given, "command", None)
+    if command is None:
+        parser.print_help(sys.stderr)
+        return Exit.WRONG_USE
+    try:
+        return int(command.run(given))
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # The reader of a pipe went away: nothing is wrong, and nothing may be said about it at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.DONE
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        if unknown := re.match(r"argument COMMAND: invalid choice: '([^']*)'", message):
+            near = difflib.get_close_matches(unknown[1], [command.name for command in COMMANDS], n=1)
+            message = f"there is no command {unknown[1]!r}" + (f", did you mean {near[0]}?" if near else "")
+        self.exit(Exit.WRONG_USE, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="firesteel",
+        description="Watches the sockets of this machine from inside the kernel and exports requests and topology.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", parser_class=_Parser)
+    for command in COMMANDS:
+        child = commands.add_parser(
+            command.name,
+            help=command.help,
+            description=command.help,
+            epilog=_EPILOG,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        command.options(child)
+        child.set_defaults(command=command)
+    return parser
+
+
+def _nothing(_parser: argparse.ArgumentParser) -> None:
+    pass
+
+
+def _json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _configuration(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", metavar="FILE", help="configuration file (default: see docs/config.md)")
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="set one key, such as log.level=debug; repeatable",
+    )
+
+
+def _agent(parser: argparse.ArgumentParser) -> None:
+    _configuration(parser)
+    parser.add_argument("--url", help="the agent's API, such as http://127.0.0.1:9501 (default: listen.api)")
+    parser.add_argument("--token-file", metavar="FILE", help="file with the API's bearer token (default: listen.auth)")
+
+
+def _run_options(parser: argparse.ArgumentParser) -> None:
+    _configuration(parser)
+    parser.add_argument(
+        "--demo-if-unprivileged", action="store_true", help="without privileges, show the bundled recording instead"
+    )
+
+
+def _record_options(parser: argparse.ArgumentParser) -> None:
+    _configuration(parser)
+    parser.add_argument("file", metavar="FILE", help="where the events go; it must not exist yet")
+    parser.add_argument("--duration", metavar="TIME", help="stop after so long, such as 30s (default: at an interrupt)")
+    parser.add_argument("--max-bytes", metavar="SIZE", help="stop at this size, such as 64MiB (default: none)")
+
+
+def _replay_options(parser: argparse.ArgumentParser) -> None:
+    _configuration(parser)
+    _json(parser)
+    parser.add_argument("file", metavar="FILE", help="a recording")
+    parser.add_argument("--serve", action="store_true", help="serve the metrics page and the live page")
+
+
+def _check_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", nargs="?", help="configuration file (default: as run would find it)")
+    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="set one key; repeatable")
+    _json(parser)
+
+
+def _agent_json(parser: argparse.ArgumentParser) -> None:
+    _agent(parser)
+    _json(parser)
+
+
+def _explain_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("address", metavar="ADDRESS[:PORT]", help="192.0.2.1, 192.0.2.1:80 or [2001:db8::1]:80")
+    _agent_json(parser)
+
+
+def _doctor_options(parser: argparse.ArgumentParser) -> None:
+    _configuration(parser)
+    _json(parser)
+
+
+def _run(given: Arguments) -> int:
+    from collector.start import run
+
+    return run(given.config, given.set, demo_if_unprivileged=given.demo_if_unprivileged)
+
+
+def _record(given: Arguments) -> int:
+    from collector.start import record
+
+    return record(given.config, given.set, given.file, given.duration, given.max_bytes)
+
+
+def _replay(given: Arguments) -> int:
+    from collector.start import replay
+
+    return replay(given.config, given.set, given.file, serve=given.serve, as_json=given.json)
+
+
+def _top(given: Arguments) -> int:
+    from collector.start import loaded_or_told
+
+    loaded = loaded_or_told(given.config, given.set)
+    if loaded is None:
+        return Exit.WRONG_USE
+    from collector.client import Unanswered, client_for
+    from collector.top import top
+
+    try:
+        return top(client_for(loaded.config, given.url, given.token_file))
+    except Unanswered as error:
+        return _told(given, error.problem, error.remedy)
+
+
+def _status(given: Arguments) -> int:
+    from collector.client import AgentClient
+    from collector.status import status
+
+    def ask(client: AgentClient) -> int:
+        return status(client, given.json)
+
+    return _ask(given, ask)
+
+
+def _explain(given: Arguments) -> int:
+    from collector.client import AgentClient
+    from collector.status import explain, parse_address
+
+    try:
+        ip, port = parse_address(given.address)
+    except ValueError as error:
+        print(f"firesteel explain: {error}", file=sys.stderr)
+        return Exit.WRONG_USE
+
+    def ask(client: AgentClient) -> int:
+        return explain(client, ip, port, given.json)
+
+    return _ask(given, ask)
+
+
+def _ask(given: Arguments, question: Callable[..., int]) -> int:
+    from collector.client import Unanswered, client_for
+    from collector.start import loaded_or_told
+
+    loaded = loaded_or_told(given.config, given.set)
+    if loaded is None:
+        return Exit.WRONG_USE
+    try:
+        return question(client_for(loaded.config, given.url, given.token_file))
+    except Unanswered as error:
+        return _told(given, error.problem, error.remedy)
+
+
+def _told(given: Arguments, problem: str, remedy: str) -> int:
+    if getattr(given, "json", False):
+        print(json.dumps({"error": {"what": problem, "remedy": remedy}}))
+    else:
+        print(f"firesteel: {problem}; {remedy}", file=sys.stderr)
+    return Exit.NOT_AS_WISHED
+
+
+def _check_config(given: Arguments) -> int:
+    from collector.check_config import check_config
+    from collector.config import find_source
+
+    return check_config(find_source(given.file, given.set), given.json)
+
+
+def _doctor(given: Arguments) -> int:
+    from collector.config import find_source
+    from collector.doctor import doctor
+
+    return doctor(find_source(given.config, given.set), given.json)
+
+
+def _names(given: Arguments) -> int:
+    return _told(
+        given,
+        "names serves the names of a whole Kubernetes cluster to its agents, and this version has no cluster side",
+        "on one machine firesteel run finds names by itself",
+    )
+
+
+def _version(given: Arguments) -> int:
+    from collector.version import describe
+
+    told = describe()
+    if given.json:
+        print(json.dumps(told))
+        return Exit.DONE
+    commit = f", commit {told['commit']}" if told["commit"] else ""
+    print(
+        f"firesteel {told['version']}, event contract {told['contract']}, "
+        f"Python {told['python']}, Linux {told['kernel']}{commit}"
+    )
+    return Exit.DONE
+
+
+COMMANDS = (
+    Command("run", "Watch this machine and serve metrics, the API and the live page.", _run_options, _run),
+    Command("doctor", "Say what works here, what does not, and what to do about it.", _doctor_options, _doctor),
+    Command(
+        "check-config", "Print what is wrong with a configuration, or all it comes to.", _check_options, _check_config
+    ),
+    Command("record", "Watch this machine and write the kernel's events to a file.", _record_options, _record),
+    Command("replay", "Print the metrics page of a recording, or serve it.", _replay_options, _replay),
+    Command("top", "Show the busiest conversations of a running agent, live.", _agent, _top),
+    Command("status", "Ask a running agent how it is.", _agent_json, _status),
+    Command("explain", "Ask a running agent who is behind an address.", _explain_options, _explain),
+    Command("names", "Serve the names of a cluster to its agents.", _json, _names),
+    Command("version", "Print version, event contract, Python, kernel and commit.", _json, _version),
+)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
