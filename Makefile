@@ -99,13 +99,17 @@ distclean: clean ## remove the environment as well
 # --- quality -----------------------------------------------------------------------------------------------------
 
 .PHONY: lint
-lint: packages-lint $(stamps)/venv-dev lint-python lint-c lint-shell ## every linter and formatter, changing nothing
+lint: packages-lint $(stamps)/venv-dev lint-ruff lint-types lint-layers lint-c lint-shell ## every linter and formatter, changing nothing
 
-.PHONY: lint-python lint-c lint-shell
-lint-python:
+.PHONY: lint-ruff lint-types lint-layers lint-c lint-shell
+lint-ruff: $(stamps)/venv-dev
 	$(venv)/bin/ruff check .
 	$(venv)/bin/ruff format --check .
+
+lint-types: $(stamps)/venv-dev
 	$(venv)/bin/mypy
+
+lint-layers: $(stamps)/venv-dev
 	$(venv)/bin/lint-imports --no-cache
 
 lint-c: $(stamps)/venv-run

@@ -77,6 +77,7 @@ missing_of() {
 
 # Ubuntu names two packages differently.
 name_here() {
+	# shellcheck source=/dev/null
 	case $(. /usr/lib/os-release && echo "$ID"):$1 in
 	ubuntu:bpftool) echo linux-tools-generic ;;
 	ubuntu:chromium) echo chromium-browser ;;
@@ -117,7 +118,7 @@ install_packages() {
 		made=yes
 		trap 'as_root rm -f /usr/sbin/policy-rc.d' EXIT
 	fi
-	as_root apt-get install --yes --no-install-recommends "$@" >&2 || return 1
+	as_root apt-get install --yes -q --no-install-recommends "$@" >&2 || return 1
 	if [ $made = yes ]; then
 		as_root rm -f $rule
 		trap - EXIT
@@ -193,7 +194,7 @@ update_lists() {
 		[ -f $stamps/apt-lists ] && [ -n "$(find $stamps/apt-lists -mtime -1)" ]; then
 		return 0
 	fi
-	as_root apt-get update >&2 || return 1
+	as_root apt-get update -q >&2 || return 1
 	mkdir -p "$stamps"
 	touch $stamps/apt-lists
 }
