@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "process.h"
+
+#define FS_SLEEP_MIN_NS 1000000ull
+#define FS_SLEEP_BUSY_MAX_NS 20000000ull
+#define FS_SLEEP_IDLE_MAX_NS 1000000000ull /* whatever poll_us says: the heartbeat must go on */
+#define FS_BATCH_EVENTS 4096
+
+/*
+ * Publishing the position costs the producers a cache miss, so it is done per batch; but never later than an eighth
+ * of the ring, so that a full ring has room again soon.
+ */
+static uint64_t drain_batch(struct fs_run *run)
+{
+	struct fs_ring *ring = &run->ring;
+	uint64_t begin = ring->position, events = 0;
+	uint32_t bytes;
+	const void *event;
+
+	while (events < FS_BATCH_EVENTS && ring->position - begin < ring->size / 8 &&
+	       (event = fs_ring_next(ring, &bytes)) != NULL) {
+		events++;
+		__atomic_store_n(&run->table->ring_position, ring->position, __ATOMIC_RELAXED);
+		fs_recording_add(&run->recording, &run->table->stats, event, bytes);
+		fs_engine_event(run->engine, event, bytes);
+	}
+	fs_ring_release(ring);
+	__atomic_store_n(&run->table->ring_position, ring->position, __ATOMIC_RELAXED);
+	return events;
+}
+
+/* Until the ring is empty, or as long as it was when this began: producers may be as fast as we are. */
+static void drain(struct fs_run *run)
+{
+	uint64_t waiting = fs_ring_filled(&run->ring), begin = run->ring.position, events;
+
+	do {
+		events = drain_batch(run);
+		fs_run_beat(run, fs_now_ns());
+	} while (events && run->ring.position - begin < waiting);
+	run->table->stats.ring_contradictions += run->ring.contradictions;
+	run->ring.contradictions = 0;
+}
+
+/*
+ * Aims at a ring that is an eighth full when we look again, going by what came during the last sleep: long enough to
+ * work in batches, short enough for a burst of seven times the rate. Idle, the sleep doubles up to config->poll_us.
+ */
+static uint64_t next_sleep(const struct fs_run *run, uint64_t slept_ns, uint64_t drained_bytes)
+{
+	uint64_t idle_max = (uint64_t)run->config->poll_us * 1000;
+	if (idle_max < FS_SLEEP_MIN_NS)
+		idle_max = FS_SLEEP_MIN_NS;
+	if (idle_max > FS_SLEEP_IDLE_MAX_NS)
+		idle_max = FS_SLEEP_IDLE_MAX_NS;
+	if (drained_bytes == 0)
+		return slept_ns * 2 < idle_max ? slept_ns * 2 : idle_max;
+
+	uint64_t wanted = run->ring.size / 8 * slept_ns / drained_bytes;
+	if (wanted > FS_SLEEP_BUSY_MAX_NS)
+		wanted = FS_SLEEP_BUSY_MAX_NS;
+	return wanted > FS_SLEEP_MIN_NS ? wanted : FS_SLEEP_MIN_NS;
+}
+
+void fs_live(struct fs_run *run)
+{
+	uint64_t sleep_ns = FS_SLEEP_MIN_NS;
+
+	for (bool stop = false; !stop;) {
+		/* Read before the drain: what was in the ring when the stop was asked for is still counted. */
+		stop = __atomic_load_n(&run->config->stop, __ATOMIC_ACQUIRE) != 0;
+		uint64_t begin = run->ring.position;
+		drain(run);
+		fs_recording_flush(&run->recording);
+		uint64_t now = fs_now_ns();
+		fs_engine_tick(run->engine, now);
+		fs_run_beat(run, now);
+		if (stop)
+			break;
+		sleep_ns = next_sleep(run, sleep_ns, run->ring.position - begin);
+		fs_sleep_until(now + sleep_ns);
+	}
+}
