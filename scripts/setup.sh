@@ -4,9 +4,9 @@
 # Gets this machine ready: system packages and the virtual environment. The Makefile calls it; it may be called again
 # at any time and does only what is still missing.
 #
-#   setup.sh packages run|test|lint   look for compilers, headers and programs, install their packages
-#   setup.sh venv run|dev             make .venv from the pinned requirements
-#   setup.sh extension-suffix         print how this environment's compiled modules end
+#   setup.sh packages run|test|lint...  look for compilers, headers and programs, install their packages
+#   setup.sh venv run|dev                make .venv from the pinned requirements
+#   setup.sh extension-suffix            print how this environment's compiled modules end
 #
 # Packages are installed without a question only as root without a terminal (a container, CI). Otherwise the one command
 # is shown and asked for once.
@@ -232,8 +232,10 @@ extension_suffix() {
 }
 
 case ${1:-} in
-packages) packages "${2:-run}" ;;
+packages)
+	for kind in "${@:2}"; do packages "$kind"; done
+	;;
 venv) make_venv "${2:-run}" ;;
 extension-suffix) extension_suffix ;;
-*) die "usage: setup.sh packages run|test|lint, venv run|dev, extension-suffix" ;;
+*) die "usage: setup.sh packages run|test|lint..., venv run|dev, extension-suffix" ;;
 esac
