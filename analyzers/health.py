@@ -41,9 +41,6 @@ class TcpLabels:
     comm: str
 
 
-OVERFLOW_HEALTH: Final = TcpLabels(OTHER_PARTY, OTHER_PARTY, OTHER, 0, OTHER, 0, None, "", 0, 0, "")
-
-
 def tcp_labels(key: TcpKey, ends: Ends) -> TcpLabels:
     return TcpLabels(
         src=ends.local,
@@ -62,8 +59,16 @@ def tcp_labels(key: TcpKey, ends: Ends) -> TcpLabels:
 
 def overflow_labels(key: TcpKey) -> TcpLabels:
     """The relation that stands for all that found no row: one for health, one for each result of an attempt."""
-    other = OVERFLOW_HEALTH
-    return TcpLabels(other.src, other.dst, other.src_ip, 0, other.dst_ip, 0, key.error, "", 0, 0, "")
+    return _other(key.error)
+
+
+def overflow_of(labels: TcpLabels) -> TcpLabels:
+    """The same for a relation that has a name but finds no room further on."""
+    return _other(labels.errno)
+
+
+def _other(errno: int | None) -> TcpLabels:
+    return TcpLabels(OTHER_PARTY, OTHER_PARTY, OTHER, 0, OTHER, 0, errno, "", 0, 0, "")
 
 
 def shown_port(port: int) -> int:

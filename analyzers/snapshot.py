@@ -121,7 +121,7 @@ class SnapshotBuilder:
         for book in source.books:
             book.post(amount, self._now_ns)
         if source.edge is not None and amount[0]:
-            self._traces.put(_trace(row, source.edge, source.is_server, self._now_ns))
+            self._traces.put(_trace(row, source.edge, source.is_server), self._now_ns)
         if key.role is Role.UNKNOWN and not key.overflow:
             self._undirected += amount[0]
 
@@ -219,7 +219,7 @@ class SnapshotBuilder:
         )
 
 
-def _trace(row: RequestRow, edge: Edge, is_server: bool, now_ns: int) -> TraceRow:
+def _trace(row: RequestRow, edge: Edge, is_server: bool) -> TraceRow:
     key = row.key
     content = (key.request_content, key.response_content)
-    return TraceRow(edge, is_server, *content, key.is_error, key.is_slow, row.last, now_ns, False)
+    return TraceRow(edge, is_server, *content, key.is_error, key.is_slow, row.last)

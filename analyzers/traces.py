@@ -16,7 +16,7 @@ EXTRAS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class TraceRow:
-    """One request that stands for its edge: the newest, or with `extra` a slow or failed one."""
+    """One request that stands for its edge: the newest, or one of its newest slow or failed ones."""
 
     edge: Edge
     is_server: bool
@@ -25,8 +25,6 @@ class TraceRow:
     is_error: bool
     is_slow: bool
     last: LastRequest
-    moved_ns: int
-    extra: bool
 
 
 class _Shelf:
@@ -35,7 +33,7 @@ class _Shelf:
     def __init__(self, newest: TraceRow) -> None:
         self.newest = newest
         self.extras: dict[str, TraceRow] = {}
-        self.moved_ns = newest.moved_ns
+        self.moved_ns = 0
 
 
 class TraceTable:
@@ -46,13 +44,13 @@ class TraceTable:
         self.evicted = 0
         self._shelves: dict[tuple[Edge, bool], _Shelf] = {}
 
-    def put(self, row: TraceRow) -> None:
-        """Take the newest request of a table row that moved; older ones than what is here change nothing."""
+    def put(self, row: TraceRow, now_ns: int) -> None:
+        """Take the newest request of a table row that moved; one older than what is here only keeps the edge alive."""
         key = (row.edge, row.is_server)
         shelf = self._shelves.get(key)
         if shelf is None:
             shelf = self._shelves[key] = _Shelf(row)
-        shelf.moved_ns = max(shelf.moved_ns, row.moved_ns)
+        shelf.moved_ns = max(shelf.moved_ns, now_ns)
         if row.last.ended_ns >= shelf.newest.last.ended_ns:
             shelf.newest = row
         if row.is_error or row.is_slow:
@@ -84,21 +82,6 @@ def _keep_extra(extras: dict[str, TraceRow], row: TraceRow) -> None:
 
 def _shelf_rows(shelf: _Shelf) -> Iterable[TraceRow]:
     yield shelf.newest
-    newest_first = sorted(shelf.extras.values(), key=lambda row: -row.last.ended_ns)
-    others = [row for row in newest_first if row is not shelf.newest]
-    for row in others[:EXTRAS]:
-        yield _as_extra(row, shelf.moved_ns)
-
-
-def _as_extra(row: TraceRow, moved_ns: int) -> TraceRow:
-    return TraceRow(
-        row.edge,
-        row.is_server,
-        row.request_content,
-        row.response_content,
-        row.is_error,
-        row.is_slow,
-        row.last,
-        moved_ns,
-        True,
-    )
+    extras = [row for row in shelf.extras.values() if row is not shelf.newest]
+    extras.sort(key=lambda row: -row.last.ended_ns)
+    yield from extras[:EXTRAS]

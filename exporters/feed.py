@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a snapshot's accounts to rows of the page: each account feeds the row that its labels are at the detail in force.
+
+An account is projected once; afterwards only its growth is added. When the detail changes, growth goes to other rows from
+then on, and the old ones stay as they are until they have been idle for their time.
+"""
+
+from collections.abc import Callable, Hashable, Iterable
+from typing import Generic, TypeVar
+
+from analyzers.accounts import Account, Values, growth
+from exporters.rows import Row, RowTable
+
+Labels = TypeVar("Labels", bound=Hashable)
+Post = Callable[[Row, Account[Labels], Values, int], None]  # row, account, its growth, now
+
+
+class _Source(Generic[Labels]):
+    __slots__ = ("account", "body", "epoch", "row", "turn")
+
+    def __init__(self) -> None:
+        self.account: Account[Labels] | None = None
+        self.row: Row | None = None
+        self.body = ""
+        self.epoch = -1
+        self.turn = 0
+
+
+class Feed(Generic[Labels]):
+    """One kind of accounts into one table of rows. `overflowed` counts the accounts that found no room: they are counted
+    under the labels that `other` makes of theirs."""
+
+    def __init__(
+        self,
+        width: int,
+        limit: int,
+        text: Callable[[Labels], str],
+        post: Post[Labels],
+        other: Callable[[Labels], Labels],
+    ) -> None:
+        self.table = RowTable(width, limit)
+        self.overflowed = 0
+        self._text = text
+        self._post = post
+        self._other = other
+        self._sources: dict[int, _Source[Labels]] = {}
+        self._turn = 0
+
+    def take(self, accounts: Iterable[Account[Labels]], epoch: int, now_ns: int) -> None:
+        """Add what each account grew since the last time. Text is made anew when `epoch` differs from the last one's."""
+        self._turn += 1
+        seen = 0
+        for account in accounts:
+            seen += 1
+            source = self._sources.get(account.id)
+            if source is None:
+                source = self._sources[account.id] = _Source()
+            source.turn = self._turn
+            if source.account is account:
+                continue
+            known = source.account.values if source.account is not None else (0,) * len(account.values)
+            row = self._row(source, account.labels, epoch, now_ns)
+            self._post(row, account, growth(account.values, known), now_ns)
+            source.account = account
+        if seen < len(self._sources):
+            self._sources = {key: source for key, source in self._sources.items() if source.turn == self._turn}
+
+    def _row(self, source: _Source[Labels], labels: Labels, epoch: int, now_ns: int) -> Row:
+        row = source.row
+        if row is not None and not row.ended and source.epoch == epoch:
+            return row
+        if source.epoch != epoch:
+            source.body = self._text(labels)
+        row = self.table.row(source.body, now_ns)
+        if row is None:
+            if source.epoch != epoch:
+                self.overflowed += 1
+            # Not remembered: the next time it grows there may be room.
+            source.epoch, source.row = epoch, None
+            return self.table.overflow(self._text(self._other(labels)), now_ns)
+        source.epoch, source.row = epoch, row
+        return row

@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent's own metrics: what it sees, what it loses and what it costs. Their names do not take `metrics.prefix`."""
+
+from typing import Final
+
+from exporters.metric import Kind, Metric
+
+_ENGINE: Final = "the engine has not reported yet"
+_DRIVER: Final = "no driver is attached"
+
+
+def _own(name: str, kind: Kind, unit: str, labels: tuple[str, ...], text: str, absent: str = "") -> Metric:
+    suffixes = ("_total", "_seconds", "_bytes", "_ratio", "_info")
+    otel = name
+    for suffix in suffixes:
+        otel = otel.removesuffix(suffix)
+    return Metric(name, otel.replace("_", ".", 1), kind, unit, labels, text, absent)
+
+
+BUILD_INFO: Final = _own(
+    "firesteel_build_info",
+    "gauge",
+    "1",
+    ("version",),
+    "1; the version that runs. Compare nodes to find one left behind.",
+)
+DRIVER_INFO: Final = _own(
+    "firesteel_driver_info",
+    "gauge",
+    "1",
+    ("driver", "hooks", "kernel"),
+    "1; how this kernel is watched. A node with another driver than its neighbours may see less: ask `firesteel doctor` there.",
+)
+HOOK_ATTACHED: Final = _own(
+    "firesteel_hook_attached",
+    "gauge",
+    "1",
+    ("hook",),
+    "1 if the hook is attached, 0 if it could not be: the metrics it feeds are absent. `firesteel doctor` names the reason.",
+    _DRIVER,
+)
+EVENTS: Final = _own(
+    "firesteel_events_total",
+    "counter",
+    "{event}",
+    ("type", "stage"),
+    "Events written by the kernel side and consumed by the engine. If the two drift apart, events wait in the ring or were lost.",
+    _DRIVER,
+)
+MERGED: Final = _own(
+    "firesteel_io_merged_total",
+    "counter",
+    "{operation}",
+    (),
+    "Reads and writes that needed no event of their own. The higher its share, the cheaper the observation.",
+    _DRIVER,
+)
+LOST: Final = _own(
+    "firesteel_lost_total",
+    "counter",
+    "{item}",
+    ("type", "stage"),
+    "What was dropped and where: ring, table, parse, pair, resolve, export. Not 0 means that counts are too low; stage ring asks for a larger ring.size.",
+    _ENGINE,
+)
+NOT_VISIBLE: Final = _own(
+    "firesteel_payload_not_visible_total",
+    "counter",
+    "{event}",
+    ("reason",),
+    "Reads and writes whose bytes were counted but could not be read, by reason. They show as NOSUPPORT where a protocol was expected.",
+    _DRIVER,
+)
+PARSED: Final = _own(
+    "firesteel_parsed_messages_total",
+    "counter",
+    "{message}",
+    ("protocol",),
+    "Messages that a parser understood. 0 for a protocol that is in use: check protocols.enabled.",
+    _ENGINE,
+)
+PARSE_FAILURES: Final = _own(
+    "firesteel_parse_failures_total",
+    "counter",
+    "{message}",
+    ("protocol",),
+    "Messages that a parser gave up on. A high share of firesteel_parsed_messages_total is worth a report with a recording.",
+    _ENGINE,
+)
+ENGINE_STAT: Final = _own(
+    "firesteel_engine_stat_total",
+    "counter",
+    "{item}",
+    ("stat",),
+    "The engine's own account, one series for each line of the table in analyzers/native/table.h. For finding out why a count is not as expected.",
+    _ENGINE,
+)
+INTRA_POD: Final = _own(
+    "firesteel_intra_pod_requests_total",
+    "counter",
+    "{request}",
+    (),
+    "Requests over loopback inside one pod, as to a sidecar. They are no edge, and are only counted here.",
+    _ENGINE,
+)
+UNDIRECTED: Final = _own(
+    "firesteel_undirected_requests_total",
+    "counter",
+    "{request}",
+    (),
+    "Requests of conversations for which nobody could tell who asked. They make neither an edge nor an entity; if it grows, the agent joined long-lived conversations in their middle.",
+)
+CONNECTIONS: Final = _own(
+    "firesteel_connections",
+    "gauge",
+    "{connection}",
+    (),
+    "Connections that are tracked now. Near connections.max new ones are not seen.",
+    _ENGINE,
+)
+PENDING: Final = _own(
+    "firesteel_pending_requests",
+    "gauge",
+    "{request}",
+    (),
+    "Requests that wait for a response now. If it only grows, responses are not recognised.",
+    _ENGINE,
+)
+TABLE_FILL: Final = _own(
+    "firesteel_table_fill_ratio",
+    "gauge",
+    "1",
+    ("table",),
+    "How full a table is, 0 to 1. At 1 new rows are counted in an overflow row: exclude a noisy port or namespace.",
+    _ENGINE,
+)
+UNRESOLVED: Final = _own(
+    "firesteel_unresolved_addresses",
+    "gauge",
+    "{address}",
+    ("reason",),
+    "Addresses in use now that have no name, by reason. Few are normal; a jump after a change of the cluster asks for a look at RBAC and the names service.",
+)
+SERIES: Final = _own(
+    "firesteel_series",
+    "gauge",
+    "{row}",
+    ("metric",),
+    "Rows on the page by kind of metric. Each is a few series; compare with metrics.rows.",
+)
+SERIES_OVERFLOW: Final = _own(
+    "firesteel_series_overflow_total",
+    "counter",
+    "{row}",
+    ("metric",),
+    "Rows that found no place and were counted under `other`, or left out of the trace view. Not 0: raise metrics.rows, drop a label, or use workload detail.",
+)
+DETAIL: Final = _own(
+    "firesteel_metrics_detail_info",
+    "gauge",
+    "1",
+    ("detail",),
+    "1; the detail in force, pod or workload. At workload detail labels of single pods are empty on purpose.",
+)
+METRIC_ABSENT: Final = _own(
+    "firesteel_metric_absent_info",
+    "gauge",
+    "1",
+    ("metric", "reason"),
+    "1 for each metric that cannot be had on this node, with the reason. Its panel is empty because of this, not because nothing happened.",
+)
+SAMPLES: Final = _own(
+    "firesteel_samples_total",
+    "counter",
+    "{request}",
+    ("outcome",),
+    "Requests handed out as samples, and those shed because of samples.rate. Shed ones are counted in all metrics all the same.",
+    _ENGINE,
+)
+EXPORT_FAILURES: Final = _own(
+    "firesteel_export_failures_total",
+    "counter",
+    "{failure}",
+    ("exporter",),
+    "Times an exporter could not deliver. The log names the endpoint and the cause.",
+    "nothing failed",
+)
+ENGINE_RESTARTS: Final = _own(
+    "firesteel_engine_restarts_total",
+    "counter",
+    "{restart}",
+    (),
+    "Times the engine was started again after it had ended by itself. Not 0: `firesteel status` names the parser that was at work.",
+)
+ENGINE_LAG: Final = _own(
+    "firesteel_engine_lag_seconds",
+    "gauge",
+    "s",
+    (),
+    "Time since the engine last took a turn. Above a few seconds it is stuck or starved.",
+    _ENGINE,
+)
+CONFIG_VALID: Final = _own(
+    "firesteel_config_valid",
+    "gauge",
+    "1",
+    (),
+    "1 if the configuration file is in force, 0 if its newest version was refused and an older one still is. `firesteel status` says why.",
+)
+WATCH_UP: Final = _own(
+    "firesteel_kubernetes_watch_up",
+    "gauge",
+    "1",
+    ("resource",),
+    "1 while a resource of the API server is being watched, 0 while names get stale. Look at RBAC and the API server's health.",
+    "there is no cluster",
+)
+CPU: Final = _own(
+    "firesteel_cpu_seconds_total",
+    "counter",
+    "s",
+    ("process",),
+    "Processor time of each of the agent's processes. Its rate is what the observation costs in user space.",
+)
+MEMORY: Final = _own(
+    "firesteel_memory_bytes",
+    "gauge",
+    "By",
+    ("process",),
+    "Resident memory of each of the agent's processes. Compare with the limit of the container.",
+)
+
+OWN: Final = (
+    BUILD_INFO,
+    DRIVER_INFO,
+    HOOK_ATTACHED,
+    EVENTS,
+    MERGED,
+    LOST,
+    NOT_VISIBLE,
+    PARSED,
+    PARSE_FAILURES,
+    ENGINE_STAT,
+    INTRA_POD,
+    UNDIRECTED,
+    CONNECTIONS,
+    PENDING,
+    TABLE_FILL,
+    UNRESOLVED,
+    SERIES,
+    SERIES_OVERFLOW,
+    DETAIL,
+    METRIC_ABSENT,
+    SAMPLES,
+    EXPORT_FAILURES,
+    ENGINE_RESTARTS,
+    ENGINE_LAG,
+    CONFIG_VALID,
+    WATCH_UP,
+    CPU,
+    MEMORY,
+)
