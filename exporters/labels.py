@@ -8,6 +8,7 @@ U+FFFD; longer values than VALUE_LIMIT are cut. Two values that are the same aft
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 VALUE_LIMIT: Final = 256
@@ -16,6 +17,7 @@ _SPECIAL: Final = re.compile('[\\\\"\x00-\x1f\x7f-\x9f\ud800-\udfff]')
 _ESCAPES: Final = {"\\": "\\\\", '"': '\\"', "\n": "\\n"}
 
 
+@lru_cache(maxsize=16384)
 def escaped(value: str) -> str:
     """`value` as it stands between the quotes."""
     if len(value) > VALUE_LIMIT:

@@ -4,7 +4,6 @@
 Two records whose text is the same are one row: leaving a label empty or out can merge rows, never duplicate them.
 """
 
-from dataclasses import dataclass
 from typing import Final
 
 from analyzers.edges import OTHER, Edge, EdgeLabels
@@ -24,15 +23,6 @@ WHOLE_LIMITS_NS: Final = (800 * MILLISECOND_NS, 1500 * MILLISECOND_NS)
 PHASE_LIMITS_NS: Final = (200 * MILLISECOND_NS, 1000 * MILLISECOND_NS)
 
 
-@dataclass(frozen=True, slots=True)
-class TraceText:
-    """`edge` is what the rows of one edge and side share."""
-
-    edge: str
-    whole: str
-    outside: bool
-
-
 class Projection:
     """Makes label text. `addresses` and `contents` say which values may still be shown."""
 
@@ -43,6 +33,11 @@ class Projection:
         self._pod_detail = detail == "pod"
         self._addresses = addresses
         self._contents = contents
+        self._outcomes = {
+            (slow, error): self.single((("is_slow", _truth(slow)), ("is_error", _truth(error))))
+            for slow in (False, True)
+            for error in (False, True)
+        }
 
     def entity(self, labels: EntityLabels) -> str:
         entity = labels.entity
@@ -81,35 +76,41 @@ class Projection:
             pairs += (("pid", _port(labels.pid)), ("comm", labels.comm))
         return self._text(pairs)
 
-    def trace(self, row: TraceRow) -> TraceText:
-        edge, last = row.edge, row.last
-        dialled, port = self._address(edge.dst, edge.dialled_ip, is_dst=True), _port(edge.dialled_port)
+    def trace_edge(self, row: TraceRow) -> str:
+        """What all traces of one edge and side share."""
+        edge = row.edge
+        capped = self._address(edge.dst, edge.dialled_ip, is_dst=True) == OTHER
         translated = (edge.dialled_ip, edge.dialled_port) != (edge.dst_ip, edge.dst_port)
         pairs = self._side("src", edge.src, edge.src_ip)
         pairs += self._side("dst", edge.dst, edge.dialled_ip)
-        capped = dialled == OTHER
         pairs += (
             ("dst_domain", "" if capped else edge.dst.domain),
-            ("dst_port", "" if capped else port),
+            ("dst_port", "" if capped else _port(edge.dialled_port)),
             ("protocol", edge.protocol),
             ("dnat_ip", self._address(edge.dst, edge.dst_ip, is_dst=True) if translated else ""),
             ("dnat_port", _port(edge.dst_port) if translated else ""),
             ("is_server", _truth(row.is_server)),
         )
-        shared = self._text(pairs)
-        pairs += (
-            ("request_content", row.request_content),
-            ("response_content", row.response_content),
-            ("request_duration_status", traffic_light(last.duration_ns, WHOLE_LIMITS_NS)),
-            ("request_reqxfer_status", traffic_light(last.request_ns, PHASE_LIMITS_NS)),
-            ("request_processing_status", traffic_light(last.processing_ns, PHASE_LIMITS_NS)),
-            ("response_rspxfer_status", traffic_light(last.response_ns, PHASE_LIMITS_NS)),
+        return self._text(pairs)
+
+    def trace(self, row: TraceRow, shared: str) -> str:
+        """The whole text of one trace, of which `shared` is the edge's part."""
+        last = row.last
+        own = self.single(
+            (
+                ("request_content", row.request_content),
+                ("response_content", row.response_content),
+                ("request_duration_status", traffic_light(last.duration_ns, WHOLE_LIMITS_NS)),
+                ("request_reqxfer_status", traffic_light(last.request_ns, PHASE_LIMITS_NS)),
+                ("request_processing_status", traffic_light(last.processing_ns, PHASE_LIMITS_NS)),
+                ("response_rspxfer_status", traffic_light(last.response_ns, PHASE_LIMITS_NS)),
+            )
         )
-        return TraceText(shared, self._text(pairs), edge.dst.outside)
+        return f"{shared},{own}" if shared and own else shared or own
 
     def outcome(self, *, is_slow: bool, is_error: bool) -> str:
         """The labels that only the request counters have."""
-        return self.single((("is_slow", _truth(is_slow)), ("is_error", _truth(is_error))))
+        return self._outcomes[is_slow, is_error]
 
     def single(self, pairs: tuple[tuple[str, str], ...]) -> str:
         """Labels of a single series of a row, without those that are dropped."""

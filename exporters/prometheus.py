@@ -35,43 +35,31 @@ _GZIP: Final = 31  # zlib's window bits for a gzip stream
 
 
 @dataclass(frozen=True, slots=True)
-class Exemplar:
-    """A traced request of one bucket of the entity histogram; `time_s` is the time of day."""
-
-    trace_id: str
-    value_s: float
-    time_s: float
-
-
-@dataclass(frozen=True, slots=True)
 class PageSource:
-    """What one page is made of. `wall_offset_ns` turns the events' clock into time of day. `absent` gives the reason for
-    each metric (by its name in the registry) that cannot be had. `exemplars` are by label text and bucket."""
+    """What one page is made of. `own` is the agent's own part, in the format of the page. `workloads` is the label text
+    of each workload of the cluster. `wall_offset_ns` turns the events' clock into time of day. `absent` gives the reason
+    for each metric (by its name in the registry, with {prefix}) that cannot be had."""
 
     traffic: TrafficPage
-    own: Mapping[Format, bytes]
+    own: bytes = b""
     wall_offset_ns: int = 0
     workloads: tuple[str, ...] = ()
     absent: Mapping[str, str] = field(default_factory=dict)
-    exemplars: Mapping[tuple[str, int], Exemplar] = field(default_factory=dict)
 
 
 def negotiate(accept: str) -> Format:
-    """The format for an Accept header: OpenMetrics only for those who prefer it to plain text."""
-    best: tuple[float, Format] = (0.0, "text")
+    """The format for an Accept header: OpenMetrics for those who name it and do not name plain text.
+
+    Prometheus names both and would rather have OpenMetrics. It gets text, because it stores the `_created` lines of
+    OpenMetrics as series: nearly twice as many, for what showing new counters as 0 already gives. With
+    `scrape_protocols: [OpenMetricsText1.0.0]` it gets OpenMetrics, and exemplars with it.
+    """
+    named: set[str] = set()
     for part in accept.lower().split(","):
         media, *parameters = [piece.strip() for piece in part.split(";")]
-        chosen: Format
-        if media == "application/openmetrics-text":
-            chosen = "openmetrics"
-        elif media in {"text/plain", "text/*", "*/*"}:
-            chosen = "text"
-        else:
-            continue
-        weight = _weight(parameters)
-        if weight > best[0]:
-            best = (weight, chosen)
-    return best[1]
+        if _weight(parameters) > 0:
+            named.add(media)
+    return "openmetrics" if "application/openmetrics-text" in named and "text/plain" not in named else "text"
 
 
 def accepts_gzip(accept_encoding: str) -> bool:
@@ -95,7 +83,8 @@ def render(source: PageSource, style: Format = "text") -> Iterator[bytes]:
     """The page in chunks of some tens of kilobytes."""
     page = _Page(source, style)
     yield from page.chunks()
-    yield source.own[style]
+    if source.own:
+        yield source.own
     if style == "openmetrics":
         yield b"# EOF\n"
 
@@ -228,7 +217,8 @@ class _Page:
         return f"{milliseconds // 1000}.{milliseconds % 1000:03d}"
 
     def _exemplar(self, body: str, index: int) -> str:
-        exemplar = self._source.exemplars.get((body, index))
+        exemplar = self._source.traffic.exemplars.get((body, index))
         if exemplar is None:
             return ""
-        return f' # {{trace_id="{escaped(exemplar.trace_id)}"}} {exemplar.value_s!r} {exemplar.time_s:.3f}'
+        seconds = exemplar.duration_ns / _SECOND_NS
+        return f' # {{trace_id="{escaped(exemplar.trace_id)}"}} {seconds!r} {self._time(exemplar.ended_ns)}'

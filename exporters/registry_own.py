@@ -10,11 +10,9 @@ _DRIVER: Final = "no driver is attached"
 
 
 def _own(name: str, kind: Kind, unit: str, labels: tuple[str, ...], text: str, absent: str = "") -> Metric:
-    suffixes = ("_total", "_seconds", "_bytes", "_ratio", "_info")
-    otel = name
-    for suffix in suffixes:
-        otel = otel.removesuffix(suffix)
-    return Metric(name, otel.replace("_", ".", 1), kind, unit, labels, text, absent)
+    """The OpenTelemetry name is the one of Prometheus less what its exporter appends."""
+    otel = name.removesuffix("_total").removesuffix("_seconds").removesuffix("_bytes").replace("_", ".", 1)
+    return Metric(name, otel, kind, unit, labels, text, absent)
 
 
 BUILD_INFO: Final = _own(

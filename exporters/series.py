@@ -24,6 +24,7 @@ from analyzers.health import (
 from analyzers.snapshot import Snapshot
 from exporters.caps import ValueCap
 from exporters.detail import DetailRule
+from exporters.exemplars import Exemplar, ExemplarTable
 from exporters.feed import Feed
 from exporters.projection import ADDRESS_SCOPE, Projection, content_scope
 from exporters.rows import Row, Shown
@@ -44,6 +45,7 @@ class TrafficPage:
     health: list[Shown]
     connects: list[Shown]
     traces: tuple[TraceSeries, ...]
+    exemplars: Mapping[tuple[str, int], Exemplar]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ class SeriesStore:
         self._health: Feed[TcpLabels] = Feed(2, limits.tcp, self._health_text, self._post_health, overflow_of)
         self._connects: Feed[TcpLabels] = Feed(2, limits.tcp, self._connect_text, _post_connects, overflow_of)
         self._traces = TraceView(limits.trace)
+        self._exemplars = ExemplarTable()
 
     def configure(self, settings: MetricsSettings) -> None:
         """Go on with other settings. Rows stay; where labels change, growth goes to new rows."""
@@ -107,6 +110,7 @@ class SeriesStore:
         self._edges.take(snapshot.edges, self._epoch, now_ns)
         if self._settings.histograms in {"entity", "both"}:
             self._entity_times.take(snapshot.entities, self._epoch, now_ns)
+            self._exemplars.take(snapshot.samples, self._projection.entity_histogram, self._settings.bounds_ns)
         if self._settings.histograms in {"topology", "both"}:
             self._edge_times.take(snapshot.edges, self._epoch, now_ns)
         self._health.take(snapshot.health, self._epoch, now_ns)
@@ -129,6 +133,7 @@ class SeriesStore:
             health=self._health.table.show(*times),
             connects=self._connects.table.show(*times),
             traces=self._traces.series,
+            exemplars=self._exemplars.freeze(),
         )
 
     def report(self) -> SeriesReport:

@@ -3,15 +3,28 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
+from analyzers.edges import Edge
 from analyzers.traces import EXTRAS, TraceRow
-from exporters.projection import Projection, TraceText
+from exporters.projection import Projection
+
+_EXTRA: Final = 0
+_INSIDE: Final = 1
+_OUTSIDE: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
 class TraceSeries:
     body: str
     duration_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Ranked:
+    rank: int  # the higher, the longer it is held on to
+    row: TraceRow
+    shared: str
 
 
 class TraceView:
@@ -24,52 +37,52 @@ class TraceView:
         self.limit = limit
         self.overflowed = 0
         self.series: tuple[TraceSeries, ...] = ()
-        self._texts: dict[int, tuple[TraceRow, TraceText]] = {}
+        self._shared: dict[tuple[int, bool], tuple[Edge, str]] = {}
+        self._whole: dict[int, tuple[TraceRow, str]] = {}
         self._left_out: set[str] = set()
         self._epoch = -1
 
     def take(self, rows: Iterable[TraceRow], projection: Projection, epoch: int) -> None:
+        """Show these from now on. Text is made anew when `epoch` differs from the last one's."""
         if epoch != self._epoch:
-            self._texts, self._epoch = {}, epoch
-        shelves: dict[str, list[tuple[TraceRow, TraceText]]] = {}
-        texts: dict[int, tuple[TraceRow, TraceText]] = {}
+            self._shared, self._whole, self._epoch = {}, {}, epoch
+        shelves: dict[str, list[TraceRow]] = {}
+        shared: dict[tuple[int, bool], tuple[Edge, str]] = {}
         for row in rows:
-            # The row is kept with its text, so its id cannot come to mean another one.
-            known = self._texts.get(id(row)) or (row, projection.trace(row))
-            texts[id(row)] = known
-            shelves.setdefault(known[1].edge, []).append(known)
-        self._texts = texts
-        ranked: list[tuple[int, int, str, int]] = []
-        for shelf in shelves.values():
-            ranked += _ranked(shelf)
-        self._fill(ranked)
+            # The edge is kept with its text, so its id cannot come to mean another one.
+            key = (id(row.edge), row.is_server)
+            known = shared.get(key) or self._shared.get(key) or (row.edge, projection.trace_edge(row))
+            shared[key] = known
+            shelves.setdefault(known[1], []).append(row)
+        self._shared = shared
+        ranked = [entry for text, shelf in shelves.items() for entry in _ranked(text, shelf)]
+        ranked.sort(key=lambda entry: (-entry.rank, -entry.row.last.ended_ns))
+        self._fill(ranked, projection)
 
-    def _fill(self, ranked: list[tuple[int, int, str, int]]) -> None:
-        ranked.sort(key=lambda entry: (-entry[0], -entry[1]))
-        kept: dict[str, TraceSeries] = {}
-        left_out: set[str] = set()
-        for _, _, body, duration_ns in ranked:
-            if body in kept:
-                continue
-            if len(kept) < self.limit:
-                kept[body] = TraceSeries(body, duration_ns)
-            else:
-                left_out.add(body)
+    def _fill(self, ranked: list[_Ranked], projection: Projection) -> None:
+        series: dict[str, TraceSeries] = {}
+        whole: dict[int, tuple[TraceRow, str]] = {}
+        for entry in ranked[: self.limit]:
+            row = entry.row
+            known = self._whole.get(id(row)) or (row, projection.trace(row, entry.shared))
+            whole[id(row)] = known
+            series.setdefault(known[1], TraceSeries(known[1], row.last.duration_ns))
+        self._whole = whole
+        left_out = {entry.shared for entry in ranked[self.limit :]}
         self.overflowed += len(left_out - self._left_out)
         self._left_out = left_out
-        self.series = tuple(kept.values())
+        self.series = tuple(series.values())
 
 
-def _ranked(shelf: list[tuple[TraceRow, TraceText]]) -> Iterable[tuple[int, int, str, int]]:
-    """(how long to hold on to it, when it ended, label text, duration) of what is shown of one edge and side."""
-    shelf.sort(key=lambda entry: -entry[0].last.ended_ns)
-    newest, text = shelf[0]
-    yield 2 if text.outside else 1, newest.last.ended_ns, text.whole, newest.last.duration_ns
+def _ranked(shared: str, shelf: list[TraceRow]) -> Iterable[_Ranked]:
+    """What is shown of one edge and side."""
+    shelf.sort(key=lambda row: -row.last.ended_ns)
+    newest = shelf[0]
+    yield _Ranked(_OUTSIDE if newest.edge.dst.outside else _INSIDE, newest, shared)
     contents: set[str] = set()
-    for row, text in shelf[1:]:
-        if not (row.is_error or row.is_slow) or row.request_content in contents:
-            continue
-        contents.add(row.request_content)
-        yield 0, row.last.ended_ns, text.whole, row.last.duration_ns
-        if len(contents) == EXTRAS:
-            return
+    for row in shelf[1:]:
+        if (row.is_error or row.is_slow) and row.request_content not in contents:
+            contents.add(row.request_content)
+            yield _Ranked(_EXTRA, row, shared)
+            if len(contents) == EXTRAS:
+                return

@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent's own metrics, through the OpenTelemetry SDK and its Prometheus exporter, on the same page as the traffic.
+
+A page reads one frozen OwnState; nothing is counted here. The SDK is imported with this module and costs about 15 MiB:
+import it where a page is served, and nowhere else.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.metrics import CallbackOptions, Observation
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.resources import Resource
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import generate_latest
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+
+from analyzers.rows import DriverCounters, EngineState
+from analyzers.snapshot import EMPTY, Snapshot
+from exporters import registry_own as own
+from exporters.metric import Metric
+from exporters.prometheus import Format
+from exporters.series import SeriesReport
+
+Reading = tuple[float, tuple[str, ...]]  # a value and its labels, in the registry's order
+Readings = Iterable[Reading]
+
+# Where each of the engine's counters of loss belongs: stat -> (type, stage).
+LOSSES: Final[Mapping[str, tuple[str, str]]] = {
+    "connections_rejected": ("connection", "table"),
+    "idents_overflow": ("owner", "table"),
+    "rows_overflow": ("request", "table"),
+    "tcp_rows_overflow": ("tcp", "table"),
+    "strings_overflow": ("content", "table"),
+    "contents_overflow": ("content", "table"),
+    "events_invalid": ("event", "parse"),
+    "connections_unknown": ("event", "parse"),
+    "buffer_exhausted": ("byte", "parse"),
+    "orphan_responses": ("response", "pair"),
+    "discarded_exchanges": ("request", "pair"),
+    "pending_overflow": ("request", "pair"),
+    "pending_exhausted": ("request", "pair"),
+    "retransmits_unmatched": ("trouble", "resolve"),
+}
+
+_GENERATORS: Final[Mapping[Format, Callable[[CollectorRegistry], bytes]]] = {
+    "text": generate_latest,
+    "openmetrics": generate_openmetrics,
+}
+_SECOND_NS: Final = 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class DriverReport:
+    """What watches this kernel. `hooks` names the hook set; `attached` says of each hook whether it could attach."""
+
+    driver: str
+    hooks: str
+    kernel: str
+    attached: Mapping[str, bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessUse:
+    """What one of the agent's processes has used so far (CPU) and uses now (resident memory)."""
+
+    cpu_seconds: float
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class TableSizes:
+    """Capacity of the shared table's parts, in entries."""
+
+    rows: int = 32768
+    tcp_rows: int = 16384
+    strings: int = 32768
+    owners: int = 8192
+    connections: int = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class OwnState:
+    """Everything the agent tells of itself at one moment. None, or an empty mapping, leaves the metrics out.
+
+    `absent` has the reason for each metric that cannot be had, by its full name; `watches` says of each resource of the
+    API server whether it is being watched; `restarts` is how often the engine was started again. `now_ns` is of the
+    engine's clock.
+    """
+
+    version: str
+    now_ns: int = 0
+    driver: DriverReport | None = None
+    engine: EngineState | None = None
+    counters: DriverCounters | None = None
+    sizes: TableSizes = field(default_factory=TableSizes)
+    snapshot: Snapshot = EMPTY
+    series: SeriesReport | None = None
+    absent: Mapping[str, str] = field(default_factory=dict)
+    export_failures: Mapping[str, int] = field(default_factory=dict)
+    watches: Mapping[str, bool] = field(default_factory=dict)
+    processes: Mapping[str, ProcessUse] = field(default_factory=dict)
+    restarts: int = 0
+    config_valid: bool = True
+
+
+class OwnMetrics:
+    """One per process. `render` is not to be called from two threads at once."""
+
+    def __init__(self) -> None:
+        self._state: OwnState | None = None
+        self._registry = CollectorRegistry(auto_describe=False)
+        reader = PrometheusMetricReader(disable_target_info=True, scope_info_enabled=False, registry=self._registry)
+        self._provider = MeterProvider(metric_readers=[reader], resource=Resource.get_empty(), shutdown_on_exit=False)
+        self._meter = self._provider.get_meter("firesteel")
+        for metric, read in READERS:
+            self._register(metric, read)
+
+    def render(self, state: OwnState, style: Format = "text") -> bytes:
+        """The part of the page that tells of the agent, without an end mark."""
+        self._state = state
+        return _GENERATORS[style](self._registry).removesuffix(b"# EOF\n")
+
+    def close(self) -> None:
+        self._provider.shutdown()
+
+    def _register(self, metric: Metric, read: Callable[[OwnState], Readings]) -> None:
+        def observe(_options: CallbackOptions) -> Iterator[Observation]:
+            if self._state is not None:
+                for value, labels in read(self._state):
+                    yield Observation(value, dict(zip(metric.labels, labels, strict=True)))
+
+        # A unit of 1 or {items} has no place in a Prometheus name.
+        unit = metric.unit if metric.unit in {"s", "By"} else ""
+        if metric.kind == "counter":
+            self._meter.create_observable_counter(metric.otel, [observe], unit, metric.help)
+        else:
+            self._meter.create_observable_gauge(metric.otel, [observe], unit, metric.help)
+
+
+def _build(state: OwnState) -> Readings:
+    yield 1, (state.version,)
+
+
+def _driver(state: OwnState) -> Readings:
+    if state.driver is not None:
+        yield 1, (state.driver.driver, state.driver.hooks, state.driver.kernel)
+
+
+def _hooks(state: OwnState) -> Readings:
+    if state.driver is not None:
+        for hook, attached in state.driver.attached.items():
+            yield int(attached), (hook,)
+
+
+def _events(state: OwnState) -> Readings:
+    if state.counters is not None:
+        for name, count in state.counters.written.items():
+            yield count, (name, "kernel")
+    if state.engine is not None:
+        for name, count in state.engine.events.items():
+            yield count, (name, "engine")
+
+
+def _merged(state: OwnState) -> Readings:
+    if state.counters is not None:
+        yield state.counters.merged, ()
+
+
+def _lost(state: OwnState) -> Readings:
+    if state.counters is not None:
+        for name, count in state.counters.lost.items():
+            yield count, (name, "ring")
+        yield state.counters.storage_failed, ("connection", "ring")
+    if state.engine is not None:
+        totals: dict[tuple[str, str], int] = {}
+        for stat, where in LOSSES.items():
+            totals[where] = totals.get(where, 0) + state.engine.stats.get(stat, 0)
+        for where, count in totals.items():
+            yield count, where
+    yield state.snapshot.undirected, ("request", "resolve")
+    for kind, count in state.snapshot.evicted.items():
+        yield count, (kind, "resolve")
+    for exporter, count in state.export_failures.items():
+        yield count, (exporter, "export")
+
+
+def _not_visible(state: OwnState) -> Readings:
+    if state.counters is not None:
+        for reason, count in state.counters.absent.items():
+            yield count, (reason,)
+
+
+def _from_engine(read: Callable[[EngineState], Readings]) -> Callable[[OwnState], Readings]:
+    return lambda state: () if state.engine is None else read(state.engine)
+
+
+def _stat(name: str) -> Callable[[OwnState], Readings]:
+    return _from_engine(lambda engine: [(engine.stats.get(name, 0), ())])
+
+
+def _by_name(read: Callable[[EngineState], Mapping[str, int]]) -> Callable[[OwnState], Readings]:
+    return _from_engine(lambda engine: [(count, (name,)) for name, count in read(engine).items()])
+
+
+def _table_fill(state: OwnState) -> Readings:
+    engine, sizes = state.engine, state.sizes
+    if engine is not None:
+        yield engine.rows_used / sizes.rows, ("rows",)
+        yield engine.tcp_rows_used / sizes.tcp_rows, ("tcp_rows",)
+        yield engine.strings_used / sizes.strings, ("strings",)
+        yield engine.idents_used / sizes.owners, ("owners",)
+        yield engine.connections / sizes.connections, ("connections",)
+
+
+def _samples(engine: EngineState) -> Readings:
+    yield engine.stats.get("samples_written", 0), ("written",)
+    yield engine.stats.get("samples_shed", 0), ("shed",)
+
+
+def _lag(state: OwnState) -> Readings:
+    if state.engine is not None:
+        yield max(0, state.now_ns - state.engine.heartbeat_ns) / _SECOND_NS, ()
+
+
+def _series(state: OwnState) -> Readings:
+    if state.series is not None:
+        for name, count in state.series.rows.items():
+            yield count, (name,)
+
+
+def _overflow(state: OwnState) -> Readings:
+    if state.series is not None:
+        for name, count in state.series.overflow.items():
+            yield count, (name,)
+
+
+def _detail(state: OwnState) -> Readings:
+    if state.series is not None:
+        yield 1, (state.series.detail,)
+
+
+READERS: Final[tuple[tuple[Metric, Callable[[OwnState], Readings]], ...]] = (
+    (own.BUILD_INFO, _build),
+    (own.DRIVER_INFO, _driver),
+    (own.HOOK_ATTACHED, _hooks),
+    (own.EVENTS, _events),
+    (own.MERGED, _merged),
+    (own.LOST, _lost),
+    (own.NOT_VISIBLE, _not_visible),
+    (own.PARSED, _by_name(lambda engine: engine.parsed)),
+    (own.PARSE_FAILURES, _by_name(lambda engine: engine.parse_failures)),
+    (own.ENGINE_STAT, _by_name(lambda engine: engine.stats)),
+    (own.INTRA_POD, _stat("intra_pod")),
+    (own.UNDIRECTED, lambda state: [(state.snapshot.undirected, ())]),
+    (own.CONNECTIONS, _from_engine(lambda engine: [(engine.connections, ())])),
+    (own.PENDING, _from_engine(lambda engine: [(engine.pending, ())])),
+    (own.TABLE_FILL, _table_fill),
+    (own.UNRESOLVED, lambda state: [(count, (reason,)) for reason, count in state.snapshot.unresolved.items()]),
+    (own.SERIES, _series),
+    (own.SERIES_OVERFLOW, _overflow),
+    (own.DETAIL, _detail),
+    (own.METRIC_ABSENT, lambda state: [(1, pair) for pair in state.absent.items()]),
+    (own.SAMPLES, _from_engine(_samples)),
+    (own.EXPORT_FAILURES, lambda state: [(count, (name,)) for name, count in state.export_failures.items()]),
+    (own.ENGINE_RESTARTS, lambda state: [(state.restarts, ())]),
+    (own.ENGINE_LAG, _lag),
+    (own.CONFIG_VALID, lambda state: [(int(state.config_valid), ())]),
+    (own.WATCH_UP, lambda state: [(int(up), (resource,)) for resource, up in state.watches.items()]),
+    (own.CPU, lambda state: [(use.cpu_seconds, (name,)) for name, use in state.processes.items()]),
+    (own.MEMORY, lambda state: [(use.memory_bytes, (name,)) for name, use in state.processes.items()]),
+)
