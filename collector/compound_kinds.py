@@ -43,7 +43,7 @@ class Items(Generic[T]):
                 refusals.extend(refused.refusals)
                 continue
             if value in values:
-                refusals.extend(refuse(child, f'"{shown(child)}" is there twice', self.allowed).refusals)
+                refusals.extend(refuse(child, f'"{shown(child)}" is there twice', "each entry once").refusals)
             values.append(value)
         if refusals:
             raise Refused(refusals)
@@ -57,9 +57,20 @@ class Items(Generic[T]):
     def _read_alone(self, node: yaml.Node) -> tuple[T, ...]:
         if isinstance(node, yaml.ScalarNode) and node.value in self.alone:
             return (cast("T", node.value),)
-        word = scalar(node, self.allowed).value if isinstance(node, yaml.ScalarNode) else ""
-        near = nearest(word, self.alone) or (f"[{word}]" if word and not self.alone else "")
-        raise refuse(node, f'"{shown(node)}" is not a list' if word else "is a mapping, not a list", self.allowed, near)
+        if isinstance(node, yaml.MappingNode):
+            raise refuse(node, "is a mapping, not a list", self.allowed)
+        word = scalar(node, self.allowed).value
+        near = nearest(word, self.alone) or (f"[{word}]" if self._takes(node) else "")
+        other = "neither one of the choices nor a list" if self.alone else "not a list"
+        raise refuse(node, f'"{shown(node)}" is {other}', self.allowed, near)
+
+    def _takes(self, node: yaml.Node) -> bool:
+        """Whether `node` would do as an entry."""
+        try:
+            self.item.read(node)
+        except Refused:
+            return False
+        return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ The file is `--config`, else FIRESTEEL_CONFIG, else /etc/firesteel/firesteel.yam
 FIRESTEEL_A__B goes before the file, `--set a.b=c` before both. Every fault is collected; nothing is guessed.
 """
 
+import difflib
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -15,11 +16,11 @@ from typing import Any
 import yaml
 
 from collector.compound_kinds import Table
-from collector.config_rules import broken_rules
+from collector.config_rules import BrokenRule, broken_rules
 from collector.document import Fault, Unreadable, compose
 from collector.keys import Key, members, sections
 from collector.kinds import Refused, line_of, nearest, shown
-from collector.schema import BY_NAME, KEYS, Config, build
+from collector.schema import BY_NAME, KEYS, Config, build, value_of
 
 DEFAULT_PATH = Path("/etc/firesteel/firesteel.yaml")
 FILE_VARIABLE = "FIRESTEEL_CONFIG"
@@ -111,12 +112,18 @@ def parse(text: bytes, source: Source) -> Loaded:
         reading.setting(setting)
     config = build(reading.values)
     if not reading.faults:
-        for name, message, allowed in broken_rules(config):
-            origin = reading.origins.get(name, Origin("default", 0))
-            reading.faults.append(Fault(origin.name, origin.line, name, "", message, allowed))
+        reading.faults = [_rule_fault(rule, config, reading.origins) for rule in broken_rules(config)]
     if reading.faults:
         raise ConfigError(reading.faults)
     return Loaded(config, source, reading.origins)
+
+
+def _rule_fault(rule: BrokenRule, config: Config, origins: Mapping[str, Origin]) -> Fault:
+    """Blames the first of the rule's keys that somebody set: defaults alone break no rule."""
+    name = next(name for name in rule.keys if name in origins)
+    row = BY_NAME[name]
+    value = row.kind.write(value_of(config, row))
+    return Fault(origins[name].name, origins[name].line, name, value, rule.message, rule.allowed)
 
 
 class _Reading:
@@ -147,9 +154,8 @@ class _Reading:
             if name.startswith(row.variable + "__") and is_mapping(row):
                 self._text(row, (name.removeprefix(row.variable + "__").lower(),), value, name)
                 return
-        near = nearest(name.removeprefix(_PREFIX), [row.variable.removeprefix(_PREFIX) for row in KEYS])
-        near = near and _PREFIX + near
-        if "__" not in name and (_SERVICE_LINK.fullmatch(name) or not near):
+        near = _meant_variable(name)
+        if not near and "__" not in name:
             return
         self.faults.append(Fault(name, 0, "", value, "no key has this variable", "FIRESTEEL_ and a key", near))
 
@@ -196,24 +202,23 @@ class _Reading:
                 message = f"is there twice, first on line {seen[name]}"
                 self.faults.append(Fault(origin, line, full, shown(child), message, "each key once"))
             elif member is None:
-                self._unknown(origin, line, full, child, list(known))
+                names = list(known) if isinstance(name_node, yaml.ScalarNode) else []
+                self._unknown(origin, line, full, child, names, allowed)
             elif isinstance(member, Key):
                 self._value(member, child, origin, line)
             else:
                 self._section(child, member, (*path, name), origin)
             seen.setdefault(name, line)
 
-    def _unknown(self, origin: str, line: int, full: str, child: yaml.Node, known: list[str]) -> None:
+    def _unknown(self, origin: str, line: int, full: str, child: yaml.Node, names: list[str], allowed: str) -> None:
         section, _, name = full.rpartition(".")
-        near = nearest(name, known)
+        near = nearest(name, names)
         if not near:  # right name, wrong section
             elsewhere = [row.name for row in KEYS if row.path[-1] == name]
             elsewhere += [".".join(path) for path, _ in sections(Config) if path and path[-1] == name]
             near = elsewhere[0] if len(elsewhere) == 1 else ""
         inside = f"in {section}" if section else "at the top"
-        self.faults.append(
-            Fault(origin, line, full, shown(child), f"there is no such key {inside}", " | ".join(known), near)
-        )
+        self.faults.append(Fault(origin, line, full, shown(child), f"there is no such key {inside}", allowed, near))
 
     def _value(self, row: Key, node: yaml.Node, origin: str, line: int) -> None:
         try:
@@ -248,6 +253,23 @@ class _Reading:
         node = yaml.compose(row.kind.write(self.values[row.name]), Loader=yaml.SafeLoader)
         assert isinstance(node, yaml.MappingNode)
         return [pair for pair in node.value if pair[0].value != but]
+
+
+def _meant_variable(name: str) -> str:
+    """The variable that was probably meant. One without a double underscore may belong to somebody else: it must be
+    a key's but for the underscores, or nearly a word of the top.
+    """
+    ours = [row.variable for row in KEYS]
+    if "__" in name:
+        near = nearest(name.removeprefix(_PREFIX), [variable.removeprefix(_PREFIX) for variable in ours])
+        return near and _PREFIX + near
+    if _SERVICE_LINK.fullmatch(name):
+        return ""
+    plain = {variable.replace("_", ""): variable for variable in ours if "__" in variable}
+    if meant := plain.get(name.replace("_", "")):
+        return meant
+    at_top = [variable for variable in ours if "__" not in variable]
+    return next(iter(difflib.get_close_matches(name, at_top, n=1, cutoff=0.9)), "")
 
 
 def is_mapping(row: Key) -> bool:

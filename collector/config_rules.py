@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rules between keys, each a row: the key to blame, and a function that says what is wrong, or nothing.
+"""Rules between keys, each a row: the keys to blame, and a function that says what is wrong, or nothing.
 
 `not_yet` is the other half of honesty: settings that are part of the contract, that somebody asked for, and that this
 version does not act on. They are accepted, and the agent says so at start and in its status.
@@ -13,23 +13,33 @@ from collector.schema import Config
 
 # Protocols with a parser in analyzers/native/protocols; the rest are counted as exchanges and bytes.
 DECODED = ("http", "dns", "tls", "websocket")
+# Drivers that this version has.
+DRIVERS_BUILT = ("core", "none")
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenRule:
+    """`keys` in the order in which they are to blame, what is wrong, and what is allowed."""
+
+    keys: tuple[str, ...]
+    message: str
+    allowed: str
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    key: str
+    """`broken` says what is wrong, or nothing."""
+
+    keys: tuple[str, ...]
     broken: Callable[[Config], str]
     allowed: str
 
 
 def _half_tls(config: Config) -> str:
     tls = config.listen.tls
-    return "a key without a certificate" if tls.key and not tls.cert else ""
-
-
-def _keyless_tls(config: Config) -> str:
-    tls = config.listen.tls
-    return "a certificate without its key" if tls.cert and not tls.key else ""
+    if tls.cert and not tls.key:
+        return "there is a certificate without its key"
+    return "there is a key without its certificate" if tls.key and not tls.cert else ""
 
 
 def _open_api(config: Config) -> str:
@@ -45,42 +55,39 @@ def _same_port(config: Config) -> str:
         return ""
     if metrics.host and api.host and metrics.host != api.host:
         return ""
-    return f"{api} is also where listen.metrics listens ({metrics})"
+    return f"listen.api ({api}) is also where listen.metrics listens ({metrics})"
 
 
 def _budgets(config: Config) -> str:
-    payload = config.payload
-    if payload.parse_bytes <= payload.stream_bytes:
-        return ""
-    return f"{payload.parse_bytes} is more than payload.stream_bytes ({payload.stream_bytes})"
+    parse, stream = config.payload.parse_bytes, config.payload.stream_bytes
+    return f"payload.parse_bytes ({parse}) is more than payload.stream_bytes ({stream})" if parse > stream else ""
 
 
 def _short_counters(config: Config) -> str:
     life, interval = config.metrics.ttl.counter, config.metrics.scrape_interval
-    if life >= 2 * interval:
-        return ""
-    return f"{duration_text(life)} ends a counter before two scrapes ({duration_text(interval)} each) saw it"
+    told = f"a counter lives {duration_text(life)}, too short for two scrapes {duration_text(interval)} apart"
+    return told if life < 2 * interval else ""
 
 
 def _short_gauges(config: Config) -> str:
     life, interval = config.metrics.ttl.gauge, config.metrics.scrape_interval
-    return "" if life >= interval else f"{duration_text(life)} is less than one scrape ({duration_text(interval)})"
+    told = f"a gauge lives {duration_text(life)}, less than from scrape to scrape ({duration_text(interval)})"
+    return told if life < interval else ""
 
 
 RULES = (
-    Rule("listen.tls.key", _half_tls, "both listen.tls.cert and listen.tls.key, or neither"),
-    Rule("listen.tls.cert", _keyless_tls, "both listen.tls.cert and listen.tls.key, or neither"),
-    Rule("listen.api", _open_api, "an address on loopback, or a token file in listen.auth"),
-    Rule("listen.api", _same_port, "two different ports"),
-    Rule("payload.parse_bytes", _budgets, "at most payload.stream_bytes"),
-    Rule("metrics.ttl.counter", _short_counters, "at least twice metrics.scrape_interval"),
-    Rule("metrics.ttl.gauge", _short_gauges, "at least metrics.scrape_interval"),
+    Rule(("listen.tls.cert", "listen.tls.key"), _half_tls, "both listen.tls.cert and listen.tls.key, or neither"),
+    Rule(("listen.api",), _open_api, "an address on loopback, or a token file in listen.auth"),
+    Rule(("listen.api", "listen.metrics"), _same_port, "two different ports"),
+    Rule(("payload.parse_bytes", "payload.stream_bytes"), _budgets, "at most payload.stream_bytes"),
+    Rule(("metrics.ttl.counter", "metrics.scrape_interval"), _short_counters, "at least two scrape intervals"),
+    Rule(("metrics.ttl.gauge", "metrics.scrape_interval"), _short_gauges, "at least one scrape interval"),
 )
 
 
-def broken_rules(config: Config) -> list[tuple[str, str, str]]:
-    """Every rule that `config` breaks, as (key, what is wrong, what is allowed)."""
-    return [(rule.key, message, rule.allowed) for rule in RULES if (message := rule.broken(config))]
+def broken_rules(config: Config) -> list[BrokenRule]:
+    """Every rule that `config` breaks. The default configuration breaks none."""
+    return [BrokenRule(rule.keys, message, rule.allowed) for rule in RULES if (message := rule.broken(config))]
 
 
 def not_yet(config: Config) -> list[str]:
@@ -91,7 +98,7 @@ def not_yet(config: Config) -> list[str]:
 def _unbuilt(config: Config) -> list[tuple[str, str]]:
     default = Config()
     found: list[tuple[str, str]] = []
-    missing = [name for name in config.drivers if name in ("bcc", "kmod")]
+    missing = [name for name in config.drivers if name not in DRIVERS_BUILT]
     if config.driver != default.driver and missing:
         found.append(("driver", f"{', '.join(missing)}: not in this version, passed over"))
     if config.scope.exclude_namespaces:

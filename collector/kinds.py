@@ -33,6 +33,7 @@ DURATION_UNITS = {
     "h": 3_600_000_000_000,
     "d": 86_400_000_000_000,
 }
+_UNIT_WORDS = {"hour": "h", "hr": "h", "min": "m", "minute": "m", "sec": "s", "second": "s", "msec": "ms", "day": "d"}
 SIZE_UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 
@@ -183,7 +184,8 @@ class Count:
     def read(self, node: yaml.Node) -> int:
         word = scalar(node, self.allowed).value
         if not re.fullmatch(r"-?(0|[1-9][0-9]*)", word) or len(word) > 20:
-            raise refuse(node, f'"{shown(node)}" is not a whole number', self.allowed)
+            octal = re.fullmatch(r"0+([1-9][0-9]*)", word)
+            raise refuse(node, f'"{shown(node)}" is not a whole number', self.allowed, octal[1] if octal else "")
         if node.tag == _TEXT_TAG:
             raise refuse(node, f'"{shown(node)}" is text; write the number without quotes', self.allowed, word)
         value = int(word)
@@ -243,7 +245,7 @@ class Duration:
                 near = f"{word}s" if len(parts) == 1 else ""
                 raise refuse(node, f'"{shown(node)}" has no unit', self.allowed, near)
             if unit not in DURATION_UNITS:
-                near = nearest(unit, tuple(DURATION_UNITS))
+                near = _UNIT_WORDS.get(unit.lower().rstrip("s")) or nearest(unit, tuple(DURATION_UNITS))
                 near = number + near if near and len(parts) == 1 else ""
                 raise refuse(node, f'"{unit}" is not a unit of time (ns us ms s m h d)', self.allowed, near)
             total += round(float(number) * DURATION_UNITS[unit])
@@ -277,7 +279,7 @@ class Size:
         number, unit = int(found[1]), found[2]
         if unit not in SIZE_UNITS:
             meant = {"k": "KiB", "m": "MiB", "g": "GiB"}.get(unit[:1].lower(), "")
-            near = f"{number}{meant}" if meant else ""
+            near = f"{number}{meant}" if meant else size_text(number) if not unit else ""
             message = f'"{unit}" is not a unit of size (KiB MiB GiB)' if unit else f'"{word}" has no unit'
             raise refuse(node, message, self.allowed, near)
         value = number * SIZE_UNITS[unit]
@@ -332,7 +334,7 @@ class Listen:
             raise refuse(node, f'"{word}" is a port without an address', self.allowed, f'":{word}"')
         found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]*)):([0-9]{1,5})", word)
         if not found:
-            raise refuse(node, f'"{shown(node)}" is not host:port', self.allowed)
+            raise refuse(node, f'"{shown(node)}" is not host:port', self.allowed, _meant_endpoint(word))
         bracketed, plain, port = found[1], found[2], int(found[3])
         if port > 65535:
             raise refuse(node, f"port {port} is above 65535", self.allowed)
@@ -347,6 +349,17 @@ class Listen:
 
     def write(self, value: Endpoint | None) -> str:
         return f'"{value}"' if value else "off"
+
+
+def _meant_endpoint(word: str) -> str:
+    """host:port out of a URL, or of an IPv6 address without brackets."""
+    if url := re.fullmatch(r"https?://([^/\s]+:[0-9]+)/?", word):
+        return f'"{url[1]}"'
+    host, _, port = word.rpartition(":")
+    try:
+        return f'"[{ipaddress.IPv6Address(host)}]:{port}"'
+    except ValueError:
+        return ""
 
 
 def duration_text(nanoseconds: int) -> str:

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the command line asks of the agent beside its configuration, and how commands end."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from collector.config import Loaded
+if TYPE_CHECKING:  # reading configurations costs start time that `version` and `--help` need not pay
+    from collector.config import Loaded
 
 
 class Exit(IntEnum):

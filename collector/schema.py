@@ -30,7 +30,7 @@ _PARTY = ("node", "namespace", "workload_kind", "workload_name", "service", "pod
 LABELS = (
     *_PARTY, "port", "protocol", "request_content", "response_content", "is_slow", "is_error", "status_code",
     *(f"src_{label}" for label in _PARTY), *(f"dst_{label}" for label in _PARTY), "src_port", "dst_port",
-    "dst_domain", "dnat_ip", "dnat_port", "is_server", "success", "errno", "pid", "comm",
+    "dst_domain", "dnat_ip", "dnat_port", "is_server", "success", "errno", "direction", "pid", "comm",
     "request_duration_status", "request_reqxfer_status", "request_processing_status", "response_rspxfer_status",
 )  # fmt: skip
 

@@ -10,7 +10,7 @@ import yaml
 from collector import capabilities, log
 from collector.check_config import print_faults
 from collector.config import ConfigError, Loaded, find_source, load
-from collector.config_rules import not_yet
+from collector.config_rules import DRIVERS_BUILT, not_yet
 from collector.kinds import Duration, Kind, Refused, Size
 from collector.options import Exit, RecordOptions, RunOptions
 from collector.schema import HOUR, SECOND, Config
@@ -88,8 +88,8 @@ def replay(path: str | None, settings: Sequence[str], file: str, *, serve: bool,
 def not_permitted(config: Config) -> str:
     """Why this process may not watch the kernel with any configured driver, and the remedy; empty when it may."""
     have = capabilities.effective()
-    lacks = {driver: capabilities.missing(driver, have) for driver in config.drivers}
-    watching = {driver: names for driver, names in lacks.items() if driver != "none"} or lacks
+    lacks = {driver: capabilities.missing(driver, have) for driver in config.drivers if driver in DRIVERS_BUILT}
+    watching = {driver: names for driver, names in lacks.items() if driver != "none"} or lacks or {"none": ()}
     if any(not names for names in watching.values()):
         return ""
     driver, names = next(iter(watching.items()))

@@ -69,7 +69,7 @@ def _engine_sentences(engine: Mapping[str, Any]) -> Iterator[str]:
     stats = _map(engine, "stats")
     failure = f": {engine['failure']}" if engine.get("failure") else ""
     starts = int(engine.get("starts", 1))
-    restarts = f", restarted {starts - 1} times" if starts > 1 else ""
+    restarts = f", restarted {_times(starts - 1)}" if starts > 1 else ""
     yield (
         f"Engine {engine.get('state', '?')}{failure}{restarts}: {engine.get('connections', 0)} connections, "
         f"{stats.get('requests', 0)} requests and {stats.get('exchanges', 0)} undecoded exchanges counted."
@@ -163,6 +163,10 @@ def _maps(found: object) -> Sequence[Mapping[str, Any]]:
 
 def _with_remedy(cause: object, remedy: object) -> str:
     return f"{cause}; {remedy}" if remedy else str(cause or "no reason given")
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _span(seconds: float) -> str:

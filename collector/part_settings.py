@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the configuration means to each part: the engine's settings and those of the metrics page."""
+
+from typing import cast
+
+from analyzers.contract import PROTOCOLS
+from analyzers.settings import EngineSettings, PortRule
+from collector.schema import Config
+from exporters.settings import Detail, Histograms, MetricsSettings, RowLimits
+
+_UNDECODED = PROTOCOLS[0]
+
+
+def engine_settings(config: Config) -> EngineSettings:
+    """Live keys of protocols, requests, payload, samples and connections. What has no parser stays undecoded."""
+    protocols, payload = config.protocols, config.payload
+    enabled = frozenset(PROTOCOLS if protocols.enabled == ("default",) else protocols.enabled) & frozenset(PROTOCOLS)
+    return EngineSettings(
+        max_connections=config.connections.max,
+        contents_per_workload=config.metrics.contents_per_workload,
+        connection_idle_ns=config.connections.idle,
+        row_idle_ns=config.metrics.ttl.counter,
+        no_response_ns=config.requests.no_response,
+        slow_ns={name: protocols.slow_ns(name) for name in PROTOCOLS},
+        slow_default_ns=protocols.slow["default"],
+        protocols_enabled=enabled | {_UNDECODED},
+        sample_rate=config.samples.rate,
+        sample_per_edge=config.samples.per_edge,
+        sample_normal_permille=round(config.samples.normal * 1000),
+        capture_bytes=payload.capture_bytes,
+        parse_bytes=payload.parse_bytes,
+        stream_bytes=payload.stream_bytes,
+        url_clustering=config.requests.url_clustering,
+        dns_nxdomain_is_error=config.requests.dns_nxdomain_is_error,
+        port_rules=tuple(
+            PortRule(port, name if name in PROTOCOLS else None) for port, name in sorted(protocols.ports.items())
+        ),
+    )
+
+
+def metrics_settings(config: Config) -> MetricsSettings:
+    """The keys metrics.*, with the histogram bounds that the engine counts by."""
+    metrics = config.metrics
+    rows = metrics.rows
+    return MetricsSettings(
+        prefix=metrics.prefix,
+        detail=cast("Detail", metrics.detail),
+        pod_detail_namespaces=frozenset(metrics.pod_detail_namespaces),
+        histograms=cast("Histograms", metrics.histograms),
+        scrape_interval_ns=metrics.scrape_interval,
+        counter_ttl_ns=metrics.ttl.counter,
+        gauge_ttl_ns=metrics.ttl.gauge,
+        rows=RowLimits(entity=rows.entity, topology=rows.topology, tcp=rows.tcp, trace=rows.trace),
+        contents_per_workload=metrics.contents_per_workload,
+        outside_addresses=metrics.outside_addresses,
+        process_info=metrics.process_info,
+        drop_labels=frozenset(metrics.drop_labels),
+        cluster_label=metrics.cluster_label,
+        bounds_ns=EngineSettings().bucket_ns,
+    )

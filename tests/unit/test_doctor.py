@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The doctor's checks against machines made of files."""
+
+import errno
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from collector import capabilities
+from collector.config import Source
+from collector.config_rules import broken_rules
+from collector.doctor import doctor, examine
+from collector.host import Host
+from collector.host_checks import CHECKS, FAIL, OK, WARN, Finding
+from collector.kinds import Endpoint
+from collector.options import Exit
+from collector.schema import Config, Kubernetes, Listeners, Ring, Tls
+
+CORE = ("BPF", "PERFMON", "NET_ADMIN", "SETUID", "SETGID", "SETPCAP")
+
+
+def mask(names: tuple[str, ...]) -> str:
+    return f"{sum(1 << capabilities.NUMBERS[name] for name in names):016x}"
+
+
+def status(names: tuple[str, ...], seccomp: int = 0) -> str:
+    return f"Name:\tpython\nCapInh:\t0000000000000000\nCapEff:\t{mask(names)}\nSeccomp:\t{seccomp}\n"
+
+
+GOOD = {
+    "proc/sys/kernel/osrelease": "6.18.1-amd64\n",
+    "proc/self/status": status(CORE),
+    "proc/self/cgroup": "0::/system.slice/firesteel.service\n",
+    "proc/sys/kernel/unprivileged_bpf_disabled": "2\n",
+    "proc/sys/net/core/bpf_jit_enable": "1\n",
+    "sys/kernel/btf/vmlinux": "BTF",
+    "sys/kernel/security/lockdown": "[none] integrity confidentiality\n",
+    "sys/fs/cgroup/cgroup.controllers": "cpu memory\n",
+    "sys/fs/cgroup/memory.max": "max\n",
+    "sys/kernel/tracing/events/enable": "0\n",
+}
+
+
+def machine(
+    root: Path, changes: dict[str, str | None] | None = None, errors: dict[int, int] | None = None, memlock: int = -1
+) -> Host:
+    """A machine in order, but for `changes`: a file's text, or None for none."""
+    for path, text in (GOOD | (changes or {})).items():
+        if text is not None:
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / path).write_text(text, encoding="utf-8")
+    link = root / "proc/self/ns/pid"
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to("pid:[4026531836]")
+    return Host(root, try_listen=lambda endpoint: (errors or {}).get(endpoint.port, 0), memlock=lambda: memlock)
+
+
+def found(host: Host, name: str, config: Config | None = None) -> list[Finding]:
+    (check,) = [check for check in CHECKS if check.name == name]
+    return list(check.run(host, config or Config()))
+
+
+def test_a_machine_in_order_has_nothing_to_repair(tmp_path: Path) -> None:
+    rows = examine(machine(tmp_path), Config())
+    assert [row for row in rows if row.state != OK] == []
+    assert {row.check for row in rows} == {check.name for check in CHECKS}
+
+
+@pytest.mark.parametrize("left_out", CORE)
+def test_a_missing_capability_is_named_with_its_remedy(left_out: str, tmp_path: Path) -> None:
+    have = tuple(name for name in CORE if name != left_out)
+    findings = found(machine(tmp_path, {"proc/self/status": status(have)}), "capabilities")
+    assert (findings[0].state, findings[0].sentence) == (FAIL, f"core: CAP_{left_out} missing")
+    assert f"--cap-add={left_out}," in findings[0].remedy
+    assert f"list {left_out} under securityContext" in findings[0].remedy
+
+
+def test_what_a_driver_further_down_lacks_does_not_matter(tmp_path: Path) -> None:
+    findings = found(machine(tmp_path), "capabilities")
+    assert [finding.state for finding in findings] == [OK] * 4
+    assert findings[1].sentence == "bcc would need CAP_SYS_ADMIN, CAP_SYS_RESOURCE; core does not"
+
+
+def test_sys_admin_stands_for_bpf_and_perfmon() -> None:
+    have = ("SYS_ADMIN", "NET_ADMIN", "SETUID", "SETGID", "SETPCAP")
+    assert capabilities.missing("core", have) == ()
+    assert capabilities.missing("core", have[1:]) == ("BPF", "PERFMON")
+    assert capabilities.missing("bcc", have) == ("SYS_RESOURCE",)
+    assert capabilities.missing("none", ()) == ("SETUID", "SETGID", "SETPCAP")
+
+
+def test_capabilities_are_read_from_the_effective_set() -> None:
+    told = "CapInh:\t000001ffffffffff\nCapPrm:\t000001ffffffffff\nCapEff:\t0000008000001000\n"
+    assert capabilities.capabilities_in(told) == {"BPF", "NET_ADMIN"}
+    assert capabilities.capabilities_in("") == frozenset()
+
+
+def test_the_driver_none_needs_no_kernel_capability(tmp_path: Path) -> None:
+    host = machine(tmp_path, {"proc/self/status": status(("SETUID", "SETGID", "SETPCAP"))})
+    assert [row.state for row in found(host, "capabilities", Config(driver=("none",)))] == [OK]
+
+
+@pytest.mark.parametrize(
+    ("check", "changes", "config", "state", "part"),
+    [
+        (
+            "kernel",
+            {"proc/sys/kernel/osrelease": "4.4.0"},
+            Config(driver=("core",)),
+            FAIL,
+            "older than 5.8, which core",
+        ),
+        ("kernel", {"proc/sys/kernel/osrelease": "4.4.0"}, Config(), OK, "new enough for kmod, none"),
+        ("btf", {"sys/kernel/btf/vmlinux": None}, Config(), WARN, "no BTF"),
+        ("btf", {"sys/kernel/btf/vmlinux": None}, Config(driver=("core",)), FAIL, "no BTF"),
+        ("seccomp", {"proc/self/status": status(CORE, 2)}, Config(), WARN, "seccomp filter is in force"),
+        (
+            "lockdown",
+            {"sys/kernel/security/lockdown": "none integrity [confidentiality]"},
+            Config(),
+            FAIL,
+            "may not read kernel memory",
+        ),
+        (
+            "lockdown",
+            {"sys/kernel/security/lockdown": "none [integrity] confidentiality"},
+            Config(),
+            WARN,
+            "unsigned modules",
+        ),
+        ("lockdown", {"sys/kernel/security/lockdown": None}, Config(), OK, "not locked down"),
+        ("unprivileged-bpf", {"proc/sys/kernel/unprivileged_bpf_disabled": "0"}, Config(), WARN, "every user"),
+        ("unprivileged-bpf", {"proc/sys/kernel/unprivileged_bpf_disabled": None}, Config(), WARN, "no BPF at all"),
+        ("bpf-jit", {"proc/sys/net/core/bpf_jit_enable": "0"}, Config(), WARN, "interpreted"),
+        ("cgroups", {"sys/fs/cgroup/cgroup.controllers": None}, Config(), WARN, "no cgroup file system"),
+        (
+            "cgroups",
+            {"sys/fs/cgroup/cgroup.controllers": None, "sys/fs/cgroup/unified/cgroup.procs": ""},
+            Config(),
+            OK,
+            "hybrid",
+        ),
+        (
+            "cgroups",
+            {"sys/fs/cgroup/cgroup.controllers": None, "sys/fs/cgroup/memory/tasks": ""},
+            Config(),
+            OK,
+            "cgroup v1",
+        ),
+        ("tracefs", {"sys/kernel/tracing/events/enable": None}, Config(), OK, "only the bcc driver"),
+        (
+            "tracefs",
+            {"sys/kernel/tracing/events/enable": None, "sys/kernel/btf/vmlinux": None},
+            Config(),
+            WARN,
+            "tracefs is not mounted",
+        ),
+        (
+            "tracefs",
+            {"sys/kernel/tracing/events/enable": None},
+            Config(driver=("bcc",)),
+            FAIL,
+            "tracefs is not mounted",
+        ),
+        ("memory", {"sys/fs/cgroup/memory.max": "67108864"}, Config(), WARN, "limited to 64 MiB, an idle agent"),
+        ("memory", {"sys/fs/cgroup/memory.max": "419430400"}, Config(), OK, "limited to 400 MiB"),
+        (
+            "memory",
+            {"sys/fs/cgroup/memory.max": "134217728"},
+            Config(ring=Ring(size=64 << 20)),
+            WARN,
+            "with this ring may need 164",
+        ),
+        (
+            "memory",
+            {
+                "proc/self/cgroup": "5:cpu,memory:/docker/x\n",
+                "sys/fs/cgroup/memory/docker/x/memory.limit_in_bytes": "1048576",
+            },
+            Config(),
+            WARN,
+            "limited to 1 MiB",
+        ),
+        (
+            "files",
+            {},
+            Config(kubernetes=Kubernetes(kubeconfig="/nowhere/config")),
+            FAIL,
+            "kubernetes.kubeconfig: /nowhere/config cannot be read",
+        ),
+        (
+            "files",
+            {"tls/a": "x"},
+            Config(listen=Listeners(tls=Tls(cert="/tls/a", key="/tls/b"))),
+            FAIL,
+            "listen.tls.key: /tls/b cannot be read",
+        ),
+    ],
+)
+def test_a_machine_with_one_thing_amiss(
+    check: str, changes: dict[str, str | None], config: Config, state: str, part: str, tmp_path: Path
+) -> None:
+    (finding,) = found(machine(tmp_path, changes), check, config)
+    assert finding.state == state
+    assert part in finding.sentence
+    assert bool(finding.remedy) == (state != OK)
+
+
+def test_a_process_namespace_inside_of_another_is_told(tmp_path: Path) -> None:
+    host = machine(tmp_path)
+    (tmp_path / "proc/self/ns/pid").unlink()
+    (tmp_path / "proc/self/ns/pid").symlink_to("pid:[4026532345]")
+    (finding,) = found(host, "pid-namespace")
+    assert (finding.state, finding.remedy[:13]) == (WARN, "hostPID: true")
+
+
+def test_a_port_in_use_is_a_failure_that_names_the_key(tmp_path: Path) -> None:
+    metrics, api = found(machine(tmp_path, errors={9501: errno.EADDRINUSE}), "listeners")
+    assert metrics == Finding(OK, "listen.metrics: 127.0.0.1:9500 is free")
+    assert api.state == FAIL
+    assert api.sentence == "listen.api: 127.0.0.1:9501 is in use, perhaps by a running agent"
+    assert "ss -ltnp 'sport = :9501'" in api.remedy
+    other = found(machine(tmp_path / "b", errors={9500: errno.EADDRNOTAVAIL}), "listeners")[0]
+    assert other.sentence == "listen.metrics: 127.0.0.1:9500: Cannot assign requested address"
+    off = found(machine(tmp_path / "c"), "listeners", Config(listen=Listeners(metrics=None)))[0]
+    assert off == Finding(OK, "listen.metrics is off")
+
+
+def test_the_real_port_check_sees_a_listener() -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert Host().try_listen(Endpoint("127.0.0.1", port)) == errno.EADDRINUSE
+    assert Host().try_listen(Endpoint("127.0.0.1", 0)) == 0
+    assert Host().try_listen(Endpoint("203.0.113.7", 0)) == errno.EADDRNOTAVAIL
+
+
+def test_locked_memory_matters_on_old_kernels_only(tmp_path: Path) -> None:
+    old: dict[str, str | None] = {"proc/sys/kernel/osrelease": "5.10.0"}
+    limited = found(machine(tmp_path / "a", old, memlock=65536), "memory")
+    assert [row.state for row in limited] == [OK, WARN]
+    assert "only 64KiB may be locked" in limited[1].sentence
+    assert len(found(machine(tmp_path / "b", old, memlock=-1), "memory")) == 1
+    assert len(found(machine(tmp_path / "c", memlock=65536), "memory")) == 1
+
+
+# --- the command
+
+
+def run(tmp_path: Path, host: Host, text: str = "", as_json: bool = False) -> tuple[Exit, str]:
+    path = tmp_path / "firesteel.yaml"
+    path.write_text(text, encoding="utf-8")
+    out = io.StringIO()
+    code = doctor(Source(path, True), as_json, host, out=out)
+    return code, out.getvalue()
+
+
+def test_the_doctor_ends_with_0_when_nothing_is_to_repair(tmp_path: Path) -> None:
+    code, told = run(tmp_path, machine(tmp_path))
+    assert code == Exit.DONE
+    assert told.splitlines()[-1] == "Everything is as it should be."
+
+
+def test_the_doctor_ends_with_1_and_the_remedy(tmp_path: Path) -> None:
+    code, told = run(tmp_path, machine(tmp_path, {"proc/self/status": status(CORE[1:])}))
+    assert code == Exit.NOT_AS_WISHED
+    lines = told.splitlines()
+    assert "fail  capabilities      core: CAP_BPF missing" in lines
+    assert lines[lines.index("fail  capabilities      core: CAP_BPF missing") + 1].strip().startswith("-> run as root")
+    assert lines[-1] == "1 to repair, 2 to know about."
+
+
+def test_a_faulty_configuration_is_a_failure_and_the_rest_is_still_looked_at(tmp_path: Path) -> None:
+    code, told = run(tmp_path, machine(tmp_path), "drivr: core\nring: {size: 3MiB}\n", as_json=True)
+    assert code == Exit.NOT_AS_WISHED
+    answer = json.loads(told)
+    assert answer["ok"] is False
+    failures = [row for row in answer["checks"] if row["state"] == FAIL]
+    assert [row["check"] for row in failures] == ["configuration"] * 2
+    assert "firesteel.yaml:1: drivr" in failures[0]["sentence"]
+    assert {row["check"] for row in answer["checks"]} == {"configuration", *(check.name for check in CHECKS)}
+
+
+def test_what_this_version_does_not_do_is_a_warning(tmp_path: Path) -> None:
+    code, told = run(tmp_path, machine(tmp_path), "export: {jsonl: {path: /tmp/x}}\n")
+    assert code == Exit.DONE
+    assert "export.jsonl: not in this version" in told
+
+
+def test_defaults_break_no_rule() -> None:
+    assert broken_rules(Config()) == []
