@@ -27,9 +27,11 @@ struct fs_ring {
 	__u64 contradictions;
 };
 
+/* Never goes back: what was read once is not read again. */
 static __inline__ const void *fs_ring_broken(struct fs_ring *ring)
 {
-	ring->position = ring->limit & ~7ull;
+	if (ring->limit - ring->position < 1ull << 63)
+		ring->position = ring->limit & ~7ull;
 	ring->contradictions++;
 	return 0;
 }
@@ -55,7 +57,7 @@ static __inline__ const void *fs_ring_next(struct fs_ring *ring, __u32 *bytes)
 		const __u8 *record = ring->data + (ring->position & (ring->size - 1));
 		__u32 head;
 
-		if (left < FS_RING_RECORD_HEAD) {
+		if (left < FS_RING_RECORD_HEAD || left > ring->size) {
 			left = fs_ring_filled(ring);
 			if (left == 0)
 				return 0;
