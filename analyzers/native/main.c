@@ -161,8 +161,13 @@ static const char *map_input(struct fs_run *run, const struct arguments *given)
 		return "cannot map the ring (--ring, --ring-bytes)";
 	errno = EPROTO;
 	if (run->control->magic != FS_MAGIC || run->control->contract != FS_CONTRACT_VERSION)
-		return "the driver speaks another version of the event contract: loader and engine must come from one "
-		       "build";
+		return "the driver speaks another version of the contract: loader and engine must be of one build";
+	/*
+	 * The engine adds one. A connection told under a number must be told again, so no number may come twice, not
+	 * even after an orderly stop, which leaves 0.
+	 */
+	if (!run->control->epoch)
+		run->control->epoch = (uint32_t)(fs_now_ns() / 1000000) & 0x7fffffff;
 	return NULL;
 }
 
@@ -190,7 +195,6 @@ static int count_until_told(struct fs_run *run)
 			return 1;
 	} else {
 		fs_live(run);
-		fs_engine_finish(run->engine);
 		__atomic_store_n(&run->control->epoch, 0, __ATOMIC_RELEASE); /* nobody listens any more */
 	}
 	__atomic_store_n(&run->table->state, FS_ENGINE_FINISHED, __ATOMIC_RELEASE);
@@ -213,8 +217,6 @@ int main(int count, char **values)
 	const char *failed = map_shared(&run, &given);
 	if (failed)
 		return die(failed);
-	run.table->starts++;
-	run.table->parsing = 0;
 	run.table->failure[0] = 0;
 	run.table->state = FS_ENGINE_STARTING;
 	failed = map_input(&run, &given);

@@ -126,6 +126,16 @@ def test_asks_for_everything_to_be_told_again(bench: Bench) -> None:
     until(lambda: bench.driver.epoch == 43, "the next epoch")
 
 
+def test_an_epoch_never_comes_back(bench: Bench) -> None:
+    seen = [0]
+    for _ in range(3):
+        bench.start()
+        assert bench.driver.epoch not in seen
+        seen.append(bench.driver.epoch)
+        bench.engine.stop()
+        assert bench.driver.epoch == 0
+
+
 def test_stops_after_what_is_in_the_ring(bench: Bench) -> None:
     bench.start()
     bench.feed(1000)
@@ -366,7 +376,7 @@ def test_another_build_is_refused_with_a_sentence(program: Path) -> None:
         bench.engine.start()
         bench.engine.wait(10)
         status = bench.engine.status()
-        assert "the driver speaks another version of the event contract" in status.last_crash
+        assert "the driver speaks another version of the contract" in status.last_crash
         assert status.crashes == 1
     finally:
         bench.close()
