@@ -128,6 +128,7 @@ def _replay_options(parser: argparse.ArgumentParser) -> None:
     _json(parser)
     parser.add_argument("file", metavar="FILE", help="a recording")
     parser.add_argument("--serve", action="store_true", help="serve the metrics page and the live page")
+    parser.add_argument("--pace", action="store_true", help="with --serve: at the speed at which it was recorded")
 
 
 def _check_options(parser: argparse.ArgumentParser) -> None:
@@ -166,7 +167,7 @@ def _record(given: Arguments) -> int:
 def _replay(given: Arguments) -> int:
     from collector.start import replay
 
-    return replay(given.config, given.set, given.file, serve=given.serve, as_json=given.json)
+    return replay(given.config, given.set, given.file, serve=given.serve, paced=given.pace, as_json=given.json)
 
 
 def _top(given: Arguments) -> int:

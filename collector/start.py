@@ -74,15 +74,19 @@ def record(path: str | None, settings: Sequence[str], file: str, duration: str |
     return agent.record(loaded.config, RecordOptions(loaded, target, duration_ns, max_bytes))
 
 
-def replay(path: str | None, settings: Sequence[str], file: str, *, serve: bool, as_json: bool) -> int:
+def replay(path: str | None, settings: Sequence[str], file: str, *, serve: bool, paced: bool, as_json: bool) -> int:
     """`firesteel replay`."""
     loaded = loaded_or_told(path, settings)
     if loaded is None:
         return Exit.WRONG_USE
     log.configure(loaded.config.log)
-    from collector import replay as replaying  # noqa: PLC0415
+    if serve:
+        from collector import replay_server  # noqa: PLC0415 - HTTP, not needed to print
 
-    return replaying.serve(loaded, Path(file)) if serve else replaying.show(loaded, Path(file), as_json=as_json)
+        return replay_server.serve(loaded, Path(file), paced=paced)
+    from collector.replay import show  # noqa: PLC0415 - the compiled engine, not needed for the checks above
+
+    return show(loaded, Path(file), as_json=as_json)
 
 
 def not_permitted(config: Config) -> str:
@@ -112,9 +116,9 @@ def _demo(loaded: Loaded, refusal: str) -> int:
         "Shown instead is a recording of another machine. For this machine: sudo firesteel run, or sudo make run.",
         file=sys.stderr,
     )
-    from collector import replay as replaying  # noqa: PLC0415
+    from collector import replay_server  # noqa: PLC0415
 
-    return replaying.serve(loaded, recording)
+    return replay_server.serve(loaded, recording, paced=True)
 
 
 def _argument(option: str, kind: Kind[int], text: str | None) -> int:

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`firesteel replay FILE --serve`: the metrics page and the live view go along with a recording, and stay at its end."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from analyzers.engine import Engine, FileSource
+from analyzers.recording import RecordingError, RecordingHead
+from analyzers.samples import NamedSample
+from analyzers.settings import ConfigBlock
+from analyzers.table import SharedTable
+from collector.api import AgentStatus, Configuration, Driver, Explanation, Problem
+from collector.config import Loaded
+from collector.config_rules import not_yet
+from collector.http_guard import ListenError
+from collector.options import Exit
+from collector.part_settings import engine_settings, metrics_settings
+from collector.recorded_names import RecordedNames
+from collector.replay import Unplayable, open_head, refused
+from collector.server import HttpServer
+from collector.table_view import TableView
+from collector.traffic import Traffic
+from collector.version import VERSION
+from exporters.own import OwnMetrics, OwnState
+
+TURN_SECONDS = 1.0
+
+
+def serve(loaded: Loaded, path: Path, *, paced: bool = False) -> Exit:
+    """Serve the recording until an interrupt; `paced` at the speed at which it was recorded."""
+    try:
+        head = open_head(path)
+        with contextlib.closing(_Playing(loaded, path, head, paced=paced)) as playing:
+            return asyncio.run(playing.run())
+    except (Unplayable, RecordingError, OSError) as error:
+        return refused(path, error)
+
+
+class _Playing:
+    """The agent of a recording (an AgentView), and the loop that goes along with its engine."""
+
+    def __init__(self, loaded: Loaded, path: Path, head: RecordingHead, *, paced: bool) -> None:
+        self._config = loaded.config
+        self._origin = str(loaded.source.path) if loaded.source.path and loaded.source.path.exists() else "defaults"
+        self._path = path
+        self._head = head
+        self._started = time.time()
+        self._turned = time.monotonic()
+        self._names = RecordedNames()
+        self._own = OwnMetrics()
+        self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._table = SharedTable.create()
+        self._block = ConfigBlock(engine_settings(loaded.config))
+        self._engine = Engine(FileSource(self._file, paced), self._table, self._block)
+        settings = metrics_settings(loaded.config)
+        self._view = TableView(self._table, self._names, settings, loaded.config.scope.exclude_comms)
+
+    def close(self) -> None:
+        self._own.close()
+        self._engine.stop()
+        self._table.close()
+        self._block.close()
+        os.close(self._file)
+
+    async def run(self) -> Exit:
+        """Raises OSError when the engine cannot be started."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        server = HttpServer(self._config.listen, self)
+        self._engine.start()
+        self._turn()
+        try:
+            await server.start()
+        except ListenError as error:
+            print(f"firesteel replay: {error}", file=sys.stderr)
+            return Exit.NOT_AS_WISHED
+        try:
+            for what, key in (("live page", "listen.api"), ("metrics", "listen.metrics")):
+                if url := server.url(key):
+                    print(f"{what}: {url}/{'metrics' if what == 'metrics' else ''}", file=sys.stderr)
+            while not stop.is_set():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), TURN_SECONDS)
+                self._turn()
+        finally:
+            await server.stop()
+        return Exit.DONE
+
+    def _turn(self) -> None:
+        self._engine.poll()
+        self._names.learn([*self._table.requests(), *self._table.tcp()])
+        self._view.turn(self._clock())
+        self._turned = time.monotonic()
+
+    def _clock(self) -> int:
+        return self._table.state().clock_ns
+
+    # --- what the server asks
+
+    def status(self) -> AgentStatus:
+        engine = self._table.state()
+        problems = [Problem("warning", "configuration", told, "remove the key") for told in not_yet(self._config)]
+        if engine.failure:
+            problems.append(Problem("error", str(self._path), engine.failure, "what came before it is counted"))
+        return AgentStatus(
+            version=VERSION,
+            node="",
+            kernel=self._head.kernel,
+            mode="replay",
+            started=self._started,
+            driver=Driver("replay", f"{self._path.name}, recorded with the {self._head.driver} driver"),
+            engine=engine,
+            counters=None,
+            configuration=Configuration(self._origin),
+            detail=self._view.report().detail,
+            problems=problems,
+        )
+
+    def last_turn(self) -> float:
+        return self._turned
+
+    def wall_minus_monotonic_ns(self) -> int:
+        return self._head.wall_minus_monotonic_ns
+
+    def traffic(self) -> Traffic:
+        return self._view.traffic(self._clock())
+
+    def samples(self, after: int, limit: int) -> Sequence[NamedSample]:
+        return self._view.samples(after, limit)
+
+    def metrics(self, *, openmetrics: bool) -> Iterator[bytes]:
+        state = self._table.state()
+        own = OwnState(
+            version=VERSION,
+            now_ns=state.heartbeat_ns,
+            engine=state,
+            snapshot=self._view.snapshot,
+            series=self._view.report(),
+            restarts=max(0, state.starts - 1),
+        )
+        told = self._own.render(own, "openmetrics" if openmetrics else "text")
+        return self._view.page(state.clock_ns, self._head.wall_minus_monotonic_ns, openmetrics=openmetrics, own=told)
+
+    def explain(self, ip: str, port: int) -> Explanation:  # noqa: ARG002 - a recording knows no ports
+        return Explanation(self._names.remote(ip, 0, 0), self._names.explained(ip))

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One shared table as everybody wants to see it: named traffic, samples, and the metrics page.
+
+`turn` goes on with the counters; call it at the pace of the snapshots. The other calls answer from memory.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from analyzers.resolver import Resolver
+from analyzers.rows import Identity, RequestKey, RequestRow, Sample, TcpKey, TcpRow
+from analyzers.samples import NamedSample, name_sample
+from analyzers.snapshot import EMPTY, Snapshot, SnapshotBuilder
+from analyzers.table import SharedTable
+from collector.traffic import Traffic, TrafficNames
+from exporters.prometheus import PageSource, render
+from exporters.series import SeriesReport, SeriesStore
+from exporters.settings import MetricsSettings
+
+
+class TableView:
+    """`excluded` are process names (scope.exclude_comms) whose conversations are left out everywhere."""
+
+    def __init__(
+        self, table: SharedTable, resolver: Resolver, settings: MetricsSettings, excluded: Iterable[str] = ()
+    ) -> None:
+        self._table = table
+        self._resolver = resolver
+        self._settings = settings
+        self._excluded = frozenset(excluded)
+        self._names = TrafficNames(resolver)
+        self._builder = SnapshotBuilder(resolver, settings.counter_ttl_ns, settings.gauge_ttl_ns)
+        self._series = SeriesStore(settings)
+        self._next_sample = 1
+        self.snapshot: Snapshot = EMPTY
+        self.missed_samples = 0
+
+    def configure(self, settings: MetricsSettings, excluded: Iterable[str] = ()) -> None:
+        """Go on with other settings."""
+        self._settings = settings
+        self._excluded = frozenset(excluded)
+        self._builder.idle_ns = settings.counter_ttl_ns
+        self._builder.gauge_idle_ns = settings.gauge_ttl_ns
+        self._series.configure(settings)
+
+    def turn(self, clock_ns: int) -> Snapshot:
+        """Post what grew since the last turn. `clock_ns` is the events' clock."""
+        batch = self._table.samples_since(self._next_sample)
+        self._next_sample = batch.next_sequence
+        self.missed_samples += batch.overwritten
+        samples = [sample for sample in batch.samples if self._wanted(sample)]
+        self.snapshot = self._builder.build(self._requests(), self._tcp(), samples, clock_ns)
+        self._series.update(self.snapshot)
+        return self.snapshot
+
+    def report(self) -> SeriesReport:
+        return self._series.report()
+
+    def traffic(self, clock_ns: int) -> Traffic:
+        """Every row with the names of both ends, as of now."""
+        return self._names.name(clock_ns, self._requests(), self._tcp(), self._settings.bounds_ns)
+
+    def samples(self, after: int, limit: int) -> Sequence[NamedSample]:
+        """Samples with a sequence above `after`, oldest first; the newest `limit` of them if there are more."""
+        found = [sample for sample in self._table.samples_since(after + 1).samples if self._wanted(sample)]
+        return [name_sample(sample, self._resolver) for sample in found[-limit:]] if limit > 0 else []
+
+    def page(
+        self,
+        clock_ns: int,
+        wall_minus_monotonic_ns: int,
+        *,
+        openmetrics: bool = False,
+        own: bytes = b"",
+        absent: Mapping[str, str] | None = None,
+    ) -> Iterator[bytes]:
+        """The metrics page in chunks; `own` is the agent's own part in the same format."""
+        source = PageSource(self._series.page(clock_ns), own, wall_minus_monotonic_ns, absent=absent or {})
+        return render(source, "openmetrics" if openmetrics else "text")
+
+    def _requests(self) -> list[RequestRow]:
+        rows = self._table.requests()
+        return [row for row in rows if self._wanted(row.key)] if self._excluded else rows
+
+    def _tcp(self) -> list[TcpRow]:
+        rows = self._table.tcp()
+        return [row for row in rows if self._wanted(row.key)] if self._excluded else rows
+
+    def _wanted(self, seen: RequestKey | TcpKey | Sample) -> bool:
+        ends: tuple[Identity | None, Identity | None] = (seen.identity, seen.peer)
+        return not any(end is not None and end.comm in self._excluded for end in ends)
