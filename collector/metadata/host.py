@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names without a cluster: systemd units and processes stand in for workloads.
+
+- A socket of this host belongs to the systemd unit of its process (workload_kind `systemd`), else to the process itself
+  (`process`, by its command); the container's id is told where the cgroup path has one.
+- Everything on this host has the namespace NOT_FOUND_INTERNAL and this host as its node; every other address has
+  NOT_FOUND_EXTERNAL and is outside.
+- An address of this host whose owner was not seen has the name of whoever was seen serving at it, if anybody was.
+
+`unknown` and `learn` are for the agent: before a snapshot it hands new owners to `learn` in a thread, so that everything
+else answers from memory.
+"""
+
+import platform
+from collections.abc import Iterable
+from typing import Final
+
+from analyzers.resolver import NOT_FOUND_EXTERNAL, NOT_FOUND_INTERNAL, Party
+from analyzers.rows import Identity
+from collector.metadata.addresses import HostAddresses, is_loopback
+from collector.metadata.containers import CgroupOwner
+from collector.metadata.processes import Processes
+
+OWNER_LIMIT: Final = 16384
+SERVING_LIMIT: Final = 16384
+READS_PER_TURN: Final = 1024
+
+OUTSIDE: Final = Party(namespace=NOT_FOUND_EXTERNAL, outside=True, reason="outside")
+
+
+class HostResolver:
+    """Implements `analyzers.resolver.Resolver`. Reads nothing but in `learn` and `refresh`."""
+
+    def __init__(
+        self, addresses: HostAddresses | None = None, processes: Processes | None = None, node: str | None = None
+    ) -> None:
+        self.node = platform.node() if node is None else node
+        self._addresses = HostAddresses() if addresses is None else addresses
+        self._processes = Processes() if processes is None else processes
+        self._owners: dict[tuple[int, int], Party] = {}
+        self._serving: dict[tuple[int, str, int], Party] = {}
+        self._nameless: set[tuple[int, str, int]] = set()
+        self._provisional: set[tuple[int, int]] = set()
+        self._namespaces: dict[int, int] = {}
+        self._version = 1
+        self._nobody = Party(self.node, NOT_FOUND_INTERNAL, reason="no_owner_seen", observed=True)
+        self._no_process = Party(self.node, NOT_FOUND_INTERNAL, reason="no_process", observed=True)
+
+    def version(self) -> int:
+        return self._version
+
+    def local(self, identity: Identity, ip: str, port: int) -> Party:
+        """The owner of a socket. One that was not learned yet is told by its command, until it has been."""
+        party = self._owners.get((identity.index, identity.generation))
+        if party is None:
+            party = self._party(identity, CgroupOwner(), "not_read_yet") if identity.comm else self._no_process
+            if len(self._provisional) >= OWNER_LIMIT:
+                self._provisional.clear()
+            self._provisional.add((identity.index, identity.generation))
+        if port and party.workload_name:
+            self._serve(self._place(ip, port, identity.netns), party)
+        return party
+
+    def remote(self, ip: str, port: int, netns: int) -> Party:
+        """The owner of an address that is no socket the caller knows."""
+        if not self._addresses.contains(ip):
+            return OUTSIDE
+        place = self._place(ip, port, netns)
+        party = self._serving.get(place) if port else None
+        if party is not None:
+            return party
+        if port and len(self._nameless) < SERVING_LIMIT:
+            self._nameless.add(place)
+        return self._nobody
+
+    def bound_address(self, remote_ip: str, netns: int) -> str:
+        return self._addresses.towards(remote_ip, netns)
+
+    def unknown(self, identities: Iterable[Identity | None]) -> list[Identity]:
+        """Those of them that `learn` should be given, each once."""
+        found = {
+            (identity.index, identity.generation): identity
+            for identity in identities
+            if identity is not None and (identity.index, identity.generation) not in self._owners
+        }
+        return list(found.values())
+
+    def learn(self, identities: Iterable[Identity]) -> None:
+        """Read who these are. At most READS_PER_TURN in one call; the rest stay unknown and may be handed in again."""
+        for count, identity in enumerate(identities):
+            if count >= READS_PER_TURN:
+                return
+            if identity.pid:
+                self._namespaces.pop(identity.netns, None)
+                self._namespaces[identity.netns] = identity.pid
+            owner = self._processes.owner(identity)
+            if not identity.comm and owner is None:
+                party = self._no_process
+            else:
+                party = self._party(identity, owner or CgroupOwner(), "" if owner else "process_gone")
+            if len(self._owners) >= OWNER_LIMIT:
+                del self._owners[next(iter(self._owners))]
+            self._owners[identity.index, identity.generation] = party
+            if (identity.index, identity.generation) in self._provisional:
+                self._provisional.discard((identity.index, identity.generation))
+                self._version += 1
+        while len(self._namespaces) > OWNER_LIMIT:
+            del self._namespaces[next(iter(self._namespaces))]
+
+    def refresh(self) -> None:
+        """Read the host's addresses again; every half a minute is enough."""
+        if self._addresses.refresh(dict(self._namespaces)):
+            self._version += 1
+
+    def _party(self, identity: Identity, owner: CgroupOwner, reason: str) -> Party:
+        kind, name = ("systemd", owner.unit) if owner.unit else ("process", identity.comm)
+        return Party(
+            node=self.node,
+            namespace=NOT_FOUND_INTERNAL,
+            workload_kind=kind,
+            workload_name=name,
+            container_id=owner.container_id[:12],
+            reason=reason,
+            observed=True,
+        )
+
+    def _serve(self, place: tuple[int, str, int], party: Party) -> None:
+        if self._serving.get(place) == party:
+            return
+        if len(self._serving) >= SERVING_LIMIT:
+            del self._serving[next(iter(self._serving))]
+        self._serving[place] = party
+        if place in self._nameless:
+            self._nameless.discard(place)
+            self._version += 1
+
+    def _place(self, ip: str, port: int, netns: int) -> tuple[int, str, int]:
+        """A loopback address means another place in each network namespace; any other is one place."""
+        return (netns if is_loopback(ip) else 0, ip, port)
