@@ -40,9 +40,12 @@ def _bind(endpoint: Endpoint) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """This machine. `try_listen` returns an errno, 0 for success; `memlock` the limit in bytes, -1 for none."""
+    """This machine. `programs` is where the packages are; `try_listen` returns an errno, 0 for success; `memlock` the
+    limit in bytes, -1 for none.
+    """
 
     root: Path = Path("/")
+    programs: Path = Path(__file__).resolve().parent.parent
     try_listen: Callable[[Endpoint], int] = field(default=_bind)
     memlock: Callable[[], int] = field(default=_memlock)
 

@@ -35,6 +35,16 @@ class Check:
     run: Callable[[Host, Config], Sequence[Finding]]
 
 
+def programs(host: Host, config: Config) -> list[Finding]:
+    wanted = ["analyzers/native/firesteel-engine", "analyzers/_native*.so"]
+    if "core" in config.drivers:
+        wanted += ["probes/ebpf/firesteel.bpf.o", "probes/_libbpf*.so"]
+    absent = [name for name in wanted if not any(host.programs.glob(name))]
+    if absent:
+        return [Finding(FAIL, f"not built: {', '.join(absent)}", "make build")]
+    return [Finding(OK, "engine, bindings and kernel programs are built")]
+
+
 def kernel(host: Host, config: Config) -> list[Finding]:
     version = host.kernel()
     able = [driver for driver in config.drivers if version >= _OLDEST[driver]]
@@ -244,6 +254,7 @@ def files(host: Host, config: Config) -> list[Finding]:
 
 
 CHECKS = (
+    Check("programs", programs),
     Check("kernel", kernel),
     Check("btf", btf),
     Check("capabilities", privileges),

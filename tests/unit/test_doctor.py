@@ -40,6 +40,10 @@ GOOD = {
     "sys/fs/cgroup/cgroup.controllers": "cpu memory\n",
     "sys/fs/cgroup/memory.max": "max\n",
     "sys/kernel/tracing/events/enable": "0\n",
+    "app/analyzers/native/firesteel-engine": "",
+    "app/analyzers/_native.so": "",
+    "app/probes/ebpf/firesteel.bpf.o": "",
+    "app/probes/_libbpf.cpython-311.so": "",
 }
 
 
@@ -54,7 +58,9 @@ def machine(
     link = root / "proc/self/ns/pid"
     link.parent.mkdir(parents=True, exist_ok=True)
     link.symlink_to("pid:[4026531836]")
-    return Host(root, try_listen=lambda endpoint: (errors or {}).get(endpoint.port, 0), memlock=lambda: memlock)
+    return Host(
+        root, root / "app", try_listen=lambda endpoint: (errors or {}).get(endpoint.port, 0), memlock=lambda: memlock
+    )
 
 
 def found(host: Host, name: str, config: Config | None = None) -> list[Finding]:
