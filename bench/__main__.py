@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m bench [SECTION...] [--print]`: measures, then writes docs/benchmarks.md and bench/recorded.json.
+
+With sections named, or with --print, nothing is written: the report goes to the terminal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from bench import agent, engine, footprint, machine, overhead, page, programs, report
+from bench.figures import Section
+from tests.servers import MissingProgram
+
+ROOT = Path(__file__).resolve().parents[1]
+REPORT = ROOT / "docs/benchmarks.md"
+RECORDED = ROOT / "bench/recorded.json"
+
+SECTIONS: Mapping[str, Callable[[], Section]] = {
+    "engine": engine.run,
+    "page": page.run,
+    "footprint": footprint.run,
+    "programs": programs.run,
+    "overhead": overhead.run,
+}
+
+
+def driver() -> str:
+    """The driver that an agent chooses here, with its hook set."""
+    with agent.running() as running:
+        found = running.page()
+    labels = ("driver", "hooks")
+    return ", ".join(filter(None, (found.label("firesteel_driver_info", label) for label in labels))) or "unknown"
+
+
+def measured(names: list[str]) -> tuple[list[Section], list[str]]:
+    """The sections that could be measured, and a sentence for each that could not."""
+    sections, failed = [], []
+    for name in names:
+        began = time.monotonic()
+        print(f"bench: {name} ...", file=sys.stderr, flush=True)
+        try:
+            sections.append(SECTIONS[name]())
+        except (MissingProgram, RuntimeError, OSError) as reason:
+            failed.append(f"{name}: {str(reason).splitlines()[0]}")
+            print(f"bench: {name} failed: {reason}", file=sys.stderr, flush=True)
+        print(f"bench: {name} took {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    return sections, failed
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="make bench", description="Measure the budgets on this machine.")
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}; all without")
+    parser.add_argument("--print", action="store_true", help="show the report, write nothing")
+    options = parser.parse_args(arguments)
+    unknown = [name for name in options.sections if name not in SECTIONS]
+    if unknown:
+        parser.error(f"no section {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
+    if os.geteuid() != 0:
+        print("bench: only root may load what is measured here: sudo make bench", file=sys.stderr)
+        return 3
+    sections, failed = measured(options.sections or list(SECTIONS))
+    date = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d")
+    text = report.page(machine.description(driver(), ROOT), date, sections, failed)
+    if options.print or options.sections:
+        print(text)
+    else:
+        REPORT.write_text(text)
+        figures = {key: value for section in sections for key, value in (section.recorded or {}).items()}
+        RECORDED.write_text(json.dumps(figures, indent=2, sort_keys=True) + "\n")
+        print(f"bench: wrote {REPORT.relative_to(ROOT)} and {RECORDED.relative_to(ROOT)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
