@@ -34,7 +34,7 @@ class Fault:
         hints = [f"allowed: {self.allowed}"] if self.allowed else []
         hints += [f"did you mean {self.nearest}?"] if self.nearest else []
         tail = f" ({', '.join(hints)})" if hints else ""
-        return f"{place}: {self.key}: {self.message}{tail}" if self.key else f"{place}: {self.message}{tail}"
+        return _one_line(f"{place}: {self.key}: {self.message}{tail}" if self.key else f"{place}: {self.message}{tail}")
 
 
 class Unreadable(Exception):
@@ -43,6 +43,11 @@ class Unreadable(Exception):
     def __init__(self, fault: Fault) -> None:
         super().__init__(str(fault))
         self.fault = fault
+
+
+def _one_line(text: str) -> str:
+    """What stands in a file may not write to the terminal or make a second line."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
 def compose(text: bytes, origin: str) -> yaml.Node | None:
