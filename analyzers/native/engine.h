@@ -35,7 +35,10 @@ void fs_engine_event(struct fs_engine *engine, const void *event, uint32_t size)
  */
 void fs_engine_tick(struct fs_engine *engine, uint64_t now_ns);
 
-/* The end of a recording: whatever waits for bytes or for a response is settled as if its connection had closed. */
+/*
+ * The end of a recording: held events go on, responses without an end are taken as they are. A request that has waited
+ * for more than a second counts as unanswered, a younger one is discarded and counted as that.
+ */
 void fs_engine_finish(struct fs_engine *engine);
 
 void fs_engine_free(struct fs_engine *engine);

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The table of what is open: streams, datagram sockets, their conversations with one peer each, listeners. */
+#include "state.h"
+
+uint32_t fs_connection_hash(uint64_t id, const struct fs_tuple *peer)
+{
+	uint64_t hash = fs_mix(FS_HASH_SEED, id);
+	if (peer) {
+		hash = fs_mix_bytes(hash, peer->remote, 16);
+		hash = fs_mix(hash, peer->remote_port);
+	}
+	return fs_hash_end(hash);
+}
+
+struct fs_connection *fs_connection_find(struct fs_engine *e, uint64_t id)
+{
+	uint32_t hash = fs_connection_hash(id, NULL), probe;
+	for (uint32_t i = fs_index_first(&e->by_id, hash, &probe); i; i = fs_index_next(&e->by_id, hash, &probe)) {
+		struct fs_connection *c = fs_connection_at(e, i);
+		if (c->id == id && c->kind != FS_KIND_FLOW)
+			return c;
+	}
+	return NULL;
+}
+
+struct fs_connection *fs_connection_new(struct fs_engine *e, uint64_t id, uint32_t hash, uint8_t kind)
+{
+	uint32_t index = fs_pool_take(&e->connections);
+	if (!index) {
+		fs_flows_expire(e, UINT64_MAX);
+		index = fs_pool_take(&e->connections);
+	}
+	if (!index) {
+		e->table->stats.connections_rejected++;
+		return NULL;
+	}
+	struct fs_connection *c = fs_connection_at(e, index);
+	memset(c, 0, sizeof(*c));
+	c->id = id;
+	c->hash = hash;
+	c->kind = kind;
+	c->protocol = FS_UNDECIDED;
+	c->requester = FS_DIRECTION_UNKNOWN;
+	c->last_direction = FS_DIRECTION_UNKNOWN;
+	c->last_ns = e->now_ns;
+	fs_index_add(&e->by_id, hash, index);
+	return c;
+}
+
+void fs_connection_key_changed(struct fs_connection *c)
+{
+	c->row = 0;
+	c->key_hash = 0;
+	c->tcp_row_generation = 0;
+}
+
+/* The offsets at which the streams stand, as far as the socket knew them: right after a connect it knows neither. */
+static void anchor(struct fs_connection *c, const struct fs_open *event)
+{
+	const uint32_t raw[2] = {[FS_IN] = event->recv_seq, [FS_OUT] = event->send_seq};
+
+	if (event->open_flags & (FS_OPEN_SEEDED | FS_OPEN_REPEATED | FS_OPEN_LATE) || event->head.flags & FS_LOST_BEFORE)
+		c->flags |= FS_C_MIDSTREAM;
+	for (int direction = FS_IN; direction <= FS_OUT; direction++) {
+		c->stream[direction].start = c->stream[direction].next = (1ull << 32) + raw[direction];
+		c->stream[direction].known = raw[FS_IN] && raw[FS_OUT];
+	}
+}
+
+static void refresh(struct fs_engine *e, struct fs_connection *c, const struct fs_open *event)
+{
+	if (c->role == FS_ROLE_UNKNOWN && event->tuple.role) {
+		c->role = event->tuple.role;
+		fs_connection_key_changed(c);
+	}
+	if (!(event->head.flags & FS_NO_PROCESS) && c->flags & FS_C_IDENT_PENDING) {
+		c->pid = event->head.pid;
+		c->flags &= ~(uint32_t)FS_C_IDENT_PENDING;
+		fs_ident_set(e, &c->ident, fs_ident(e, &event->head, event->comm));
+		fs_connection_key_changed(c);
+		fs_ident_told(e, c);
+	}
+	if (event->srtt_us)
+		c->srtt_us = event->srtt_us;
+}
+
+void fs_connection_open(struct fs_engine *e, const struct fs_open *event)
+{
+	bool has_process = !(event->head.flags & FS_NO_PROCESS);
+	bool is_stream = event->tuple.l4 == FS_TCP;
+
+	if (has_process)
+		fs_process_named(e, event->head.pid, event->comm);
+	struct fs_connection *c = fs_connection_find(e, event->head.conn_id);
+	if (c) {
+		if (c->kind != FS_KIND_LISTENER)
+			refresh(e, c, event);
+		return;
+	}
+	c = fs_connection_new(e, event->head.conn_id, fs_connection_hash(event->head.conn_id, NULL),
+			      is_stream ? FS_KIND_STREAM : FS_KIND_SOCKET);
+	if (!c)
+		return;
+	e->table->stats.connections_opened++;
+	c->tuple = event->tuple;
+	c->role = event->tuple.role;
+	c->netns = event->head.netns;
+	c->pid = has_process ? event->head.pid : 0;
+	c->srtt_us = event->srtt_us;
+	c->open_ns = event->start_ns;
+	if (has_process)
+		fs_ident_set(e, &c->ident, fs_ident(e, &event->head, event->comm));
+	else
+		c->flags |= FS_C_IDENT_PENDING;
+	if (is_stream) {
+		anchor(c, event);
+		fs_mirror_add(e, c);
+	}
+}
+
+/* What waits on this connection has an end now: it closed, was idle for too long, or the recording ended. */
+void fs_connection_settle(struct fs_engine *e, struct fs_connection *c, uint64_t now_ns, uint64_t patience_ns)
+{
+	fs_release_held(e, c);
+	for (uint8_t direction = FS_IN; direction <= FS_OUT; direction++) {
+		struct fs_stream *s = &c->stream[direction];
+		if (s->buffered && c->protocol == FS_UNDECIDED)
+			fs_opaque_bytes(e, c, direction, s->buffered, s->first_ns, s->last_ns);
+		fs_unbuffer(e, s);
+	}
+	if (c->answering && !(c->flags & FS_C_HANDSHAKE))
+		fs_message_over(e, c, (uint8_t)!c->requester);
+	fs_opaque_settle(e, c);
+	fs_opaque_flush(e, c);
+	fs_requests_unanswered(e, c, now_ns, patience_ns);
+}
+
+void fs_connection_free(struct fs_engine *e, struct fs_connection *c)
+{
+	uint32_t index = fs_index_of(e, c);
+
+	fs_requests_discard(e, c);
+	if (c->settling) {
+		c->flags |= FS_C_DYING;
+		return;
+	}
+	while (c->first_flow) {
+		struct fs_connection *flow = fs_connection_at(e, c->first_flow);
+		c->first_flow = flow->next_flow;
+		flow->socket = 0;
+		flow->previous_flow = flow->next_flow = 0;
+		if (c->first_flow)
+			fs_connection_at(e, c->first_flow)->previous_flow = 0;
+		fs_connection_free(e, flow);
+	}
+	if (c->socket) {
+		if (c->previous_flow)
+			fs_connection_at(e, c->previous_flow)->next_flow = c->next_flow;
+		else
+			fs_connection_at(e, c->socket)->first_flow = c->next_flow;
+		if (c->next_flow)
+			fs_connection_at(e, c->next_flow)->previous_flow = c->previous_flow;
+		c->socket = 0;
+	}
+	fs_flow_busy(e, c);
+	fs_mirror_remove(e, c);
+	fs_mode_clear(e, c);
+	fs_listener_forget(e, c);
+	for (int direction = FS_IN; direction <= FS_OUT; direction++)
+		fs_unbuffer(e, &c->stream[direction]);
+	fs_string_release(e, c->content);
+	fs_string_release(e, c->answer_content);
+	fs_ident_set(e, &c->ident, 0);
+	fs_ident_set(e, &c->peer_ident, 0);
+	fs_index_remove(&e->by_id, c->hash, index);
+	c->kind = 0;
+	fs_pool_give(&e->connections, index);
+}
+
+/* What the last undecoded events did not tell: with FS_MODE_FLIPS most bytes have no event of their own. */
+static void count_the_rest(struct fs_engine *e, struct fs_connection *c, const struct fs_close *event)
+{
+	const uint64_t total[2] = {[FS_IN] = event->bytes_received, [FS_OUT] = event->bytes_sent};
+
+	if (!fs_is_opaque(c->protocol) || c->mode != FS_MODE_FLIPS || c->last_direction > FS_OUT)
+		return;
+	struct fs_stream *s = &c->stream[c->last_direction];
+	uint64_t here = s->next - s->start;
+	if (!(c->flags & FS_C_MIDSTREAM) && s->known && total[c->last_direction] > here)
+		fs_opaque_bytes(e, c, c->last_direction, total[c->last_direction] - here, event->head.time_ns,
+				event->head.time_ns);
+}
+
+void fs_connection_close(struct fs_engine *e, const struct fs_close *event)
+{
+	struct fs_connection *c = fs_connection_find(e, event->head.conn_id);
+	if (!c) {
+		e->table->stats.connections_unknown++;
+		return;
+	}
+	e->table->stats.connections_closed++;
+	if (event->srtt_us)
+		c->srtt_us = event->srtt_us;
+	if (c->kind == FS_KIND_STREAM) {
+		if (c->authority != FS_AUTHORITY_THEIRS)
+			count_the_rest(e, c, event);
+		fs_connection_settle(e, c, event->head.time_ns, 0);
+		if (!(c->flags & FS_C_SEEN_BYTES) && fs_may_count(e, c))
+			fs_row_exists(e, c);
+		fs_tcp_closed(e, c);
+	}
+	for (uint32_t flow = c->first_flow; flow; flow = fs_connection_at(e, flow)->next_flow)
+		fs_connection_settle(e, fs_connection_at(e, flow), event->head.time_ns, 0);
+	fs_connection_free(e, c);
+}

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Datagrams: one socket may talk to many, so a conversation is a socket and one peer. It is found by both, lives as
+ * long as something waits in it and a moment longer, and gives its place up when the table is full.
+ */
+#include "state.h"
+
+static bool is_group(const uint8_t address[16])
+{
+	static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+	static const uint8_t all[4] = {255, 255, 255, 255};
+
+	if (memcmp(address, mapped, sizeof(mapped)) == 0)
+		return (address[12] & 0xf0) == 0xe0 || memcmp(address + 12, all, sizeof(all)) == 0;
+	return address[0] == 0xff;
+}
+
+static struct fs_connection *find_flow(struct fs_engine *e, const struct fs_datagram *event, uint32_t hash)
+{
+	uint32_t probe;
+	for (uint32_t i = fs_index_first(&e->by_id, hash, &probe); i; i = fs_index_next(&e->by_id, hash, &probe)) {
+		struct fs_connection *c = fs_connection_at(e, i);
+		if (c->kind == FS_KIND_FLOW && c->id == event->head.conn_id &&
+		    c->tuple.remote_port == event->tuple.remote_port &&
+		    memcmp(c->tuple.remote, event->tuple.remote, 16) == 0)
+			return c;
+	}
+	return NULL;
+}
+
+static void join_socket(struct fs_engine *e, struct fs_connection *flow, struct fs_connection *socket)
+{
+	uint32_t index = fs_index_of(e, flow);
+
+	flow->socket = fs_index_of(e, socket);
+	flow->next_flow = socket->first_flow;
+	if (socket->first_flow)
+		fs_connection_at(e, socket->first_flow)->previous_flow = index;
+	socket->first_flow = index;
+	fs_ident_set(e, &flow->ident, socket->ident);
+	flow->pid = socket->pid;
+}
+
+static struct fs_connection *new_flow(struct fs_engine *e, const struct fs_datagram *event, uint32_t hash)
+{
+	struct fs_connection *c = fs_connection_new(e, event->head.conn_id, hash, FS_KIND_FLOW);
+	if (!c)
+		return NULL;
+	struct fs_connection *socket = fs_connection_find(e, event->head.conn_id);
+	c->tuple = event->tuple;
+	c->netns = event->head.netns;
+	c->flags |= FS_C_IDENT_PENDING;
+	if (socket && socket->kind != FS_KIND_SOCKET)
+		socket = NULL;
+	if (socket) {
+		if (socket->flags & FS_C_IDENT_PENDING)
+			fs_identify(e, socket, &event->head);
+		socket->last_ns = event->head.time_ns;
+		join_socket(e, c, socket);
+		c->flags = (c->flags & ~(uint32_t)FS_C_IDENT_PENDING) | (socket->flags & FS_C_IDENT_PENDING);
+	}
+	/* A socket that serves stays a server, also where it happens to speak first. */
+	if (event->tuple.role)
+		c->role = event->tuple.role;
+	else if ((socket && socket->role == FS_ROLE_SERVER) ||
+		 fs_listener_find(e, c->netns, c->tuple.local_port, FS_UDP))
+		c->role = FS_ROLE_SERVER;
+	return c;
+}
+
+/* Who sent the first datagram asked, where nothing else is known. */
+static void settle_role(struct fs_engine *e, struct fs_connection *c, uint8_t request_direction, bool is_certain)
+{
+	uint8_t role = request_direction == FS_OUT ? FS_ROLE_CLIENT : FS_ROLE_SERVER;
+
+	if (c->role == FS_ROLE_UNKNOWN || (is_certain && c->role != role)) {
+		c->role = role;
+		fs_connection_key_changed(c);
+	}
+	c->requester = c->role == FS_ROLE_CLIENT ? FS_OUT : FS_IN;
+	if (c->role == FS_ROLE_SERVER && c->socket)
+		fs_connection_at(e, c->socket)->role = FS_ROLE_SERVER;
+}
+
+static void unlist_idle(struct fs_engine *e, struct fs_connection *c)
+{
+	if (c->previous_idle)
+		fs_connection_at(e, c->previous_idle)->link = c->link;
+	else
+		e->first_idle = c->link;
+	if (c->link)
+		fs_connection_at(e, c->link)->previous_idle = c->previous_idle;
+	else
+		e->last_idle = c->previous_idle;
+	c->link = c->previous_idle = 0;
+	c->flags &= ~(uint32_t)FS_C_IDLE_LISTED;
+}
+
+void fs_flow_busy(struct fs_engine *e, struct fs_connection *c)
+{
+	if (c->flags & FS_C_IDLE_LISTED)
+		unlist_idle(e, c);
+}
+
+/* Nothing waits in it any more: it goes soon, and at once if its place is needed. */
+void fs_flow_idle(struct fs_engine *e, struct fs_connection *c)
+{
+	if (c->kind != FS_KIND_FLOW || fs_is_opaque(c->protocol) || c->protocol == FS_UNDECIDED || c->waiting ||
+	    c->settling || c->flags & (FS_C_IDLE_LISTED | FS_C_DYING))
+		return;
+	uint32_t index = fs_index_of(e, c);
+	c->flags |= FS_C_IDLE_LISTED;
+	c->link = 0;
+	c->previous_idle = e->last_idle;
+	if (e->last_idle)
+		fs_connection_at(e, e->last_idle)->link = index;
+	else
+		e->first_idle = index;
+	e->last_idle = index;
+}
+
+/* With UINT64_MAX at least one goes, if there is any. */
+void fs_flows_expire(struct fs_engine *e, uint64_t now_ns)
+{
+	while (e->first_idle) {
+		struct fs_connection *c = fs_connection_at(e, e->first_idle);
+		if (now_ns != UINT64_MAX && fs_since(now_ns, c->last_ns) < FS_FLOW_LINGER_NS)
+			return;
+		fs_connection_free(e, c);
+		if (now_ns == UINT64_MAX)
+			return;
+	}
+}
+
+static void keep_text(struct fs_engine *e, uint32_t request, enum fs_side side, const struct fs_datagram *event)
+{
+	struct fs_waiting *w = fs_waiting_at(e, request);
+	if (e->config.capture_bytes)
+		w->text_length[side] = fs_redacted((const uint8_t *)(event + 1), event->captured, e->config.capture_bytes,
+						   e->texts[request].text[side]);
+}
+
+/* A whole message. False if it is none: then the conversation is not what it seemed. */
+static bool message(struct fs_engine *e, struct fs_connection *c, const struct fs_datagram *event, enum fs_side side)
+{
+	const struct fs_protocol *p = fs_protocol_by_id(c->protocol);
+	struct fs_cursor bytes = fs_cursor_over(event + 1, event->captured, event->captured < event->bytes);
+	uint64_t now_ns = event->head.time_ns;
+
+	const struct fs_message *oldest = c->first_waiting ? &fs_waiting_at(e, c->first_waiting)->message : NULL;
+
+	if (fs_frame(e, c, event->direction, side, bytes, side == FS_SIDE_RESPONSE ? oldest : NULL, true) != FS_FRAME_MESSAGE)
+		return false;
+	if (side == FS_SIDE_REQUEST) {
+		struct fs_waiting *w = fs_request_begin(e, c, now_ns, event->head.pid);
+		if (w) {
+			keep_text(e, c->receiving, side, event);
+			fs_request_end(e, c, w, now_ns, event->bytes);
+		}
+		c->receiving = 0;
+		return true;
+	}
+	uint32_t request = fs_request_for(e, c, p, e->message.id);
+	if (!request) {
+		e->table->stats.orphan_responses++;
+		return true;
+	}
+	keep_text(e, request, side, event);
+	fs_response_begin(e, c, request, now_ns);
+	fs_response_end(e, c, now_ns, event->bytes);
+	return true;
+}
+
+static void opaque(struct fs_engine *e, struct fs_connection *c, const struct fs_datagram *event)
+{
+	if (!fs_is_opaque(c->protocol)) {
+		fs_requests_discard(e, c);
+		fs_flow_busy(e, c);
+		c->protocol = FS_PROTOCOL_NOSUPPORT;
+		fs_connection_key_changed(c);
+	}
+	settle_role(e, c, event->direction, false);
+	fs_opaque_bytes(e, c, event->direction, event->bytes, event->head.time_ns, event->head.time_ns);
+}
+
+static void connect_mirror(struct fs_engine *e, struct fs_connection *c)
+{
+	if (!(c->flags & FS_C_MIRRORED) && !c->peer)
+		fs_mirror_add(e, c);
+}
+
+void fs_datagram_event(struct fs_engine *e, const struct fs_datagram *event)
+{
+	struct fs_cursor bytes = fs_cursor_over(event + 1, event->captured, event->captured < event->bytes);
+	uint32_t hash = fs_connection_hash(event->head.conn_id, &event->tuple);
+	struct fs_connection *c = find_flow(e, event, hash);
+	enum fs_detected how = FS_NOT_MINE;
+
+	if (!c && !(c = new_flow(e, event, hash)))
+		return;
+	fs_flow_busy(e, c);
+	c->last_ns = event->head.time_ns;
+	if (c->flags & FS_C_IDENT_PENDING)
+		fs_identify(e, c, &event->head);
+	if (c->protocol == FS_UNDECIDED && event->captured && !is_group(event->tuple.remote)) {
+		const struct fs_protocol *p = fs_detect_any(e, c, event->direction, bytes, true, &how);
+		if (p)
+			c->protocol = p->id;
+	} else if (!fs_is_opaque(c->protocol) && c->protocol != FS_UNDECIDED) {
+		how = fs_detect(e, fs_protocol_by_id(c->protocol), bytes, true);
+	}
+	if (how != FS_MINE_REQUEST && how != FS_MINE_RESPONSE) {
+		opaque(e, c, event);
+		connect_mirror(e, c);
+		return;
+	}
+	settle_role(e, c, how == FS_MINE_REQUEST ? event->direction : !event->direction, true);
+	connect_mirror(e, c);
+	if (!message(e, c, event, how == FS_MINE_REQUEST ? FS_SIDE_REQUEST : FS_SIDE_RESPONSE))
+		opaque(e, c, event);
+	else
+		fs_flow_idle(e, c);
+}

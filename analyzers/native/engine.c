@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE
+#include <sys/mman.h>
+
+#include "state.h"
+
+/* What is carved out of the engine's memory. Called twice: with memory == NULL it only adds up. */
+struct plan {
+	uint8_t *memory;
+	size_t used;
+};
+
+static void *carve(struct plan *plan, size_t bytes)
+{
+	void *here = plan->memory ? plan->memory + plan->used : NULL;
+	plan->used += (bytes + 63) & ~(size_t)63;
+	return here;
+}
+
+static void carve_pool(struct plan *plan, struct fs_pool *pool, uint32_t stride, uint32_t capacity)
+{
+	pool->stride = stride;
+	pool->capacity = capacity;
+	pool->base = carve(plan, (size_t)stride * (capacity + 1));
+}
+
+/* At most half full. */
+static void carve_index(struct plan *plan, struct fs_index *index, uint32_t entries)
+{
+	uint32_t slots = 16;
+	while (slots < entries * 2)
+		slots *= 2;
+	index->mask = slots - 1;
+	index->slots = carve(plan, (size_t)slots * sizeof(uint64_t));
+}
+
+static void lay_out(struct fs_engine *e, struct plan *plan)
+{
+	uint32_t connections = e->config.max_connections;
+
+	carve_pool(plan, &e->connections, sizeof(struct fs_connection), connections);
+	carve_pool(plan, &e->waitings, sizeof(struct fs_waiting), FS_WAITING);
+	carve_pool(plan, &e->buffers, FS_BUFFER_BYTES, FS_BUFFERS);
+	carve_pool(plan, &e->helds, sizeof(struct fs_held), FS_HELD);
+	carve_pool(plan, &e->listeners, sizeof(struct fs_listener), FS_LISTENERS);
+	carve_pool(plan, &e->edges, sizeof(struct fs_edge), FS_ROWS);
+	carve_pool(plan, &e->contents, sizeof(struct fs_content), FS_ROWS);
+	carve_pool(plan, &e->strings, sizeof(uint32_t), FS_STRINGS - 1);
+	carve_pool(plan, &e->rows, sizeof(uint32_t), FS_ROWS - 1);
+	carve_pool(plan, &e->tcp_rows, sizeof(uint32_t), FS_TCP_ROWS - 1);
+	carve_pool(plan, &e->idents, sizeof(uint32_t), FS_IDENTS - 1);
+	carve_index(plan, &e->by_id, connections);
+	carve_index(plan, &e->by_tuple, connections);
+	carve_index(plan, &e->by_ident, FS_IDENTS);
+	carve_index(plan, &e->by_string, FS_STRINGS);
+	carve_index(plan, &e->by_row, FS_ROWS);
+	carve_index(plan, &e->by_tcp_row, FS_TCP_ROWS);
+	carve_index(plan, &e->by_listener, FS_LISTENERS);
+	carve_index(plan, &e->by_edge, FS_ROWS);
+	carve_index(plan, &e->by_content, FS_ROWS);
+	e->texts = carve(plan, (FS_WAITING + 1) * sizeof(struct fs_texts));
+	e->string_refs = carve(plan, FS_STRINGS * sizeof(uint32_t));
+	e->string_hash = carve(plan, FS_STRINGS * sizeof(uint32_t));
+	e->ident_refs = carve(plan, FS_IDENTS * sizeof(uint32_t));
+	e->row_hash = carve(plan, FS_ROWS * sizeof(uint32_t));
+	e->row_edge = carve(plan, FS_ROWS * sizeof(uint32_t));
+	e->row_content = carve(plan, FS_ROWS * sizeof(uint32_t));
+	e->tcp_row_hash = carve(plan, FS_TCP_ROWS * sizeof(uint32_t));
+	e->contents_of = carve(plan, (size_t)FS_IDENTS * FS_PROTOCOL_MAX * sizeof(uint16_t));
+	e->processes = carve(plan, FS_PROCESSES * sizeof(struct fs_process_name));
+}
+
+/* What the agent wrote is taken over within bounds: the engine trusts nobody with its memory. */
+static void read_config(struct fs_engine *e)
+{
+	uint32_t connections = e->config.max_connections;
+
+	e->config.generation = __atomic_load_n(&e->shared->generation, __ATOMIC_ACQUIRE);
+	uint32_t generation = e->config.generation;
+	memcpy(&e->config, e->shared, sizeof(e->config));
+	e->config.generation = generation;
+	if (connections)
+		e->config.max_connections = connections; /* the table cannot grow under way */
+	if (e->config.max_connections == 0)
+		e->config.max_connections = 65536;
+	if (e->config.max_connections > 1u << 22)
+		e->config.max_connections = 1u << 22;
+	if (e->config.row_limit == 0 || e->config.row_limit > FS_ROWS)
+		e->config.row_limit = FS_ROWS;
+	if (e->config.tcp_row_limit == 0 || e->config.tcp_row_limit > FS_TCP_ROWS)
+		e->config.tcp_row_limit = FS_TCP_ROWS;
+	if (e->config.port_rules > FS_PORT_RULES)
+		e->config.port_rules = FS_PORT_RULES;
+	e->config.protocols_enabled |= 1u << FS_PROTOCOL_NOSUPPORT;
+	e->options.url_clustering = e->config.url_clustering;
+	e->options.dns_nxdomain_is_error = e->config.dns_nxdomain_is_error;
+}
+
+struct fs_engine *fs_engine_new(struct fs_table *table, const struct fs_engine_config *config, uint64_t *slots,
+				struct fs_control *control)
+{
+	struct fs_engine planned = {.table = table, .shared = config, .slots = slots};
+	struct plan plan = {NULL, 0};
+
+	read_config(&planned);
+	(void)carve(&plan, sizeof(struct fs_engine));
+	lay_out(&planned, &plan);
+	/* Not reserved, not touched: the kernel backs a page once it is used. */
+	plan.memory = mmap(NULL, plan.used, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (plan.memory == MAP_FAILED)
+		return NULL;
+	size_t bytes = plan.used;
+	plan.used = 0;
+	struct fs_engine *e = carve(&plan, sizeof(struct fs_engine));
+	memcpy(e, &planned, sizeof(planned));
+	lay_out(e, &plan);
+	e->memory = plan.memory;
+	e->memory_bytes = bytes;
+	e->dice = FS_HASH_SEED;
+
+	fs_identity_restore(e);
+	fs_strings_restore(e);
+	fs_rows_restore(e);
+	fs_tcp_rows_restore(e);
+	table->magic = FS_TABLE_MAGIC;
+	table->version = FS_TABLE_VERSION;
+	table->size = sizeof(*table);
+	table->parsing = 0;
+	table->connections = 0;
+	table->pending = 0;
+	table->starts++;
+	if (control)
+		__atomic_add_fetch(&control->epoch, 1, __ATOMIC_RELEASE);
+	return e;
+}
+
+void fs_engine_free(struct fs_engine *e)
+{
+	if (e)
+		munmap(e->memory, e->memory_bytes);
+}
+
+static bool is_excluded(const struct fs_engine *e, uint32_t netns)
+{
+	for (uint32_t i = 0; i < 16 && e->config.excluded_netns[i]; i++)
+		if (e->config.excluded_netns[i] == netns)
+			return true;
+	return false;
+}
+
+static void stream_event(struct fs_engine *e, const struct fs_head *head)
+{
+	struct fs_connection *c = fs_connection_find(e, head->conn_id);
+	if (!c || c->kind != FS_KIND_STREAM)
+		e->table->stats.connections_unknown++;
+	else
+		fs_stream_event(e, c, head);
+}
+
+void fs_engine_event(struct fs_engine *e, const void *event, uint32_t size)
+{
+	const struct fs_head *head = event;
+
+	if (!fs_event_is_valid(event, size)) {
+		e->table->stats.events_invalid++;
+		return;
+	}
+	e->table->events[head->type]++;
+	if (head->time_ns > e->now_ns) {
+		e->now_ns = head->time_ns;
+		e->table->clock_ns = head->time_ns;
+	}
+	if (e->config.excluded_netns[0] && head->type != FS_EV_PROCESS && is_excluded(e, head->netns)) {
+		e->table->stats.events_excluded++;
+		return;
+	}
+	switch (head->type) {
+	case FS_EV_DATA:
+	case FS_EV_EXCHANGE: stream_event(e, head); break;
+	case FS_EV_DATAGRAM: fs_datagram_event(e, event); break;
+	case FS_EV_OPEN: fs_connection_open(e, event); break;
+	case FS_EV_CLOSE: fs_connection_close(e, event); break;
+	case FS_EV_CONNECT: fs_connect_event(e, event); break;
+	case FS_EV_LISTEN: fs_listen_event(e, event); break;
+	case FS_EV_TROUBLE: fs_trouble_event(e, event); break;
+	case FS_EV_PROCESS: fs_process_event(e, event); break;
+	default: break;
+	}
+}
+
+static void publish(struct fs_engine *e)
+{
+	e->table->connections = e->connections.used;
+	e->table->pending = e->waitings.used;
+}
+
+void fs_engine_tick(struct fs_engine *e, uint64_t now_ns)
+{
+	if (now_ns < e->now_ns)
+		now_ns = e->now_ns;
+	e->now_ns = now_ns;
+	if (__atomic_load_n(&e->shared->generation, __ATOMIC_ACQUIRE) != e->config.generation)
+		read_config(e);
+	fs_release_overdue(e, now_ns);
+	fs_requests_settled(e, now_ns);
+	fs_sweep(e, now_ns);
+	publish(e);
+}
+
+void fs_engine_finish(struct fs_engine *e)
+{
+	fs_release_overdue(e, UINT64_MAX);
+	fs_requests_settled(e, UINT64_MAX);
+	fs_sweep_everything(e);
+	fs_requests_settled(e, UINT64_MAX);
+	publish(e);
+}

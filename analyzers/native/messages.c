@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Ordered bytes into messages. Each direction is in a phase: at a head that a parser must see, in a body that is only
+ * counted, or lost. Whatever cannot be followed is given up for both directions together, because pairing in order
+ * needs both, and is taken up again where the client is seen to ask after the server has spoken.
+ */
+#include "state.h"
+
+static enum fs_side side_of(const struct fs_connection *c, uint8_t direction)
+{
+	return direction == c->requester ? FS_SIDE_REQUEST : FS_SIDE_RESPONSE;
+}
+
+uint8_t *fs_buffer(struct fs_engine *e, const struct fs_stream *s)
+{
+	return fs_pool_at(&e->buffers, s->buffer);
+}
+
+void fs_unbuffer(struct fs_engine *e, struct fs_stream *s)
+{
+	if (s->buffer)
+		fs_pool_give(&e->buffers, s->buffer);
+	s->buffer = 0;
+	s->buffered = 0;
+}
+
+/* How many of the bytes were taken: fewer if the buffer is full or there is none. */
+uint32_t fs_buffer_append(struct fs_engine *e, struct fs_stream *s, const uint8_t *bytes, uint32_t length)
+{
+	if (!s->buffer) {
+		s->buffer = fs_pool_take(&e->buffers);
+		s->buffered = 0;
+	}
+	uint32_t room = s->buffer ? FS_BUFFER_BYTES - s->buffered : 0;
+	uint32_t taken = length < room ? length : room;
+	if (taken < length)
+		e->table->stats.buffer_exhausted += length - taken;
+	if (taken)
+		memcpy(fs_buffer(e, s) + s->buffered, bytes, taken);
+	s->buffered = (uint16_t)(s->buffered + taken);
+	return taken;
+}
+
+void fs_lost(struct fs_engine *e, struct fs_connection *c)
+{
+	fs_requests_discard(e, c);
+	for (int direction = FS_IN; direction <= FS_OUT; direction++) {
+		fs_unbuffer(e, &c->stream[direction]);
+		c->stream[direction].phase = FS_PHASE_LOST;
+		c->stream[direction].message_bytes = 0;
+	}
+}
+
+void fs_message_over(struct fs_engine *e, struct fs_connection *c, uint8_t direction)
+{
+	struct fs_stream *s = &c->stream[direction];
+	uint64_t bytes = s->message_bytes;
+
+	s->phase = FS_PHASE_HEAD;
+	s->message_bytes = 0;
+	if (side_of(c, direction) == FS_SIDE_REQUEST) {
+		if (c->receiving)
+			fs_request_end(e, c, fs_waiting_at(e, c->receiving), s->last_ns, bytes);
+		else
+			fs_row_bytes(e, c, bytes, 0); /* of a request that was answered before its end */
+		c->receiving = 0;
+	} else if (c->answering) {
+		fs_response_end(e, c, s->last_ns, bytes);
+	} else {
+		fs_row_bytes(e, c, 0, bytes); /* after the silence that was taken for the end */
+	}
+}
+
+static void boundary(struct fs_engine *e, struct fs_connection *c, uint8_t direction)
+{
+	struct fs_stream *s = &c->stream[direction];
+
+	if (s->remaining) {
+		s->phase = FS_PHASE_BODY;
+		return;
+	}
+	switch (s->then) {
+	case FS_BODY_PARTS: s->phase = FS_PHASE_PARTS; break;
+	case FS_BODY_UNTIL_FLIP: s->phase = FS_PHASE_FLIP; break;
+	case FS_BODY_UNTIL_CLOSE: s->phase = FS_PHASE_CLOSE; break;
+	default: fs_message_over(e, c, direction);
+	}
+}
+
+/* A chunked body whose next length was not captured ends, at the latest, where the other side speaks again. */
+static bool body_until_flip(struct fs_connection *c, struct fs_stream *s, uint8_t direction)
+{
+	bool alone = side_of(c, direction) == FS_SIDE_REQUEST ? c->receiving && c->waiting == 1 : c->waiting <= 1;
+
+	if (s->phase == FS_PHASE_HEAD || c->flags & FS_C_PIPELINED || !alone)
+		return false;
+	s->phase = FS_PHASE_FLIP;
+	s->remaining = 0;
+	return true;
+}
+
+void fs_gap(struct fs_engine *e, struct fs_connection *c, uint8_t direction, uint64_t bytes, uint64_t now_ns)
+{
+	struct fs_stream *s = &c->stream[direction];
+
+	e->table->stats.stream_gaps++;
+	s->next += bytes;
+	if (c->protocol == FS_UNDECIDED) {
+		fs_opaque_bytes(e, c, direction, bytes + s->buffered, now_ns, now_ns);
+		fs_unbuffer(e, s);
+		s->phase = FS_PHASE_OPAQUE;
+		return;
+	}
+	if (s->phase == FS_PHASE_BODY && s->remaining >= bytes) {
+		s->remaining -= bytes;
+		s->message_bytes += bytes;
+		s->last_ns = fs_max(s->last_ns, now_ns);
+		boundary(e, c, direction);
+		return;
+	}
+	if (s->phase == FS_PHASE_PARTS && body_until_flip(c, s, direction)) {
+		bytes += s->buffered;
+		fs_unbuffer(e, s);
+	}
+	if (s->phase == FS_PHASE_FLIP || s->phase == FS_PHASE_CLOSE)
+		s->message_bytes += bytes;
+	else if (s->phase != FS_PHASE_LOST)
+		fs_lost(e, c);
+}
+
+/* The bytes of one side from where a message, or a part of one, starts. */
+struct piece {
+	struct fs_cursor bytes;
+	uint32_t before; /* of them were buffered earlier */
+	bool cut; /* what comes next was not captured */
+};
+
+static bool start_message(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *k)
+{
+	struct fs_stream *s = &c->stream[k->direction];
+	const struct fs_protocol *p = fs_protocol_by_id(c->protocol);
+
+	if (side_of(c, k->direction) == FS_SIDE_REQUEST) {
+		struct fs_waiting *w = fs_request_begin(e, c, s->first_ns, k->pid);
+		return w != NULL;
+	}
+	uint32_t request = fs_request_for(e, c, p, e->message.id);
+	if (!request) {
+		e->table->stats.orphan_responses++;
+		return p->pairs_by_id;
+	}
+	fs_response_begin(e, c, request, s->first_ns);
+	return true;
+}
+
+/* What a parser could not take. */
+static void give_up(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *k, const struct piece *piece)
+{
+	struct fs_stream *s = &c->stream[k->direction];
+
+	if (body_until_flip(c, s, k->direction)) {
+		s->message_bytes += piece->before;
+		fs_unbuffer(e, s);
+		return;
+	}
+	if (piece->cut)
+		fs_mode_need_bytes(e, c);
+	fs_lost(e, c);
+	fs_authority_lost_payload(e, c, k->reason);
+}
+
+static struct piece piece_at(struct fs_engine *e, struct fs_stream *s, const struct fs_chunk *k, uint64_t at)
+{
+	uint32_t captured = at < k->captured ? k->captured - (uint32_t)at : 0;
+	const uint8_t *bytes = k->payload + (captured ? at : 0);
+	struct piece piece = {.before = s->buffered, .cut = k->captured < k->bytes};
+
+	if (s->buffered) {
+		piece.cut |= fs_buffer_append(e, s, bytes, captured) < captured;
+		piece.bytes = fs_cursor_over(fs_buffer(e, s), s->buffered, piece.cut);
+	} else {
+		piece.bytes = fs_cursor_over(bytes, captured, piece.cut);
+	}
+	return piece;
+}
+
+/* Keeps an incomplete head until more of it comes. False if there is no room for it. */
+static bool keep(struct fs_engine *e, struct fs_stream *s, const struct piece *piece)
+{
+	uint32_t length = (uint32_t)fs_left(&piece->bytes);
+	return piece->before || fs_buffer_append(e, s, piece->bytes.at, length) == length;
+}
+
+/* Parses what starts `at` and returns how many bytes of the chunk were used; 0 if the connection's phase changed. */
+static uint64_t parse(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *k, uint64_t at)
+{
+	struct fs_stream *s = &c->stream[k->direction];
+	enum fs_side side = side_of(c, k->direction);
+	struct piece piece = piece_at(e, s, k, at);
+	uint32_t in_order = side == FS_SIDE_RESPONSE ? c->first_waiting : 0;
+	enum fs_framed framed = FS_FRAME_INVALID;
+
+	if (fs_left(&piece.bytes))
+		framed = fs_frame(e, c, k->direction, side, piece.bytes,
+				  in_order ? &fs_waiting_at(e, in_order)->message : NULL, false);
+	if (framed == FS_FRAME_MORE && !piece.cut && keep(e, s, &piece))
+		return k->bytes - at;
+	bool has_length = framed == FS_FRAME_END ? e->message.length >= piece.before : e->message.length > piece.before;
+	if (framed < FS_FRAME_MESSAGE || !has_length || (s->phase == FS_PHASE_HEAD) != (framed == FS_FRAME_MESSAGE)) {
+		give_up(e, c, k, &piece);
+		return 0;
+	}
+	uint64_t length = e->message.length - piece.before, here = k->bytes - at;
+	uint64_t used = length < here ? length : here;
+	uint8_t then = framed == FS_FRAME_MESSAGE ? e->message.body :
+		       framed == FS_FRAME_PART	  ? FS_BODY_PARTS :
+						    FS_BODY_DONE;
+	s->remaining = length - used;
+	s->then = then;
+	if (framed == FS_FRAME_MESSAGE && !start_message(e, c, k)) {
+		fs_lost(e, c);
+		return 0;
+	}
+	s->message_bytes += piece.before + used;
+	fs_unbuffer(e, s);
+	boundary(e, c, k->direction);
+	return used;
+}
+
+/* First bytes of a message on a connection whose protocol is not known. True if it is now, or may be with more bytes. */
+static bool recognise(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *k)
+{
+	struct fs_stream *s = &c->stream[k->direction];
+	struct piece piece = piece_at(e, s, k, 0);
+	enum fs_detected how = FS_NOT_MINE;
+	const struct fs_protocol *p = NULL;
+
+	if (fs_left(&piece.bytes))
+		p = fs_detect_any(e, c, k->direction, piece.bytes, false, &how);
+	if (p) {
+		uint8_t requester = how == FS_MINE_REQUEST ? k->direction : !k->direction;
+		if (piece.before) /* parse() appends this chunk itself */
+			s->buffered = (uint16_t)piece.before;
+		if (how == FS_MINE_REQUEST || fs_is_opaque(p->id))
+			fs_opaque_settle(e, c);
+		else
+			fs_opaque_drop(e, c);
+		fs_protocol_set(e, c, p->id);
+		if (fs_is_opaque(p->id)) {
+			if (c->requester == FS_DIRECTION_UNKNOWN)
+				fs_role_spoke(e, c, requester);
+			if (piece.before)
+				fs_opaque_bytes(e, c, k->direction, piece.before, s->first_ns, s->last_ns);
+			fs_unbuffer(e, s);
+			return true;
+		}
+		fs_role_spoke(e, c, requester);
+		if (how == FS_MINE_RESPONSE) {
+			e->table->stats.orphan_responses++;
+			fs_lost(e, c);
+		}
+		return true;
+	}
+	if (how == FS_TOO_SHORT && !piece.cut && keep(e, s, &piece)) {
+		s->last_ns = k->end_ns;
+		return true;
+	}
+	if (++c->tries >= FS_DETECT_TRIES)
+		fs_protocol_set(e, c, FS_PROTOCOL_NOSUPPORT);
+	fs_opaque_bytes(e, c, k->direction, piece.before + k->bytes, s->first_ns, k->end_ns);
+	fs_unbuffer(e, s);
+	s->phase = FS_PHASE_OPAQUE;
+	return false;
+}
+
+static void flip(struct fs_engine *e, struct fs_connection *c, uint8_t direction)
+{
+	struct fs_stream *s = &c->stream[direction], *other = &c->stream[!direction];
+
+	if (other->phase == FS_PHASE_FLIP)
+		fs_message_over(e, c, (uint8_t)!direction);
+	if (c->protocol != FS_UNDECIDED)
+		return;
+	if (other->buffered) {
+		fs_opaque_bytes(e, c, (uint8_t)!direction, other->buffered, other->first_ns, other->last_ns);
+		fs_unbuffer(e, other);
+		other->phase = FS_PHASE_OPAQUE;
+	}
+	if (s->phase == FS_PHASE_OPAQUE)
+		s->phase = FS_PHASE_HEAD;
+	/* The rest of a message that had begun before anybody looked says nothing about the protocol. */
+	if (c->flags & FS_C_MIDSTREAM && c->tries == 1)
+		fs_opaque_drop(e, c);
+}
+
+static void resynchronise(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *k, bool flipped)
+{
+	const struct fs_protocol *p = fs_protocol_by_id(c->protocol);
+	struct fs_cursor bytes = fs_cursor_over(k->payload, k->captured, k->captured < k->bytes);
+
+	if (!p || !k->captured || k->direction != c->requester || (!flipped && !p->pairs_by_id))
+		return;
+	/* A pipelining client may have asked for more than was answered: only a silence says that it has not. */
+	if (c->flags & FS_C_PIPELINED && !p->pairs_by_id &&
+	    fs_since(k->start_ns, c->stream[!k->direction].last_ns) < FS_PIPELINE_QUIET_NS)
+		return;
+	if (fs_detect(e, p, bytes, false) != FS_MINE_REQUEST)
+		return;
+	e->table->stats.resyncs++;
+	if (++c->failures > FS_FAILURES_IN_A_ROW) {
+		fs_protocol_doubt(e, c);
+		return;
+	}
+	for (int direction = FS_IN; direction <= FS_OUT; direction++)
+		c->stream[direction].phase = FS_PHASE_HEAD;
+	memset(c->scratch, 0, sizeof(c->scratch));
+}
+
+static uint64_t advance(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *k, uint64_t at)
+{
+	struct fs_stream *s = &c->stream[k->direction];
+	uint64_t here = k->bytes - at;
+
+	switch (s->phase) {
+	case FS_PHASE_HEAD:
+		if (!s->buffered)
+			s->first_ns = k->start_ns;
+		if (c->protocol == FS_UNDECIDED)
+			return recognise(e, c, k) && (c->protocol != FS_UNDECIDED) ? 0 : here;
+		return parse(e, c, k, at);
+	case FS_PHASE_PARTS: return parse(e, c, k, at);
+	case FS_PHASE_BODY:
+		here = s->remaining < here ? s->remaining : here;
+		s->remaining -= here;
+		s->message_bytes += here;
+		s->last_ns = k->end_ns;
+		if (!s->remaining)
+			boundary(e, c, k->direction);
+		return here;
+	case FS_PHASE_FLIP:
+	case FS_PHASE_CLOSE: s->message_bytes += here; return here;
+	case FS_PHASE_OPAQUE: fs_opaque_bytes(e, c, k->direction, here, k->start_ns, k->end_ns); return here;
+	default: return here;
+	}
+}
+
+static void see_payload(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *k)
+{
+	if (c->requester == k->direction || c->requester == FS_DIRECTION_UNKNOWN)
+		fs_authority_seen(e, c, k->captured || k->reason <= FS_REASON_LENGTH_ONLY);
+}
+
+void fs_deliver(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *k)
+{
+	struct fs_stream *s = &c->stream[k->direction];
+	bool flipped = c->last_direction != k->direction;
+
+	if (!(c->flags & (FS_C_PAYLOAD | FS_C_NO_PAYLOAD)))
+		see_payload(e, c, k);
+	if (flipped)
+		flip(e, c, k->direction);
+	if (s->phase == FS_PHASE_LOST)
+		resynchronise(e, c, k, flipped);
+	for (uint64_t at = 0; at < k->bytes && c->authority != FS_AUTHORITY_THEIRS;) {
+		s->last_ns = fs_max(s->last_ns, k->end_ns);
+		if (fs_is_opaque(c->protocol)) {
+			if (at == 0)
+				fs_opaque_handshake(e, c, k);
+			fs_opaque_bytes(e, c, k->direction, k->bytes - at, k->start_ns, k->end_ns);
+			break;
+		}
+		at += advance(e, c, k, at);
+	}
+	s->last_ns = fs_max(s->last_ns, k->end_ns);
+	c->last_direction = k->direction;
+}

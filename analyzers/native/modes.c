@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the driver is told about a connection: how much of it to send. A slot is one 64-bit store. */
+#include "state.h"
+
+void fs_mode_set(struct fs_engine *e, struct fs_connection *c, uint8_t mode, uint32_t budget)
+{
+	if (budget > FS_PAYLOAD_MAX)
+		budget = FS_PAYLOAD_MAX;
+	if (c->kind != FS_KIND_STREAM || (c->mode == mode && c->budget == budget))
+		return;
+	c->mode = mode;
+	c->budget = (uint16_t)budget;
+	if (e->slots)
+		__atomic_store_n(&e->slots[fs_slot_of(c->id)], fs_slot_make(c->id, mode, budget), __ATOMIC_RELEASE);
+}
+
+void fs_mode_clear(struct fs_engine *e, struct fs_connection *c)
+{
+	if (!e->slots || c->kind != FS_KIND_STREAM)
+		return;
+	uint64_t slot = __atomic_load_n(&e->slots[fs_slot_of(c->id)], __ATOMIC_RELAXED);
+	if (slot && fs_slot_mine(slot, c->id))
+		__atomic_store_n(&e->slots[fs_slot_of(c->id)], 0, __ATOMIC_RELEASE);
+}
+
+/* After a few requests that came one by one, the driver may merge each with the start of its response. */
+void fs_mode_clean_exchange(struct fs_engine *e, struct fs_connection *c)
+{
+	if (c->mode != FS_MODE_STREAM || c->kind != FS_KIND_STREAM || c->flags & FS_C_PIPELINED || c->waiting)
+		return;
+	const struct fs_protocol *p = fs_protocol_by_id(c->protocol);
+	if (!e->config.message_mode || !p || !p->unpipelined || c->clean >= UINT8_MAX)
+		return;
+	if (++c->clean >= FS_CLEAN_EXCHANGES)
+		fs_mode_set(e, c, FS_MODE_MESSAGE, e->config.parse_bytes);
+}
+
+/* Requests overlap, or a head did not fit into what was captured: every I/O is wanted, with more of its bytes. */
+void fs_mode_need_bytes(struct fs_engine *e, struct fs_connection *c)
+{
+	c->clean = 0;
+	fs_mode_set(e, c, FS_MODE_STREAM, e->config.stream_bytes);
+}

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The calls into the parsers: named while they run, so that a crash names its culprit, and counted. */
+#define _POSIX_C_SOURCE 200809L
+#include <time.h>
+
+#include "state.h"
+
+static uint64_t begin(struct fs_engine *e, uint8_t protocol)
+{
+	struct timespec now;
+
+	*(volatile uint32_t *)&e->table->parsing = protocol;
+	if (!e->config.measure)
+		return 0;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
+}
+
+static void end(struct fs_engine *e, uint8_t protocol, uint64_t begun_ns)
+{
+	struct timespec now;
+
+	*(volatile uint32_t *)&e->table->parsing = 0;
+	if (!begun_ns)
+		return;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	e->table->parse_ns[protocol] += (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec - begun_ns;
+}
+
+static bool is_enabled(const struct fs_engine *e, uint8_t protocol)
+{
+	return e->config.protocols_enabled >> protocol & 1;
+}
+
+enum fs_detected fs_detect(struct fs_engine *e, const struct fs_protocol *p, struct fs_cursor bytes, bool datagram)
+{
+	if (!is_enabled(e, p->id) || !(datagram ? p->datagrams : p->streams))
+		return FS_NOT_MINE;
+	uint64_t begun_ns = begin(e, p->id);
+	enum fs_detected how = p->detect(bytes, datagram);
+	end(e, p->id, begun_ns);
+	return how;
+}
+
+/* The port that names the service: the server's, or both where no side is known. */
+static uint8_t ruled_protocol(const struct fs_engine *e, const struct fs_connection *c)
+{
+	for (uint32_t i = 0; i < e->config.port_rules; i++) {
+		const struct fs_port_rule *rule = &e->config.port_rule[i];
+		if ((c->role != FS_ROLE_CLIENT && rule->port == c->tuple.local_port) ||
+		    (c->role != FS_ROLE_SERVER && rule->port == c->tuple.remote_port))
+			return rule->protocol == 255 ? FS_PROTOCOL_NOSUPPORT : rule->protocol;
+	}
+	return FS_UNDECIDED;
+}
+
+/* Where the protocol of a service is remembered, so that its next connection is recognised by the first parser asked. */
+static struct fs_learned *learned(struct fs_engine *e, const struct fs_connection *c, uint32_t *key)
+{
+	uint64_t hash = fs_mix(FS_HASH_SEED, c->tuple.l4);
+	if (c->role == FS_ROLE_SERVER)
+		hash = fs_mix(fs_mix(hash, c->netns), c->tuple.local_port);
+	else
+		hash = fs_mix(fs_mix_bytes(hash, c->tuple.remote, 16), c->tuple.remote_port);
+	*key = fs_hash_end(hash);
+	return &e->learned[*key % FS_LEARNED];
+}
+
+/* Whether the direction in which it was spoken agrees with the side that connect and accept showed. */
+static bool fits_role(const struct fs_connection *c, uint8_t direction, enum fs_detected how)
+{
+	uint8_t requester = how == FS_MINE_REQUEST ? direction : !direction;
+	return c->role == FS_ROLE_UNKNOWN || c->flags & FS_C_ROLE_GUESSED || c->kind == FS_KIND_FLOW ||
+	       (c->role == FS_ROLE_CLIENT) == (requester == FS_OUT);
+}
+
+static bool try_one(struct fs_engine *e, const struct fs_connection *c, const struct fs_protocol *p, uint8_t direction,
+		    struct fs_cursor bytes, bool datagram, enum fs_detected *how)
+{
+	enum fs_detected answer = fs_detect(e, p, bytes, datagram);
+	if (answer == FS_TOO_SHORT)
+		*how = FS_TOO_SHORT;
+	if ((answer != FS_MINE_REQUEST && answer != FS_MINE_RESPONSE) ||
+	    (!fs_is_opaque(p->id) && !fits_role(c, direction, answer)))
+		return false;
+	*how = answer;
+	return true;
+}
+
+const struct fs_protocol *fs_detect_any(struct fs_engine *e, struct fs_connection *c, uint8_t direction,
+					struct fs_cursor bytes, bool datagram, enum fs_detected *how)
+{
+	uint8_t ruled = ruled_protocol(e, c);
+	uint32_t key;
+	const struct fs_learned *known = learned(e, c, &key);
+	const struct fs_protocol *first = NULL;
+
+	*how = FS_NOT_MINE;
+	if (ruled == FS_PROTOCOL_NOSUPPORT)
+		return NULL;
+	if (ruled != FS_UNDECIDED)
+		first = fs_protocol_by_id(ruled);
+	else if (known->key == key)
+		first = fs_protocol_by_id(known->protocol);
+	if (first && try_one(e, c, first, direction, bytes, datagram, how))
+		return first;
+	for (uint32_t i = 0; ruled == FS_UNDECIDED && fs_protocols[i]; i++)
+		if (fs_protocols[i] != first && try_one(e, c, fs_protocols[i], direction, bytes, datagram, how))
+			return fs_protocols[i];
+	return NULL;
+}
+
+void fs_protocol_set(struct fs_engine *e, struct fs_connection *c, uint8_t protocol)
+{
+	uint32_t key;
+	struct fs_learned *known = learned(e, c, &key);
+
+	c->protocol = protocol;
+	memset(c->scratch, 0, sizeof(c->scratch));
+	for (int direction = FS_IN; direction <= FS_OUT; direction++) {
+		c->stream[direction].phase = FS_PHASE_HEAD;
+		c->stream[direction].message_bytes = 0;
+		c->stream[direction].remaining = 0;
+	}
+	fs_connection_key_changed(c);
+	if (protocol == FS_PROTOCOL_NOSUPPORT && c->kind == FS_KIND_STREAM) {
+		fs_mode_set(e, c, FS_MODE_LENGTHS, 0);
+	} else if (protocol != FS_UNDECIDED && protocol != FS_PROTOCOL_WEBSOCKET) {
+		known->key = key;
+		known->protocol = protocol;
+	}
+}
+
+/* It was recognised, but does not parse: what was learned of its port goes, and recognition starts again. */
+void fs_protocol_doubt(struct fs_engine *e, struct fs_connection *c)
+{
+	uint32_t key;
+	struct fs_learned *known = learned(e, c, &key);
+
+	e->table->stats.contradictions++;
+	if (known->key == key)
+		known->key = 0;
+	c->failures = 0;
+	c->tries = (uint8_t)(c->tries + 2);
+	fs_requests_discard(e, c);
+	fs_protocol_set(e, c, c->tries >= FS_DETECT_TRIES ? FS_PROTOCOL_NOSUPPORT : FS_UNDECIDED);
+}
+
+enum fs_framed fs_frame(struct fs_engine *e, struct fs_connection *c, uint8_t direction, enum fs_side side,
+			struct fs_cursor bytes, const struct fs_message *waiting, bool datagram)
+{
+	const struct fs_protocol *p = fs_protocol_by_id(c->protocol);
+	struct fs_frame_input input = {
+		.bytes = bytes,
+		.waiting = waiting,
+		.options = &e->options,
+		.scratch = c->scratch[direction],
+		.side = (uint8_t)side,
+		.datagram = datagram,
+	};
+
+	if (!p || !is_enabled(e, p->id))
+		return FS_FRAME_INVALID;
+	memset(&e->message, 0, offsetof(struct fs_message, content.text) + 1);
+	uint64_t begun_ns = begin(e, p->id);
+	enum fs_framed framed = p->frame(&input, &e->message);
+	end(e, p->id, begun_ns);
+	if (framed == FS_FRAME_INVALID)
+		e->table->parse_failures[p->id]++;
+	else if (framed == FS_FRAME_MESSAGE)
+		e->table->parsed[p->id]++;
+	return framed;
+}
+
+/* Into e->outcome. `response` is NULL for a request that was never answered. */
+void fs_stitch(struct fs_engine *e, uint8_t protocol, const struct fs_message *request, const struct fs_message *response)
+{
+	const struct fs_protocol *p = fs_protocol_by_id(protocol);
+
+	e->outcome.status = 0;
+	e->outcome.error = false;
+	e->outcome.request_content.length = e->outcome.response_content.length = 0;
+	e->outcome.request_content.text[0] = e->outcome.response_content.text[0] = 0;
+	if (!p)
+		return;
+	uint64_t begun_ns = begin(e, p->id);
+	p->stitch(request, response, &e->options, &e->outcome);
+	end(e, p->id, begun_ns);
+}

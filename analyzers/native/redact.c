@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The text of a message as a sample may show it, if the user asked for that at all (payload.capture_bytes): what
+ * identifies or admits somebody is blanked, whatever the protocol, and what is no text becomes dots.
+ */
+#include "state.h"
+
+static const char *const secret_headers[] = {"authorization:", "proxy-authorization:", "cookie:", "set-cookie:",
+					     "x-api-key:"};
+
+static bool starts_with(const uint8_t *bytes, uint32_t length, const char *lower)
+{
+	uint32_t i = 0;
+	for (; lower[i]; i++)
+		if (i >= length || fs_lower(bytes[i]) != (uint8_t)lower[i])
+			return false;
+	return true;
+}
+
+static bool is_secret(const uint8_t *line, uint32_t length, uint32_t *name_length)
+{
+	for (size_t i = 0; i < sizeof(secret_headers) / sizeof(secret_headers[0]); i++)
+		if (starts_with(line, length, secret_headers[i])) {
+			*name_length = (uint32_t)strlen(secret_headers[i]);
+			return true;
+		}
+	return false;
+}
+
+/* In a request line or a header's value: from a '?' to the next blank, and the user before an '@' of an address. */
+static bool is_blanked(const uint8_t *line, uint32_t at, uint32_t length, bool *in_query)
+{
+	if (line[at] == ' ' || line[at] == '#')
+		*in_query = false;
+	if (*in_query)
+		return true;
+	if (line[at] == '?')
+		*in_query = true;
+	for (uint32_t i = at; i < length && line[i] != ' ' && line[i] != '/'; i++)
+		if (line[i] == '@')
+			return at < i && at >= 2 && memchr(line, ':', at) != NULL;
+	return false;
+}
+
+struct blank_text {
+	char *out;
+	uint32_t used, limit;
+};
+
+static void put(struct blank_text *text, uint8_t byte)
+{
+	if (text->used < text->limit)
+		text->out[text->used++] = (byte >= 0x20 && byte < 0x7f) || byte == '\n' ? (char)byte : byte == '\r' ? ' ' : '.';
+}
+
+static void put_line(struct blank_text *text, const uint8_t *line, uint32_t length)
+{
+	uint32_t shown = length;
+	bool in_query = false, was_blanked = false;
+
+	bool secret = is_secret(line, length, &shown);
+	for (uint32_t i = 0; i < shown; i++) {
+		bool blanked = is_blanked(line, i, length, &in_query);
+		if (!blanked)
+			put(text, line[i]);
+		else if (!was_blanked)
+			put(text, '*');
+		was_blanked = blanked;
+	}
+	if (secret) {
+		put(text, ' ');
+		put(text, '*');
+	}
+}
+
+uint16_t fs_redacted(const uint8_t *bytes, uint32_t length, uint32_t limit, char *out)
+{
+	struct blank_text text = {out, 0, limit < FS_SAMPLE_TEXT ? limit : FS_SAMPLE_TEXT};
+
+	while (length && text.used < text.limit) {
+		const uint8_t *end = memchr(bytes, '\n', length);
+		uint32_t line = end ? (uint32_t)(end - bytes) : length;
+		put_line(&text, bytes, line);
+		if (end)
+			put(&text, '\n');
+		bytes += end ? line + 1 : line;
+		length -= end ? line + 1 : line;
+	}
+	return (uint16_t)text.used;
+}

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Requests into rows: one per key, found through the connection's newest one or a hash, bounded, ended when idle. */
+#include "state.h"
+
+#define KEY_BYTES (offsetof(struct fs_row, created_ns) - offsetof(struct fs_row, ident))
+#define OTHER 1
+
+static uint8_t row_protocol(const struct fs_connection *c)
+{
+	return c->protocol == FS_UNDECIDED ? FS_PROTOCOL_NOSUPPORT : c->protocol;
+}
+
+/* A port that only names one connection is in no key; where no side is known, those from 32768 on are such. */
+static uint16_t key_port(uint16_t port, uint8_t role, uint8_t role_of_port)
+{
+	if (role == FS_ROLE_UNKNOWN)
+		return port < 32768 ? port : 0;
+	return role == role_of_port ? port : 0;
+}
+
+static void make_key(const struct fs_connection *c, const struct fs_counted *counted, uint32_t flags, struct fs_row *key)
+{
+	memset(key, 0, sizeof(*key));
+	key->flags = flags;
+	key->ident = c->ident;
+	key->peer_ident = c->flags & FS_C_BOTH_ENDS ? c->peer_ident : 0;
+	memcpy(key->local, c->tuple.local, 16);
+	memcpy(key->remote, c->tuple.remote, 16);
+	key->local_port = key_port(c->tuple.local_port, c->role, FS_ROLE_SERVER);
+	key->remote_port = key_port(c->tuple.remote_port, c->role, FS_ROLE_CLIENT);
+	key->role = c->role;
+	key->protocol = row_protocol(c);
+	key->l4 = c->tuple.l4;
+	key->request_content = counted->request_content;
+	key->response_content = counted->response_content;
+	key->status = counted->status;
+}
+
+static uint32_t hash_parties(const struct fs_row *key)
+{
+	uint64_t hash = fs_mix(FS_HASH_SEED, (uint64_t)key->ident << 32 | key->peer_ident);
+	hash = fs_mix_bytes(hash, key->local, sizeof(key->local));
+	hash = fs_mix_bytes(hash, key->remote, sizeof(key->remote));
+	hash = fs_mix(hash, (uint64_t)key->local_port << 48 | (uint64_t)key->remote_port << 32 | (uint32_t)key->role << 16 |
+				    (uint32_t)key->protocol << 8 | key->l4);
+	return fs_hash_end(hash);
+}
+
+static uint32_t hash_key(const struct fs_row *key, uint32_t parties)
+{
+	uint64_t hash = fs_mix(parties, (uint64_t)key->request_content << 32 | key->response_content);
+	return fs_hash_end(fs_mix(hash, (uint64_t)key->status << 32 | key->flags));
+}
+
+static uint32_t find(struct fs_engine *e, const struct fs_row *key, uint32_t hash)
+{
+	uint32_t probe;
+	for (uint32_t i = fs_index_first(&e->by_row, hash, &probe); i; i = fs_index_next(&e->by_row, hash, &probe)) {
+		const struct fs_row *row = &e->table->rows[i];
+		if (row->flags == key->flags && memcmp(&row->ident, &key->ident, KEY_BYTES) == 0)
+			return i;
+	}
+	return 0;
+}
+
+/* Row 0 holds what found no row of its own. */
+static uint32_t overflow_row(struct fs_engine *e)
+{
+	struct fs_row *row = &e->table->rows[0];
+	if (!row->generation) {
+		row->flags = FS_ROW_OVERFLOW;
+		row->created_ns = e->now_ns;
+		__atomic_store_n(&row->generation, fs_new_generation(e), __ATOMIC_RELEASE);
+		e->table->rows_used++;
+	}
+	e->table->stats.rows_overflow++;
+	return 0;
+}
+
+static void refer(struct fs_engine *e, uint32_t index)
+{
+	const struct fs_row *row = &e->table->rows[index];
+	e->ident_refs[row->ident]++;
+	e->ident_refs[row->peer_ident]++;
+	fs_string_keep(e, row->request_content);
+	fs_string_keep(e, row->response_content);
+}
+
+static uint32_t create(struct fs_engine *e, struct fs_row *key, uint32_t parties, bool *new_edge)
+{
+	uint32_t content = 0;
+
+	if (key->request_content > OTHER) {
+		content = fs_content_row_added(e, key->ident, key->protocol, key->request_content);
+		if (!content) {
+			e->table->stats.contents_overflow++;
+			key->request_content = OTHER;
+			uint32_t found = find(e, key, hash_key(key, parties));
+			if (found)
+				return found;
+		}
+	}
+	uint32_t index = e->table->rows_used < e->config.row_limit ? fs_pool_take(&e->rows) : 0;
+	if (!index) {
+		fs_content_row_gone(e, content);
+		return overflow_row(e);
+	}
+	struct fs_row *row = &e->table->rows[index];
+	key->created_ns = key->updated_ns = e->now_ns;
+	key->generation = 0;
+	*row = *key;
+	e->row_hash[index] = hash_key(key, parties);
+	e->row_content[index] = content;
+	refer(e, index);
+	fs_edge_row_added(e, index, new_edge);
+	fs_index_add(&e->by_row, e->row_hash[index], index);
+	e->table->rows_used++;
+	__atomic_store_n(&row->generation, fs_new_generation(e), __ATOMIC_RELEASE);
+	return index;
+}
+
+/* The row of this connection with these contents and flags. */
+static uint32_t row_for(struct fs_engine *e, struct fs_connection *c, const struct fs_counted *counted, uint32_t flags,
+			bool *new_edge)
+{
+	const struct fs_row *newest = &e->table->rows[c->row];
+	struct fs_row key;
+
+	if (c->flags & FS_C_BOTH_ENDS)
+		flags |= FS_ROW_BOTH_ENDS;
+	if (c->row && newest->generation == c->row_generation && newest->request_content == counted->request_content &&
+	    newest->response_content == counted->response_content && newest->status == counted->status &&
+	    newest->flags == flags)
+		return c->row;
+	fs_role_settle(e, c);
+	make_key(c, counted, flags, &key);
+	if (!c->key_hash)
+		c->key_hash = hash_parties(&key);
+	uint32_t index = find(e, &key, hash_key(&key, c->key_hash));
+	if (!index)
+		index = create(e, &key, c->key_hash, new_edge);
+	c->row = index;
+	c->row_generation = e->table->rows[index].generation;
+	return index;
+}
+
+static uint32_t bucket_of(const struct fs_engine *e, uint64_t duration_ns)
+{
+	uint32_t bucket = 0;
+	while (bucket < FS_BUCKETS - 1 && duration_ns > e->config.bucket_ns[bucket])
+		bucket++;
+	return bucket;
+}
+
+void fs_row_count(struct fs_engine *e, struct fs_connection *c, const struct fs_counted *counted)
+{
+	uint64_t duration_ns = fs_since(counted->end_ns, counted->start_ns);
+	uint64_t slow_ns = e->config.slow_ns[row_protocol(c)];
+	uint32_t flags = counted->flags | (slow_ns && duration_ns > slow_ns ? FS_ROW_SLOW : 0);
+	bool new_edge = false;
+	uint32_t index = row_for(e, c, counted, flags, &new_edge);
+	struct fs_row *row = &e->table->rows[index];
+
+	row->count++;
+	row->duration_ns += duration_ns;
+	row->request_bytes += counted->request_bytes;
+	row->response_bytes += counted->response_bytes;
+	row->buckets[bucket_of(e, duration_ns)]++;
+	row->updated_ns = fs_max(row->updated_ns, counted->end_ns);
+	row->last_duration_ns = duration_ns;
+	row->last_request_ns = counted->request_ns;
+	row->last_processing_ns = counted->processing_ns;
+	row->last_response_ns = counted->response_ns;
+	row->last_connect_ns = c->flags & FS_C_CONNECT_USED ? 0 : c->connect_ns;
+	fs_sample_offer(e, c, counted, flags, index, new_edge);
+	c->flags |= FS_C_CONNECT_USED;
+}
+
+/* Bytes that belong to no exchange of their own go to the connection's newest row. */
+void fs_row_bytes(struct fs_engine *e, struct fs_connection *c, uint64_t request_bytes, uint64_t response_bytes)
+{
+	struct fs_row *row = &e->table->rows[c->row];
+
+	if (!(request_bytes | response_bytes) || !row->generation || row->generation != c->row_generation ||
+	    c->authority == FS_AUTHORITY_THEIRS)
+		return;
+	row->request_bytes += request_bytes;
+	row->response_bytes += response_bytes;
+	row->updated_ns = fs_max(row->updated_ns, c->last_ns);
+}
+
+/* An edge without an exchange yet: bytes in one direction, or an attempt to connect. */
+void fs_row_exists(struct fs_engine *e, struct fs_connection *c)
+{
+	const struct fs_counted nothing = {.request_content = c->content};
+	bool new_edge;
+	const struct fs_row *row = &e->table->rows[c->row];
+
+	if (!c->row || row->generation != c->row_generation)
+		(void)row_for(e, c, &nothing, 0, &new_edge);
+}
+
+static void expire(struct fs_engine *e, uint32_t index)
+{
+	struct fs_row *row = &e->table->rows[index];
+
+	__atomic_store_n(&row->generation, 0, __ATOMIC_RELEASE);
+	fs_index_remove(&e->by_row, e->row_hash[index], index);
+	fs_edge_row_gone(e, index);
+	fs_content_row_gone(e, e->row_content[index]);
+	e->ident_refs[row->ident]--;
+	e->ident_refs[row->peer_ident]--;
+	fs_string_release(e, row->request_content);
+	fs_string_release(e, row->response_content);
+	fs_pool_give(&e->rows, index);
+	e->table->rows_used--;
+	e->table->stats.rows_expired++;
+}
+
+void fs_rows_sweep(struct fs_engine *e, uint32_t count)
+{
+	for (; count && e->rows.highest && e->config.row_idle_ns; count--) {
+		e->row_sweep_at = e->row_sweep_at >= e->rows.highest ? 1 : e->row_sweep_at + 1;
+		const struct fs_row *row = &e->table->rows[e->row_sweep_at];
+		if (row->generation && fs_since(e->now_ns, row->updated_ns) > e->config.row_idle_ns)
+			expire(e, e->row_sweep_at);
+	}
+}
+
+void fs_rows_restore(struct fs_engine *e)
+{
+	bool new_edge;
+
+	e->table->rows_used = e->table->rows[0].generation ? 1 : 0;
+	for (uint32_t i = FS_ROWS - 1; e->table->starts && i > 0; i--) {
+		struct fs_row *row = &e->table->rows[i];
+		if (!row->generation) {
+			if (e->rows.highest) {
+				e->rows.used++;
+				fs_pool_give(&e->rows, i);
+			}
+			continue;
+		}
+		e->rows.highest = e->rows.highest ? e->rows.highest : i;
+		e->rows.used++;
+		e->table->rows_used++;
+		e->row_hash[i] = hash_key(row, hash_parties(row));
+		fs_index_add(&e->by_row, e->row_hash[i], i);
+		refer(e, i);
+		if (row->request_content > OTHER)
+			e->row_content[i] = fs_content_row_added(e, row->ident, row->protocol, row->request_content);
+		fs_edge_row_added(e, i, &new_edge);
+	}
+	/* Texts that were written right before the crash, and that no row refers to. */
+	for (uint32_t i = OTHER + 1; i <= e->strings.highest; i++)
+		if (e->table->strings[i].generation && !e->string_refs[i]) {
+			fs_string_keep(e, i);
+			fs_string_release(e, i);
+		}
+}

@@ -1,0 +1,448 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of the state machine share: the connection, the request that waits, the engine. */
+#ifndef FIRESTEEL_STATE_H
+#define FIRESTEEL_STATE_H
+
+#include "engine.h"
+#include "pool.h"
+#include "protocol.h"
+
+#define FS_UNDECIDED 255 /* a connection's protocol before detection has ended */
+#define FS_DIRECTION_UNKNOWN 2
+#define FS_DETECT_TRIES 6 /* messages looked at before a connection is NOSUPPORT */
+#define FS_CLEAN_EXCHANGES 3 /* before message mode */
+#define FS_FAILURES_IN_A_ROW 4 /* resynchronisations without a request before the protocol is doubted */
+#define FS_WAITING_PER_CONNECTION 256
+#define FS_WAITING 65536
+#define FS_BUFFERS 1024
+#define FS_BUFFER_BYTES 8192
+#define FS_HELD 2048
+#define FS_HELD_PER_CONNECTION 8
+#define FS_HELD_BYTES (FS_PAYLOAD_MAX + 192)
+#define FS_HOLD_NS 50000000ull
+#define FS_SETTLE_NS 50000000ull
+#define FS_QUIET_NS 1000000000ull /* silence after which an exchange of unknown end has ended */
+#define FS_SWEEP_NS 1000000000ull /* every connection is looked at once in that time */
+#define FS_FLOW_LINGER_NS 2000000000ull
+#define FS_FLOW_IDLE_NS 60000000000ull
+#define FS_RUN_BEFORE_FLIPS 16
+#define FS_EVENT_BYTES_MAX (FS_PAYLOAD_MAX + 192)
+#define FS_LISTENERS 16384
+#define FS_PROCESSES 16384
+#define FS_LEARNED 4096
+#define FS_BELIEVABLE_JUMP (1u << 26)
+#define FS_PIPELINE_QUIET_NS 200000000ull /* before a pipelining client's next request is known to be the only one */
+
+enum fs_kind { FS_KIND_STREAM = 1, FS_KIND_SOCKET, FS_KIND_FLOW, FS_KIND_LISTENER };
+
+enum fs_phase {
+	FS_PHASE_HEAD = 0, /* a message starts here, or its head goes on */
+	FS_PHASE_BODY, /* `remaining` bytes of declared length */
+	FS_PHASE_PARTS, /* a part of the body starts here */
+	FS_PHASE_FLIP, /* until the other side speaks */
+	FS_PHASE_CLOSE, /* until the end */
+	FS_PHASE_OPAQUE, /* inside a message that nobody recognised */
+	FS_PHASE_LOST /* until a request can be recognised again */
+};
+
+enum fs_connection_flag {
+	FS_C_IDENT_PENDING = 1 << 0, /* told in softirq: the owner comes with the first event of a process */
+	FS_C_MIDSTREAM = 1 << 1, /* its first bytes were not seen */
+	FS_C_PIPELINED = 1 << 2, /* more than one request waited at a time */
+	FS_C_BOTH_ENDS = 1 << 3, /* the other end is, or was, on this node too */
+	FS_C_SWITCHED = 1 << 4, /* the end that tells was changed once; not again */
+	FS_C_NO_PAYLOAD = 1 << 5, /* its first request bytes could not be read */
+	FS_C_PAYLOAD = 1 << 6, /* they could */
+	FS_C_EXCHANGE = 1 << 7, /* an undecoded exchange has begun */
+	FS_C_ANSWERED = 1 << 8, /* and its response too */
+	FS_C_HANDSHAKE = 1 << 9, /* the request message of a handshake is kept in `answering` */
+	FS_C_EVER_ANSWERED = 1 << 10,
+	FS_C_DYING = 1 << 11, /* closed, but a request of it settles yet */
+	FS_C_IDLE_LISTED = 1 << 12,
+	FS_C_HELD_LISTED = 1 << 13,
+	FS_C_SRTT_NEW = 1 << 14,
+	FS_C_CONNECT_USED = 1 << 15, /* connect_ns belongs to the first request only */
+	FS_C_MIRRORED = 1 << 16, /* in the index of tuples */
+	FS_C_SEEN_BYTES = 1 << 17,
+	FS_C_ROLE_GUESSED = 1 << 18, /* no evidence but the absence of a listener: who asks decides */
+	FS_C_HANDSHAKE_FAILED = 1 << 19,
+	FS_C_HANDSHAKE_OVER = 1 << 20
+};
+
+/* Which end of a connection inside this node tells. */
+enum fs_authority { FS_ALONE = 0, FS_AUTHORITY_OPEN, FS_AUTHORITY_MINE, FS_AUTHORITY_THEIRS };
+
+/* One direction of a stream. */
+struct fs_stream {
+	uint64_t next; /* offset of the next byte, the kernel's 32 bits extended to 64 */
+	uint64_t start; /* first offset that was known */
+	uint64_t remaining;
+	uint64_t message_bytes; /* of the message in progress, those that are in no buffer any more */
+	uint64_t first_ns, last_ns; /* of the message in progress */
+	uint32_t buffer; /* holds the head, or the part's head, so far */
+	uint16_t buffered;
+	uint8_t phase;
+	uint8_t then; /* enum fs_body: what follows the remaining bytes */
+	uint8_t known; /* `next` is */
+	uint8_t reserved[7];
+};
+
+struct fs_connection {
+	uint32_t link; /* of the pool; and the idle list, newest last */
+	uint32_t hash;
+	uint64_t id;
+	uint64_t last_ns;
+	uint32_t flags;
+	uint8_t kind;
+	uint8_t protocol;
+	uint8_t role;
+	uint8_t requester; /* direction in which requests go */
+	uint8_t mode;
+	uint8_t authority;
+	uint8_t clean;
+	uint8_t tries;
+	uint8_t last_direction;
+	uint8_t held;
+	uint8_t failures;
+	uint8_t run; /* undecoded events in one direction */
+	uint32_t first_waiting, last_waiting;
+	uint32_t waiting;
+	uint32_t answering; /* the request whose response is in progress */
+
+	struct fs_stream stream[2];
+
+	uint32_t receiving; /* the request whose body is in progress */
+	uint32_t settling;
+	uint32_t row, row_generation; /* the newest */
+	uint32_t key_hash; /* of what the connection gives to a row's key; 0: not made yet */
+	uint32_t ident, peer_ident;
+	uint32_t netns, pid;
+	struct fs_tuple tuple;
+	uint32_t mirror_hash;
+	uint32_t peer; /* the other end */
+	uint64_t connect_ns;
+	uint64_t open_ns;
+	uint32_t first_held;
+	uint32_t previous_held, next_held; /* connections with held events, by time */
+	uint32_t previous_idle;
+	uint32_t socket; /* of a flow */
+	uint32_t first_flow, next_flow, previous_flow;
+	uint32_t tcp_row, tcp_row_generation;
+	uint32_t srtt_us;
+	uint32_t content; /* string: what an undecoded conversation is about */
+	uint16_t listener_port;
+	uint16_t budget;
+	uint32_t answer_content;
+	uint16_t answer_status;
+	/* the undecoded exchange in progress, by enum fs_side */
+	uint64_t exchange_bytes[2];
+	uint64_t exchange_first_ns[2], exchange_last_ns[2];
+	uint8_t scratch[2][FS_SCRATCH];
+};
+
+/* A request that waits for its response, is being answered, or settles. */
+struct fs_waiting {
+	uint32_t next;
+	uint32_t connection;
+	uint64_t first_ns, last_ns;
+	uint64_t bytes;
+	uint64_t response_first_ns, response_last_ns;
+	uint64_t response_bytes;
+	uint64_t due_ns;
+	uint32_t request_content, response_content; /* strings, each held by one reference */
+	uint32_t pid;
+	uint16_t status;
+	uint16_t text_length[2];
+	uint8_t complete; /* the request's last byte was seen */
+	uint8_t counted; /* as unanswered: a late response is nobody's */
+	uint8_t error;
+	uint8_t answer_flags, next_protocol; /* of the response: enum fs_message_flag */
+	uint8_t reserved[3];
+	struct fs_message message;
+};
+
+#define FS_SAMPLE_TEXT 256
+
+struct fs_texts {
+	char text[2][FS_SAMPLE_TEXT];
+};
+
+struct fs_held {
+	uint32_t next;
+	uint32_t size;
+	uint64_t since_ns;
+	_Alignas(8) uint8_t event[FS_HELD_BYTES];
+};
+
+struct fs_listener {
+	uint32_t link;
+	uint32_t hash;
+	uint32_t netns;
+	uint32_t ident;
+	uint64_t conn_id;
+	uint16_t port;
+	uint8_t l4;
+	uint8_t reserved[5];
+};
+
+struct fs_process_name {
+	uint32_t pid;
+	char comm[16];
+};
+
+/* An edge: what samples are rationed by. */
+struct fs_edge {
+	uint32_t link;
+	uint32_t hash;
+	uint64_t key;
+	uint32_t rows;
+	uint32_t window; /* second */
+	uint32_t taken;
+};
+
+/* That a row of this owner and protocol has this content. */
+struct fs_content {
+	uint32_t link;
+	uint32_t hash;
+	uint32_t ident;
+	uint32_t string;
+	uint32_t rows;
+	uint8_t protocol;
+};
+
+/* Some bytes of one direction, as one I/O moved them. */
+struct fs_chunk {
+	const uint8_t *payload;
+	uint64_t start_ns, end_ns;
+	uint64_t bytes;
+	uint32_t seq, peer_seq;
+	uint32_t captured;
+	uint32_t pid;
+	uint8_t direction;
+	uint8_t reason;
+	bool has_peer_seq;
+};
+
+/* A request that is over, as rows and samples take it. */
+struct fs_counted {
+	uint32_t request_content, response_content;
+	uint32_t flags; /* enum fs_row_flag */
+	uint16_t status;
+	uint64_t start_ns, end_ns;
+	uint64_t request_ns, processing_ns, response_ns;
+	uint64_t request_bytes, response_bytes;
+	const struct fs_waiting *request; /* NULL for an undecoded exchange */
+};
+
+struct fs_engine {
+	struct fs_table *table;
+	const struct fs_engine_config *shared;
+	struct fs_engine_config config; /* a copy, taken when its generation changed */
+	struct fs_parser_options options;
+	uint64_t *slots;
+	uint64_t now_ns;
+
+	struct fs_pool connections, waitings, buffers, helds, listeners, edges, contents;
+	struct fs_index by_id, by_tuple, by_ident, by_string, by_row, by_tcp_row, by_listener, by_edge, by_content;
+	struct fs_texts *texts; /* by index of waiting */
+
+	struct fs_pool strings, rows, tcp_rows, idents; /* bookkeeping of which entries of the table are free */
+	uint32_t *string_refs, *ident_refs, *row_edge, *row_content;
+	uint32_t *string_hash, *row_hash, *tcp_row_hash;
+	uint16_t *contents_of; /* by ident and protocol */
+
+	struct fs_process_name *processes;
+	struct fs_learned {
+		uint32_t key;
+		uint8_t protocol;
+	} learned[FS_LEARNED];
+
+	uint32_t first_held, last_held;
+	uint32_t first_idle, last_idle;
+	uint32_t first_settling, last_settling;
+
+	uint32_t sweep_at, row_sweep_at, tcp_row_sweep_at, ident_sweep_at;
+	uint64_t sweep_ns;
+	uint64_t tokens, tokens_ns, dice; /* samples */
+
+	struct fs_message message; /* the newest that a parser filled */
+	struct fs_outcome outcome;
+	uint8_t *memory;
+	size_t memory_bytes;
+};
+
+static inline struct fs_connection *fs_connection_at(struct fs_engine *e, uint32_t index)
+{
+	return fs_pool_at(&e->connections, index);
+}
+
+static inline struct fs_waiting *fs_waiting_at(struct fs_engine *e, uint32_t index)
+{
+	return fs_pool_at(&e->waitings, index);
+}
+
+static inline uint32_t fs_index_of(struct fs_engine *e, const struct fs_connection *c)
+{
+	return (uint32_t)((size_t)((const uint8_t *)c - e->connections.base) / e->connections.stride);
+}
+
+static inline uint64_t fs_since(uint64_t later, uint64_t earlier)
+{
+	return later > earlier ? later - earlier : 0;
+}
+
+static inline uint64_t fs_max(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
+static inline bool fs_is_zero(const uint8_t address[16])
+{
+	static const uint8_t zero[16];
+	return memcmp(address, zero, 16) == 0;
+}
+
+/* Counted by exchanges, not by messages. */
+static inline bool fs_is_opaque(uint8_t protocol)
+{
+	return protocol == FS_PROTOCOL_NOSUPPORT || protocol == FS_PROTOCOL_TLS || protocol == FS_PROTOCOL_WEBSOCKET;
+}
+
+/* validate.c */
+bool fs_event_is_valid(const void *event, uint32_t size);
+
+/* connections.c */
+struct fs_connection *fs_connection_find(struct fs_engine *e, uint64_t id);
+struct fs_connection *fs_connection_new(struct fs_engine *e, uint64_t id, uint32_t hash, uint8_t kind);
+uint32_t fs_connection_hash(uint64_t id, const struct fs_tuple *peer);
+void fs_connection_open(struct fs_engine *e, const struct fs_open *event);
+void fs_connection_close(struct fs_engine *e, const struct fs_close *event);
+void fs_connection_settle(struct fs_engine *e, struct fs_connection *c, uint64_t now_ns, uint64_t patience_ns);
+void fs_connection_free(struct fs_engine *e, struct fs_connection *c);
+void fs_connection_key_changed(struct fs_connection *c);
+
+/* sweep.c */
+void fs_sweep(struct fs_engine *e, uint64_t now_ns);
+void fs_sweep_everything(struct fs_engine *e);
+
+/* identity.c */
+void fs_identity_restore(struct fs_engine *e);
+uint32_t fs_ident(struct fs_engine *e, const struct fs_head *head, const char comm[16]);
+void fs_ident_set(struct fs_engine *e, uint32_t *where, uint32_t ident);
+void fs_process_named(struct fs_engine *e, uint32_t pid, const char comm[16]);
+const char *fs_process_comm(struct fs_engine *e, uint32_t pid);
+void fs_process_event(struct fs_engine *e, const struct fs_process *event);
+void fs_identify(struct fs_engine *e, struct fs_connection *c, const struct fs_head *head);
+void fs_identity_sweep(struct fs_engine *e, uint32_t count);
+
+/* listeners.c */
+void fs_listen_event(struct fs_engine *e, const struct fs_listen *event);
+struct fs_listener *fs_listener_find(struct fs_engine *e, uint32_t netns, uint16_t port, uint8_t l4);
+void fs_listener_forget(struct fs_engine *e, struct fs_connection *c);
+void fs_role_settle(struct fs_engine *e, struct fs_connection *c);
+void fs_role_spoke(struct fs_engine *e, struct fs_connection *c, uint8_t request_direction);
+
+/* mirror.c */
+void fs_mirror_add(struct fs_engine *e, struct fs_connection *c);
+void fs_mirror_remove(struct fs_engine *e, struct fs_connection *c);
+bool fs_may_count(struct fs_engine *e, struct fs_connection *c);
+void fs_authority_seen(struct fs_engine *e, struct fs_connection *c, bool has_payload);
+void fs_authority_lost_payload(struct fs_engine *e, struct fs_connection *c, uint8_t reason);
+void fs_ident_told(struct fs_engine *e, struct fs_connection *c);
+
+/* order.c */
+void fs_stream_event(struct fs_engine *e, struct fs_connection *c, const void *event);
+void fs_release_held(struct fs_engine *e, struct fs_connection *c);
+void fs_drop_held(struct fs_engine *e, struct fs_connection *c);
+void fs_release_overdue(struct fs_engine *e, uint64_t now_ns);
+uint64_t fs_extend(const struct fs_stream *s, uint32_t raw);
+
+/* messages.c */
+void fs_deliver(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *chunk);
+void fs_gap(struct fs_engine *e, struct fs_connection *c, uint8_t direction, uint64_t bytes, uint64_t now_ns);
+void fs_lost(struct fs_engine *e, struct fs_connection *c);
+void fs_message_over(struct fs_engine *e, struct fs_connection *c, uint8_t direction);
+void fs_unbuffer(struct fs_engine *e, struct fs_stream *s);
+uint32_t fs_buffer_append(struct fs_engine *e, struct fs_stream *s, const uint8_t *bytes, uint32_t length);
+uint8_t *fs_buffer(struct fs_engine *e, const struct fs_stream *s);
+
+/* parsing.c */
+enum fs_detected fs_detect(struct fs_engine *e, const struct fs_protocol *p, struct fs_cursor bytes, bool datagram);
+const struct fs_protocol *fs_detect_any(struct fs_engine *e, struct fs_connection *c, uint8_t direction,
+					struct fs_cursor bytes, bool datagram, enum fs_detected *how);
+enum fs_framed fs_frame(struct fs_engine *e, struct fs_connection *c, uint8_t direction, enum fs_side side,
+			struct fs_cursor bytes, const struct fs_message *waiting, bool datagram);
+void fs_stitch(struct fs_engine *e, uint8_t protocol, const struct fs_message *request, const struct fs_message *response);
+void fs_protocol_set(struct fs_engine *e, struct fs_connection *c, uint8_t protocol);
+void fs_protocol_doubt(struct fs_engine *e, struct fs_connection *c);
+
+/* requests.c */
+struct fs_waiting *fs_request_begin(struct fs_engine *e, struct fs_connection *c, uint64_t first_ns, uint32_t pid);
+void fs_request_end(struct fs_engine *e, struct fs_connection *c, struct fs_waiting *w, uint64_t last_ns, uint64_t bytes);
+uint32_t fs_request_for(struct fs_engine *e, struct fs_connection *c, const struct fs_protocol *p, uint64_t id);
+void fs_response_begin(struct fs_engine *e, struct fs_connection *c, uint32_t request, uint64_t first_ns);
+void fs_response_end(struct fs_engine *e, struct fs_connection *c, uint64_t last_ns, uint64_t bytes);
+void fs_requests_discard(struct fs_engine *e, struct fs_connection *c);
+void fs_requests_unanswered(struct fs_engine *e, struct fs_connection *c, uint64_t now_ns, uint64_t patience_ns);
+void fs_requests_settled(struct fs_engine *e, uint64_t now_ns);
+void fs_request_release(struct fs_engine *e, uint32_t index);
+
+/* opaque.c */
+void fs_opaque_chunk(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *chunk);
+void fs_opaque_bytes(struct fs_engine *e, struct fs_connection *c, uint8_t direction, uint64_t bytes, uint64_t first_ns,
+		     uint64_t last_ns);
+void fs_opaque_settle(struct fs_engine *e, struct fs_connection *c);
+void fs_opaque_flush(struct fs_engine *e, struct fs_connection *c);
+void fs_opaque_drop(struct fs_engine *e, struct fs_connection *c);
+void fs_opaque_unanswered(struct fs_engine *e, struct fs_connection *c, uint64_t now_ns);
+void fs_opaque_handshake(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *chunk);
+
+/* datagrams.c */
+void fs_datagram_event(struct fs_engine *e, const struct fs_datagram *event);
+void fs_flow_idle(struct fs_engine *e, struct fs_connection *c);
+void fs_flow_busy(struct fs_engine *e, struct fs_connection *c);
+void fs_flows_expire(struct fs_engine *e, uint64_t now_ns);
+
+/* modes.c */
+void fs_mode_set(struct fs_engine *e, struct fs_connection *c, uint8_t mode, uint32_t budget);
+void fs_mode_clear(struct fs_engine *e, struct fs_connection *c);
+void fs_mode_clean_exchange(struct fs_engine *e, struct fs_connection *c);
+void fs_mode_need_bytes(struct fs_engine *e, struct fs_connection *c);
+
+/* strings.c */
+void fs_strings_restore(struct fs_engine *e);
+uint32_t fs_string_find(struct fs_engine *e, const char *text, uint32_t length, uint32_t hash);
+uint32_t fs_string_hold(struct fs_engine *e, const struct fs_label *label, uint32_t hint);
+uint32_t fs_string_hold_content(struct fs_engine *e, struct fs_connection *c, const struct fs_label *label, uint32_t hint);
+void fs_string_keep(struct fs_engine *e, uint32_t string);
+void fs_string_release(struct fs_engine *e, uint32_t string);
+uint32_t fs_content_row_added(struct fs_engine *e, uint32_t ident, uint8_t protocol, uint32_t string);
+void fs_content_row_gone(struct fs_engine *e, uint32_t content);
+uint32_t fs_new_generation(struct fs_engine *e);
+
+/* rows.c */
+void fs_rows_restore(struct fs_engine *e);
+void fs_row_count(struct fs_engine *e, struct fs_connection *c, const struct fs_counted *counted);
+void fs_row_bytes(struct fs_engine *e, struct fs_connection *c, uint64_t request_bytes, uint64_t response_bytes);
+void fs_row_exists(struct fs_engine *e, struct fs_connection *c);
+void fs_rows_sweep(struct fs_engine *e, uint32_t count);
+
+/* tcp_rows.c */
+void fs_tcp_rows_restore(struct fs_engine *e);
+void fs_connect_event(struct fs_engine *e, const struct fs_connect *event);
+void fs_trouble_event(struct fs_engine *e, const struct fs_trouble *event);
+void fs_tcp_health(struct fs_engine *e, struct fs_connection *c);
+void fs_tcp_closed(struct fs_engine *e, struct fs_connection *c);
+bool fs_tcp_is_attempt(const struct fs_connection *c);
+void fs_tcp_rows_sweep(struct fs_engine *e, uint32_t count);
+
+/* samples.c */
+void fs_edge_row_added(struct fs_engine *e, uint32_t row, bool *is_new);
+void fs_edge_row_gone(struct fs_engine *e, uint32_t row);
+void fs_sample_offer(struct fs_engine *e, const struct fs_connection *c, const struct fs_counted *counted,
+		     uint32_t flags, uint32_t row, bool new_edge);
+
+/* redact.c */
+uint16_t fs_redacted(const uint8_t *bytes, uint32_t length, uint32_t limit, char *out);
+
+#endif

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Interned contents: each text once in the shared table, as long as a row or a request refers to it. */
+#include "state.h"
+
+#define EMPTY 0
+#define OTHER 1
+
+uint32_t fs_new_generation(struct fs_engine *e)
+{
+	if (++e->table->generation == 0)
+		e->table->generation = 1;
+	return e->table->generation;
+}
+
+static uint32_t hash_text(const char *text, uint32_t length)
+{
+	return fs_hash_end(fs_mix_bytes(FS_HASH_SEED, text, length));
+}
+
+static uint32_t clipped(const struct fs_label *label)
+{
+	const uint32_t most = sizeof(((struct fs_string *)0)->text) - 1;
+	return label->length < most ? label->length : most;
+}
+
+static void write_string(struct fs_engine *e, uint32_t index, const char *text, uint32_t length)
+{
+	struct fs_string *s = &e->table->strings[index];
+	memcpy(s->text, text, length);
+	s->text[length] = 0;
+	s->length = (uint16_t)length;
+	__atomic_store_n(&s->generation, fs_new_generation(e), __ATOMIC_RELEASE);
+}
+
+void fs_strings_restore(struct fs_engine *e)
+{
+	struct fs_string *strings = e->table->strings;
+
+	if (!strings[EMPTY].generation)
+		write_string(e, EMPTY, "", 0);
+	if (!strings[OTHER].generation)
+		write_string(e, OTHER, "other", 5);
+	e->strings.highest = OTHER;
+	e->strings.used = 1;
+	e->table->strings_used = 2;
+	for (uint32_t i = FS_STRINGS - 1; e->table->starts && i > OTHER; i--) {
+		struct fs_string *s = &strings[i];
+		if (s->generation) {
+			if (e->strings.highest == OTHER)
+				e->strings.highest = i;
+			e->strings.used++;
+			e->table->strings_used++;
+			e->string_hash[i] = hash_text(s->text, s->length);
+			fs_index_add(&e->by_string, e->string_hash[i], i);
+		} else if (e->strings.highest > OTHER) {
+			e->strings.used++;
+			fs_pool_give(&e->strings, i);
+		}
+	}
+}
+
+uint32_t fs_string_find(struct fs_engine *e, const char *text, uint32_t length, uint32_t hash)
+{
+	uint32_t probe;
+	for (uint32_t i = fs_index_first(&e->by_string, hash, &probe); i; i = fs_index_next(&e->by_string, hash, &probe)) {
+		const struct fs_string *s = &e->table->strings[i];
+		if (s->length == length && memcmp(s->text, text, length) == 0)
+			return i;
+	}
+	return 0;
+}
+
+void fs_string_keep(struct fs_engine *e, uint32_t string)
+{
+	e->string_refs[string]++;
+}
+
+void fs_string_release(struct fs_engine *e, uint32_t string)
+{
+	if (string <= OTHER || --e->string_refs[string])
+		return;
+	fs_index_remove(&e->by_string, e->string_hash[string], string);
+	__atomic_store_n(&e->table->strings[string].generation, 0, __ATOMIC_RELEASE);
+	fs_pool_give(&e->strings, string);
+	e->table->strings_used--;
+}
+
+static uint32_t hold(struct fs_engine *e, uint32_t string)
+{
+	if (string > OTHER)
+		e->string_refs[string]++;
+	return string;
+}
+
+static bool is_string(const struct fs_engine *e, uint32_t string, const char *text, uint32_t length)
+{
+	const struct fs_string *s = &e->table->strings[string];
+	return string > OTHER && s->length == length && memcmp(s->text, text, length) == 0;
+}
+
+static uint32_t intern(struct fs_engine *e, const char *text, uint32_t length, uint32_t hash)
+{
+	uint32_t index = fs_pool_take(&e->strings);
+	if (!index) {
+		e->table->stats.strings_overflow++;
+		return OTHER;
+	}
+	e->string_refs[index] = 0;
+	e->string_hash[index] = hash;
+	e->table->strings_used++;
+	write_string(e, index, text, length);
+	fs_index_add(&e->by_string, hash, index);
+	return index;
+}
+
+/* With one more reference, which fs_string_release gives back. `hint` is a string that it probably is. */
+uint32_t fs_string_hold(struct fs_engine *e, const struct fs_label *label, uint32_t hint)
+{
+	uint32_t length = clipped(label);
+
+	if (!length)
+		return EMPTY;
+	if (is_string(e, hint, label->text, length))
+		return hold(e, hint);
+	uint32_t hash = hash_text(label->text, length);
+	uint32_t string = fs_string_find(e, label->text, length, hash);
+	return hold(e, string ? string : intern(e, label->text, length, hash));
+}
+
+static uint32_t hash_content(uint32_t ident, uint8_t protocol, uint32_t string)
+{
+	return fs_hash_end(fs_mix(fs_mix(FS_HASH_SEED, (uint64_t)ident << 8 | protocol), string));
+}
+
+static uint32_t find_content(struct fs_engine *e, uint32_t ident, uint8_t protocol, uint32_t string)
+{
+	uint32_t hash = hash_content(ident, protocol, string), probe;
+	for (uint32_t i = fs_index_first(&e->by_content, hash, &probe); i;
+	     i = fs_index_next(&e->by_content, hash, &probe)) {
+		const struct fs_content *content = fs_pool_at(&e->contents, i);
+		if (content->ident == ident && content->protocol == protocol && content->string == string)
+			return i;
+	}
+	return 0;
+}
+
+static uint16_t *contents_of(struct fs_engine *e, uint32_t ident, uint8_t protocol)
+{
+	return &e->contents_of[ident * FS_PROTOCOL_MAX + protocol % FS_PROTOCOL_MAX];
+}
+
+/* Whether an owner may have this content in a row: he has it already, or has not as many as he may. */
+static bool may_have(struct fs_engine *e, uint32_t ident, uint8_t protocol, uint32_t string)
+{
+	uint32_t limit = e->config.contents_per_workload;
+	return !limit || *contents_of(e, ident, protocol) < limit || (string && find_content(e, ident, protocol, string));
+}
+
+/* The same for a request's content, of which every owner has a limited number: then "other". */
+uint32_t fs_string_hold_content(struct fs_engine *e, struct fs_connection *c, const struct fs_label *label, uint32_t hint)
+{
+	uint32_t length = clipped(label);
+
+	if (!length)
+		return EMPTY;
+	if (is_string(e, hint, label->text, length))
+		return hold(e, hint);
+	uint32_t hash = hash_text(label->text, length);
+	uint32_t string = fs_string_find(e, label->text, length, hash);
+	if (!may_have(e, c->ident, c->protocol, string)) {
+		e->table->stats.contents_overflow++;
+		return OTHER;
+	}
+	return hold(e, string ? string : intern(e, label->text, length, hash));
+}
+
+/* A new row with this content; the content's number goes into row_content. 0 if the owner may not have it. */
+uint32_t fs_content_row_added(struct fs_engine *e, uint32_t ident, uint8_t protocol, uint32_t string)
+{
+	uint32_t index = find_content(e, ident, protocol, string);
+
+	if (!index && !may_have(e, ident, protocol, 0))
+		return 0;
+	if (!index) {
+		index = fs_pool_take(&e->contents);
+		if (!index)
+			return 0;
+		struct fs_content *content = fs_pool_at(&e->contents, index);
+		*content = (struct fs_content){.ident = ident, .string = string, .protocol = protocol};
+		content->hash = hash_content(ident, protocol, string);
+		fs_index_add(&e->by_content, content->hash, index);
+		++*contents_of(e, ident, protocol);
+	}
+	((struct fs_content *)fs_pool_at(&e->contents, index))->rows++;
+	return index;
+}
+
+void fs_content_row_gone(struct fs_engine *e, uint32_t index)
+{
+	struct fs_content *content = fs_pool_at(&e->contents, index);
+
+	if (!index || --content->rows)
+		return;
+	fs_index_remove(&e->by_content, content->hash, index);
+	--*contents_of(e, content->ident, content->protocol);
+	fs_pool_give(&e->contents, index);
+}
