@@ -61,8 +61,9 @@ class _Answer:
 class ApiRoutes:
     """One agent's API. Holds what lives between requests: the rate window, recent answers, open streams."""
 
-    def __init__(self, view: AgentView) -> None:
+    def __init__(self, view: AgentView, metrics_url: str = "") -> None:
         self._view = view
+        self._metrics_url = metrics_url
         self._window = RateWindow()
         self._answers: dict[str, _Answer] = {}
         self.stream = RequestStream(view)
@@ -97,6 +98,7 @@ class ApiRoutes:
         return _json(
             {
                 **status,
+                "listen": {"metrics": self._metrics_url},
                 "stream": {
                     "listeners": self.stream.listeners,
                     "listeners_max": MAX_LISTENERS,

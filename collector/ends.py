@@ -97,30 +97,32 @@ def _namespace(end: End) -> Label:
 def _workload(end: End) -> Label:
     party = end.party
     if party.workload_name:
-        where = _where(party)
         node_id = f"{party.namespace}/{party.workload_kind}/{party.workload_name}"
-        return Label(node_id, party.workload_kind or "workload", party.workload_name, where)
+        kind = party.workload_kind or "workload"
+        return Label(node_id, kind, party.workload_name, _where(end, party.workload_name) or kind)
     if party.service and not party.outside:
-        return Label(f"{party.namespace}/Service/{party.service}", "Service", party.service, _where(party))
+        subtitle = _where(end, party.service) or "Service"
+        return Label(f"{party.namespace}/Service/{party.service}", "Service", party.service, subtitle)
     if party.outside:
         title = party.domain or end.ip
         return Label(f"outside/{title}", "outside", title, end.ip if party.domain else "outside")
     if end.process:
-        return Label(f"{party.namespace}/process/{end.process}", "process", end.process, _where(party))
-    return Label(f"{party.namespace}/address/{end.ip}", "address", end.ip, _where(party))
+        return Label(f"{party.namespace}/process/{end.process}", "process", end.process, "process")
+    return Label(f"{party.namespace}/address/{end.ip}", "address", end.ip, _where(end, "") or "address")
 
 
 def _pod(end: End) -> Label:
     party = end.party
     if party.pod:
-        return Label(f"{party.namespace}/Pod/{party.pod}", "Pod", party.pod, _where(party))
+        return Label(f"{party.namespace}/Pod/{party.pod}", "Pod", party.pod, _where(end, party.pod) or "Pod")
     if party.container:
         container_id = party.container_id or party.container
         return Label(f"{party.namespace}/container/{container_id}", "container", party.container, party.container_id)
     if end.process:
         # Without a cluster the finest owner that is not an address: the process within its unit.
         unit = party.workload_name if party.workload_name != end.process else ""
-        return Label(f"{party.namespace}/process/{unit}/{end.process}", "process", end.process, unit or _where(party))
+        node_id = f"{party.namespace}/process/{unit}/{end.process}"
+        return Label(node_id, "process", end.process, unit or "process")
     return _workload(end)
 
 
@@ -135,10 +137,9 @@ def _address(end: End, *, serving: bool) -> Label:
     return Label(f"client/{subtitle}/{name}/{end.ip}", "client", end.ip, name)
 
 
-def _where(party: Party) -> str:
-    """The namespace for people: the two NOT_FOUND values say where the address is, so say that."""
-    if party.namespace == NOT_FOUND_EXTERNAL:
-        return "outside"
-    if party.namespace == NOT_FOUND_INTERNAL:
-        return party.node or "this host"
-    return party.namespace
+def _where(end: End, title: str) -> str:
+    """What tells a node from others of its kind: its namespace in a cluster, else the process if the title does not."""
+    namespace = end.party.namespace
+    if namespace not in {"", NOT_FOUND_EXTERNAL, NOT_FOUND_INTERNAL}:
+        return namespace
+    return "" if end.process in title else end.process

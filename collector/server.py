@@ -121,7 +121,7 @@ class HttpServer:
                 app = metrics_app(self._view, loopback=listeners.metrics.loopback)
                 await self._start("listen.metrics", listeners.metrics, app, tls)
             if listeners.api is not None:
-                self._api = ApiRoutes(self._view)
+                self._api = ApiRoutes(self._view, self.url("listen.metrics"))
                 await self._start("listen.api", listeners.api, api_app(self._api, listeners.api, token), tls)
         except BaseException:
             await self.stop()
