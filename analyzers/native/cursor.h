@@ -159,6 +159,18 @@ static inline bool fs_decimal(struct fs_text text, uint64_t *out)
 	return true;
 }
 
+/* The value of a hexadecimal digit, or -1. Takes what fs_peek gives. */
+static inline int fs_hex_digit(int byte)
+{
+	if (byte >= '0' && byte <= '9')
+		return byte - '0';
+	if (byte >= 'a' && byte <= 'f')
+		return byte - 'a' + 10;
+	if (byte >= 'A' && byte <= 'F')
+		return byte - 'A' + 10;
+	return -1;
+}
+
 /* What a parser writes for a label or a sample: bounded, always terminated. */
 struct fs_label {
 	uint16_t length;
@@ -183,6 +195,13 @@ static inline void fs_label_text(struct fs_label *label, struct fs_text text)
 {
 	for (uint32_t i = 0; i < text.length; i++)
 		fs_label_byte(label, (char)text.start[i]);
+}
+
+static inline void fs_label_decimal(struct fs_label *label, uint32_t value)
+{
+	if (value >= 10)
+		fs_label_decimal(label, value / 10);
+	fs_label_byte(label, (char)('0' + value % 10));
 }
 
 #endif

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Builds `analyzers._parsers`: the protocol parsers as they stand in the engine, for tests.
+
+Run as `python analyzers/native/build_parsers_ffi.py`; the module lands next to the package and is left alone while it
+is newer than its sources. `--force` builds it anyway, `--sanitize` with address and undefined-behaviour sanitizers
+(load libasan with LD_PRELOAD then). The declarations below are checked by the compiler against protocol.h.
+"""
+
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+
+from cffi import FFI
+
+NATIVE = Path(__file__).resolve().parent
+MODULE = "analyzers._parsers"
+TARGET = NATIVE.parent / f"_parsers{sysconfig.get_config_var('EXT_SUFFIX')}"
+COMPILER_FLAGS = ("-std=gnu11", "-O2", "-g", "-fPIC", "-shared", "-fvisibility=hidden", "-Wall", "-Wextra")
+SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
+
+DECLARATIONS = """
+struct fs_text { const uint8_t *start; uint32_t length; };
+struct fs_cursor { const uint8_t *at; const uint8_t *end; bool truncated; };
+struct fs_label { uint16_t length; char text[254]; };
+struct fs_message {
+    uint64_t length; uint64_t id; uint32_t flags; uint16_t status; uint8_t body; uint8_t next_protocol;
+    uint16_t method; uint16_t reserved; uint32_t note; uint8_t trace_id[16]; uint8_t parent_id[8];
+    struct fs_label content;
+};
+struct fs_outcome {
+    uint16_t status; bool error; struct fs_label request_content; struct fs_label response_content;
+};
+struct fs_parser_options { uint8_t url_clustering; uint8_t dns_nxdomain_is_error; };
+struct fs_frame_input {
+    struct fs_cursor bytes; const struct fs_message *waiting; const struct fs_parser_options *options;
+    uint8_t *scratch; uint8_t side; uint8_t datagram;
+};
+struct fs_protocol {
+    uint8_t id; uint8_t pairs_by_id; uint8_t streams; uint8_t datagrams; uint8_t unpipelined;
+    ...;
+};
+#define FS_SCRATCH ...
+const struct fs_protocol *fs_protocol_by_id(uint8_t id);
+const char *fs_protocol_name(uint8_t id);
+void fs_cluster_path(struct fs_text target, int how, struct fs_label *out);
+uint8_t fs_listed(uint8_t place);
+int fs_detect_with(uint8_t id, const uint8_t *bytes, size_t length, bool truncated, bool datagram);
+int fs_frame_with(uint8_t id, struct fs_frame_input *in, const uint8_t *bytes, size_t length, bool truncated,
+                  struct fs_message *out);
+void fs_stitch_with(uint8_t id, const struct fs_message *request, const struct fs_message *response,
+                    const struct fs_parser_options *options, struct fs_outcome *out);
+double fs_frame_ns(uint8_t id, struct fs_frame_input *in, const uint8_t *bytes, size_t length, uint32_t rounds);
+"""
+
+# cffi cannot call through a function pointer in a struct without a wrapper of its own; these are it. Each call gets its
+# own copy of the bytes, exactly as long as they are, so that a sanitizer sees every read beyond them.
+GLUE = f"""
+#include <stdlib.h>
+#include <time.h>
+#include "{NATIVE / "protocol.h"}"
+
+static uint8_t fs_listed(uint8_t place)
+{{
+	for (uint8_t i = 0; fs_protocols[i]; i++)
+		if (i == place)
+			return fs_protocols[i]->id;
+	return 0;
+}}
+
+static uint8_t *fs_copy(const uint8_t *bytes, size_t length)
+{{
+	uint8_t *copy = malloc(length ? length : 1);
+	if (!copy)
+		abort();
+	memcpy(copy, bytes, length);
+	return copy;
+}}
+
+static int fs_detect_with(uint8_t id, const uint8_t *bytes, size_t length, bool truncated, bool datagram)
+{{
+	uint8_t *copy = fs_copy(bytes, length);
+	int answer = fs_protocol_by_id(id)->detect(fs_cursor_over(copy, length, truncated), datagram);
+	free(copy);
+	return answer;
+}}
+
+static int fs_frame_with(uint8_t id, struct fs_frame_input *in, const uint8_t *bytes, size_t length, bool truncated,
+			 struct fs_message *out)
+{{
+	uint8_t *copy = fs_copy(bytes, length);
+	in->bytes = fs_cursor_over(copy, length, truncated);
+	int answer = fs_protocol_by_id(id)->frame(in, out);
+	free(copy);
+	return answer;
+}}
+
+static void fs_stitch_with(uint8_t id, const struct fs_message *request, const struct fs_message *response,
+			   const struct fs_parser_options *options, struct fs_outcome *out)
+{{
+	fs_protocol_by_id(id)->stitch(request, response, options, out);
+}}
+
+static double fs_frame_ns(uint8_t id, struct fs_frame_input *in, const uint8_t *bytes, size_t length, uint32_t rounds)
+{{
+	const struct fs_protocol *protocol = fs_protocol_by_id(id);
+	struct timespec begin, end;
+	struct fs_message message;
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &begin);
+	for (uint32_t i = 0; i < rounds; i++) {{
+		memset(in->scratch, 0, FS_SCRATCH);
+		in->bytes = fs_cursor_over(bytes, length, false);
+		protocol->frame(in, &message);
+		__asm__ volatile("" : : "r"(&message) : "memory");
+	}}
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &end);
+	return ((double)(end.tv_sec - begin.tv_sec) * 1e9 + (double)(end.tv_nsec - begin.tv_nsec)) / rounds;
+}}
+"""
+
+
+def sources() -> list[Path]:
+    return sorted((NATIVE / "protocols").glob("*.c"))
+
+
+def is_current() -> bool:
+    if not TARGET.exists():
+        return False
+    headers = (NATIVE / "protocol.h", NATIVE / "cursor.h", *(NATIVE / "protocols").glob("*.h"))
+    built = TARGET.stat().st_mtime
+    return all(path.stat().st_mtime <= built for path in (Path(__file__), *sources(), *headers))
+
+
+def build(sanitize: bool = False) -> None:
+    """Writes the extension module; ends the program with the compiler's words if that fails."""
+    compiler = sysconfig.get_config_var("CC").split()[0]
+    if not shutil.which(compiler):
+        raise SystemExit(f"build_parsers_ffi: the C compiler {compiler} is not installed: apt-get install gcc")
+    ffi = FFI()
+    ffi.cdef(DECLARATIONS)
+    ffi.set_source(MODULE, GLUE)
+    with tempfile.TemporaryDirectory() as scratch:
+        glue = Path(scratch, "_parsers.c")
+        ffi.emit_c_code(str(glue))
+        library = Path(scratch, TARGET.name)
+        flags = COMPILER_FLAGS + (SANITIZERS if sanitize else ())
+        files = [str(path) for path in (glue, *sources())]
+        command = [compiler, *flags, f"-I{sysconfig.get_path('include')}", "-o", str(library), *files]
+        output = subprocess.run(command, capture_output=True, text=True, check=False)
+        if output.returncode:
+            raise SystemExit(f"build_parsers_ffi: {compiler} could not build {MODULE}:\n{output.stderr}")
+        # A rename, so that a Python that has the old one mapped is not disturbed.
+        staged = TARGET.with_suffix(".new")
+        staged.write_bytes(library.read_bytes())
+        staged.chmod(0o755)
+        staged.replace(TARGET)
+
+
+if __name__ == "__main__":
+    if {"--force", "--sanitize"} & set(sys.argv[1:]) or not is_current():
+        build("--sanitize" in sys.argv[1:])

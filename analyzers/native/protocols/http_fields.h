@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the fields of an HTTP/1 head say about framing, switching and tracing. */
+#ifndef FIRESTEEL_HTTP_FIELDS_H
+#define FIRESTEEL_HTTP_FIELDS_H
+
+#include "../cursor.h"
+
+struct fs_http_fields {
+	uint64_t content_length;
+	bool has_length, bad_length;
+	bool has_coding, chunked;
+	bool has_upgrade;
+	uint8_t upgrade; /* enum fs_protocol_id */
+	uint8_t trace_rank; /* of what trace_id came from: 0 none, 1 X-B3-*, 2 b3, 3 traceparent */
+	uint8_t last; /* which field a folded line would go on with */
+	uint8_t trace_id[16];
+	uint8_t parent_id[8];
+};
+
+/* Takes a line of up to `limit` bytes without its end, which may be a bare LF (RFC 9112, section 2.2). */
+bool fs_http_line(struct fs_cursor *bytes, uint32_t limit, struct fs_text *line);
+
+/* Reads field lines up to and including the empty one. False if it is not there; `head` knows what was. */
+bool fs_http_fields(struct fs_cursor *bytes, struct fs_http_fields *head);
+
+#endif

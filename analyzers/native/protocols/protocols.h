@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The parsers that table.c lists. Nobody else needs them by name. */
+#ifndef FIRESTEEL_PROTOCOLS_H
+#define FIRESTEEL_PROTOCOLS_H
+
+#include "../protocol.h"
+
+extern const struct fs_protocol fs_protocol_http1;
+extern const struct fs_protocol fs_protocol_tls;
+extern const struct fs_protocol fs_protocol_dns;
+
+#endif

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Every protocol the engine can decode, strictest signature first: the first parser that says "mine" has it.
+ *
+ * WebSocket has a number, because a 101 response names it, but no row: its messages are not answered one by one, so a
+ * switched connection is counted by direction flips like any other undecoded conversation, under its own name.
+ */
+#include "protocols.h"
+
+const struct fs_protocol *const fs_protocols[] = {
+	&fs_protocol_http1,
+	&fs_protocol_tls,
+	&fs_protocol_dns,
+	NULL,
+};
+
+const struct fs_protocol *fs_protocol_by_id(uint8_t id)
+{
+	for (const struct fs_protocol *const *row = fs_protocols; *row; row++)
+		if ((*row)->id == id)
+			return *row;
+	return NULL;
+}
+
+const char *fs_protocol_name(uint8_t id)
+{
+	switch (id) {
+#define FS_PROTOCOL_NAME(number, symbol, name) \
+	case number: return name;
+		FS_PROTOCOLS(FS_PROTOCOL_NAME)
+#undef FS_PROTOCOL_NAME
+	default: return "NOSUPPORT";
+	}
+}
