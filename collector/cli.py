@@ -142,6 +142,20 @@ def _agent_json(parser: argparse.ArgumentParser) -> None:
     _json(parser)
 
 
+def _top_options(parser: argparse.ArgumentParser) -> None:
+    _agent_json(parser)
+    parser.add_argument("--once", action="store_true", help="print once and end")
+    parser.add_argument(
+        "--sort", choices=("rate", "errors", "p99", "bytes", "requests"), default="rate", help="what comes first"
+    )
+    parser.add_argument(
+        "--level",
+        choices=("namespace", "workload", "pod", "address"),
+        default="workload",
+        help="what one row stands for",
+    )
+
+
 def _explain_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("address", metavar="ADDRESS[:PORT]", help="192.0.2.1, 192.0.2.1:80 or [2001:db8::1]:80")
     _agent_json(parser)
@@ -171,18 +185,13 @@ def _replay(given: Arguments) -> int:
 
 
 def _top(given: Arguments) -> int:
-    from collector.start import loaded_or_told
-
-    loaded = loaded_or_told(given.config, given.set)
-    if loaded is None:
-        return Exit.WRONG_USE
-    from collector.client import Unanswered, client_for
+    from collector.client import AgentClient
     from collector.top import top
 
-    try:
-        return top(client_for(loaded.config, given.url, given.token_file))
-    except Unanswered as error:
-        return _told(given, error.problem, error.remedy)
+    def ask(client: AgentClient) -> int:
+        return top(client, once=given.once, as_json=given.json, sort=given.sort, level=given.level)
+
+    return _ask(given, ask)
 
 
 def _status(given: Arguments) -> int:
@@ -277,7 +286,7 @@ COMMANDS = (
     ),
     Command("record", "Watch this machine and write the kernel's events to a file.", _record_options, _record),
     Command("replay", "Print the metrics page of a recording, or serve it.", _replay_options, _replay),
-    Command("top", "Show the busiest conversations of a running agent, live.", _agent, _top),
+    Command("top", "Show the busiest conversations of a running agent, live.", _top_options, _top),
     Command("status", "Ask a running agent how it is.", _agent_json, _status),
     Command("explain", "Ask a running agent who is behind an address.", _explain_options, _explain),
     Command("names", "Serve the names of a cluster to its agents.", _json, _names),

@@ -126,7 +126,8 @@ class RequestStream:
         fresh = self._view.samples(self._after, QUEUE_REQUESTS)
         if not fresh:
             return
-        skipped = fresh[0].sample.sequence - self._after - 1
+        # Only a full answer can have left some out; other gaps are samples that the agent does not show.
+        skipped = fresh[0].sample.sequence - self._after - 1 if len(fresh) >= QUEUE_REQUESTS else 0
         self._after = fresh[-1].sample.sequence
         if not self._listeners:
             return

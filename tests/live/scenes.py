@@ -124,7 +124,7 @@ def crowd(workloads: int = 70, edges: int = 200) -> Scene:
             number += 1
         peers.append(row)
     scene = Scene()
-    seen = set()
+    seen: set[tuple[Peer, Peer]] = set()
     while len(seen) < edges:
         tier = rng.choices(range(3), [2, 4, 3])[0]
         source = rng.choice(peers[tier])

@@ -566,6 +566,9 @@ async def test_requests_that_passed_between_two_looks_are_counted_as_dropped(
         agent.recorded += [sample_of(named, n) for n in range(2, 32)]
         assert (await events.next())[:2] == ("dropped", {"dropped": 20})
         assert [r["sequence"] for r in (await events.next())[1]] == list(range(22, 32))
+        agent.recorded.append(sample_of(named, 40))  # 32 to 39 were never to be shown: not a loss
+        kind, data, _ = await events.next()
+        assert (kind, [r["sequence"] for r in data]) == ("requests", [40])
 
 
 async def test_stopping_ends_open_streams_at_once(client: aiohttp.ClientSession) -> None:
