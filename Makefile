@@ -68,7 +68,8 @@ test-ready: packages-run packages-test $(stamps)/venv-dev build
 build: packages-run $(stamps)/venv-run $(stamps)/engine $(stamps)/native $(stamps)/parsers $(stamps)/probes ## everything compiled, if stale
 
 $(stamps)/engine: $(engine_sources) | $(stamps)/venv-run
-	@$(MAKE) --no-print-directory -C analyzers/native
+	@echo 'building firesteel-engine'
+	@$(MAKE) --silent --no-print-directory -C analyzers/native
 	@touch $@
 
 $(stamps)/native: $(engine_sources) analyzers/native/build_ffi.py $(stamps)/python | $(stamps)/venv-run
@@ -82,7 +83,8 @@ $(stamps)/parsers: $(engine_sources) analyzers/native/build_parsers_ffi.py $(sta
 	@touch $@
 
 $(stamps)/probes: $(kernel_sources) $(stamps)/python | $(stamps)/venv-run
-	@$(MAKE) --no-print-directory -C probes PYTHON=$(abspath $(python))
+	@echo 'building the BPF programs and probes._libbpf'
+	@$(MAKE) --silent --no-print-directory -C probes PYTHON=$(abspath $(python))
 	@touch $@
 
 .PHONY: clean

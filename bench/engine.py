@@ -67,11 +67,11 @@ def record_live(path: Path, seconds: int) -> None:
 def run() -> Section:
     lines = []
     with tempfile.TemporaryDirectory(prefix="firesteel-bench-") as folder:
-        made_up = Path(folder, "made-up.fsrec")
+        made_up = Path(folder, "made-up")
         for mode in ("stream", "message"):
             traffic.write_http(made_up, connections=512, exchanges=200_000 if quick() else 1_000_000, mode=mode)
             lines.append(_measured(f"made-up HTTP in {mode} mode", made_up))
-        live = Path(folder, "live.fsrec")
+        live = Path(folder, "live")
         record_live(live, 2 if quick() else 4)
         lines.append(_measured("recording of nginx under wrk", live))
     return Section(lines)
