@@ -63,7 +63,13 @@ workload, `metrics.outside_addresses` the addresses outside that get a value of 
 A new counter shows 0 for one `metrics.scrape_interval` and then its value, so that `increase()` sees its first requests.
 A counter ends after an hour without movement, a gauge after five minutes (`metrics.ttl`). Counters never fall while they
 live: not when a table row ends, when the engine is restarted, or when the detail changes. All scrapers read the same.
-OpenMetrics, if asked for, adds `_created` and exemplars.
+
+## Formats
+
+Text (0.0.4) for everybody who takes it, OpenMetrics 1.0.0 for who asks for that alone. Prometheus takes both; it gets text,
+because it stores the `_created` lines of OpenMetrics as series of their own, nearly doubling them. For exemplars on the
+histograms set `scrape_protocols: [OpenMetricsText1.0.0]` in its scrape configuration. Either way the page is sent in
+chunks, and with gzip if asked for.
 """
 
 

@@ -107,6 +107,7 @@ class RowTable:
         self.limit = limit
         self._width = width
         self._rows: dict[str, Row] = {}
+        self._beyond: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -114,13 +115,14 @@ class RowTable:
     def row(self, body: str, now_ns: int) -> Row | None:
         """The row of these labels, made if there is room; None if there is not."""
         row = self._rows.get(body)
-        if row is None and len(self._rows) < self.limit:
+        if row is None and len(self._rows) - len(self._beyond) < self.limit:
             row = self._rows[body] = Row(body, self._width, now_ns)
         return row
 
     def overflow(self, body: str, now_ns: int) -> Row:
-        """The row for what found none. It is made even where the limit is reached."""
+        """The row for what found none. It is made even where the limit is reached, and takes no room of others."""
         row = self._rows.get(body)
+        self._beyond.add(body)
         if row is None:
             row = self._rows[body] = Row(body, self._width, now_ns)
         return row
@@ -129,6 +131,7 @@ class RowTable:
         """End the rows that last moved before `before_ns`."""
         for body in [body for body, row in self._rows.items() if row.moved_ns < before_ns]:
             self._rows.pop(body).ended = True
+            self._beyond.discard(body)
 
     def show(self, now_ns: int, interval_ns: int, gauge_ttl_ns: int) -> list[Shown]:
         return [row.show(now_ns, interval_ns, gauge_ttl_ns) for row in self._rows.values()]

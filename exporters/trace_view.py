@@ -39,7 +39,7 @@ class TraceView:
         self.series: tuple[TraceSeries, ...] = ()
         self._shared: dict[tuple[int, bool], tuple[Edge, str]] = {}
         self._whole: dict[int, tuple[TraceRow, str]] = {}
-        self._left_out: set[str] = set()
+        self._left_out: set[tuple[str, str]] = set()
         self._epoch = -1
 
     def take(self, rows: Iterable[TraceRow], projection: Projection, epoch: int) -> None:
@@ -68,7 +68,10 @@ class TraceView:
             whole[id(row)] = known
             series.setdefault(known[1], TraceSeries(known[1], row.last.duration_ns))
         self._whole = whole
-        left_out = {entry.shared for entry in ranked[self.limit :]}
+        # The newest of an edge is the same row of the view whatever it asked; an extra is one for each content.
+        left_out = {
+            (entry.shared, entry.row.request_content if entry.rank == _EXTRA else "") for entry in ranked[self.limit :]
+        }
         self.overflowed += len(left_out - self._left_out)
         self._left_out = left_out
         self.series = tuple(series.values())

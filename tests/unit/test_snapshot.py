@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Accounts: counters by differences, so that rows may end, merge and be renamed and nothing ever falls or counts twice."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analyzers.accounts import Ledger, growth
+from analyzers.rows import Role
+from analyzers.snapshot import HOUR_NS, Snapshot, SnapshotBuilder
+from tests.rows import CLIENT, SECOND, FixedResolver, last, pod, request_row, sample, tcp_row
+
+
+def edges(snapshot: Snapshot) -> dict[tuple[str, str, bool], int]:
+    return {
+        (account.labels.edge.dst.workload_name, account.labels.status_code, account.labels.is_error): account.count
+        for account in snapshot.edges
+    }
+
+
+def test_rows_of_one_edge_are_one_account_and_of_different_content_several_entities() -> None:
+    rows = [
+        request_row(1, Role.SERVER, count=3, peer=CLIENT),
+        request_row(2, Role.SERVER, count=4, peer=CLIENT, request_content="/b"),
+        request_row(3, Role.SERVER, count=5, peer=CLIENT, status=500, is_error=True),
+    ]
+    snapshot = SnapshotBuilder(FixedResolver()).build(rows, (), (), SECOND)
+    assert edges(snapshot) == {("server", "200", False): 7, ("server", "500", True): 5}
+    assert [(a.labels.request_content, a.labels.is_error, a.count) for a in snapshot.entities] == [
+        ("/a", False, 3),
+        ("/b", False, 4),
+        ("/a", True, 5),
+    ]
+    account = snapshot.edges[0]
+    assert (account.duration_ns, account.request_bytes, account.response_bytes) == (7000, 70, 700)
+    assert account.buckets == (7, 0, 0, 0, 0, 0, 0, 0, 0)
+
+
+def test_only_growth_is_added() -> None:
+    builder = SnapshotBuilder(FixedResolver())
+    for count in (1, 1, 5, 9):
+        snapshot = builder.build([request_row(count=count)], (), (), SECOND)
+        assert edges(snapshot) == {("server", "200", False): count}
+
+
+def test_a_counter_survives_the_end_of_its_row_and_goes_on_with_the_next() -> None:
+    builder = SnapshotBuilder(FixedResolver())
+    builder.build([request_row(count=5)], (), (), SECOND)
+    assert edges(builder.build([], (), (), 2 * SECOND)) == {("server", "200", False): 5}
+    again = request_row(1, count=2, generation=2)
+    assert again.key.generation == 2
+    assert edges(builder.build([again], (), (), 3 * SECOND)) == {("server", "200", False): 7}
+
+
+def test_an_account_ends_when_it_was_idle_for_its_time() -> None:
+    builder = SnapshotBuilder(FixedResolver())
+    row = request_row(count=5)
+    builder.build([row], (), (), SECOND)
+    assert edges(builder.build([row], (), (), SECOND + HOUR_NS)) == {("server", "200", False): 5}
+    assert edges(builder.build([row], (), (), SECOND + HOUR_NS + 1)) == {}
+    moved = request_row(count=6)
+    assert edges(builder.build([moved], (), (), SECOND + HOUR_NS + 2)) == {("server", "200", False): 1}
+
+
+def test_an_account_that_stands_still_is_the_same_object() -> None:
+    builder = SnapshotBuilder(FixedResolver())
+    first = builder.build([request_row(1, count=1), request_row(2, count=1, status=404)], (), (), SECOND)
+    second = builder.build([request_row(1, count=1), request_row(2, count=2, status=404)], (), (), 2 * SECOND)
+    assert first.edges[0] is second.edges[0]
+    assert first.edges[1] is not second.edges[1]
+    assert first.edges[1].id == second.edges[1].id
+
+
+def test_names_are_asked_once_and_again_only_for_rows_that_moved_after_they_changed() -> None:
+    resolver = FixedResolver()
+    builder = SnapshotBuilder(resolver)
+    for count in range(1, 6):
+        builder.build([request_row(count=count)], (), (), SECOND)
+    assert resolver.asked == 2
+    resolver.addresses["10.0.0.2"] = pod("renamed")
+    resolver.answers += 1
+    builder.build([request_row(count=5)], (), (), SECOND)
+    assert resolver.asked == 2
+    snapshot = builder.build([request_row(count=8)], (), (), SECOND)
+    assert edges(snapshot) == {("server", "200", False): 5, ("renamed", "200", False): 3}
+
+
+def test_a_value_that_falls_is_no_growth() -> None:
+    assert growth((5, 3), (4, 9)) == (1, 0)
+    assert growth((5, 9), (4, 9)) == (1, 0)
+
+
+def test_bytes_before_the_first_exchange_make_the_edge() -> None:
+    row = request_row(count=0, request_bytes=517, protocol="tls", status=0)
+    snapshot = SnapshotBuilder(FixedResolver()).build([row], (), (), SECOND)
+    assert [(a.count, a.request_bytes, a.labels.status_code) for a in snapshot.edges] == [(0, 517, "")]
+    assert snapshot.traces == ()
+
+
+def test_undirected_requests_are_counted_and_make_nothing() -> None:
+    builder = SnapshotBuilder(FixedResolver())
+    builder.build([request_row(role=Role.UNKNOWN, count=2)], (), (), SECOND)
+    snapshot = builder.build([request_row(role=Role.UNKNOWN, count=5)], (), (), SECOND)
+    assert (snapshot.edges, snapshot.entities, snapshot.traces, snapshot.undirected) == ((), (), (), 5)
+
+
+def test_the_engines_overflow_row_is_one_row_called_other() -> None:
+    row = request_row(role=Role.UNKNOWN, count=4, overflow=True)
+    snapshot = SnapshotBuilder(FixedResolver()).build([row], (), (), SECOND)
+    assert edges(snapshot) == {("other", "", False): 4}
+    assert [account.labels.entity.party.namespace for account in snapshot.entities] == ["other"]
+    assert snapshot.undirected == 0
+
+
+def test_tcp_counters_add_up_and_the_gauge_is_the_newest_reading() -> None:
+    rows = [
+        tcp_row(1, srtt_us=300, retransmits=2, synack_retransmits=1, updated_ns=20),
+        tcp_row(2, srtt_us=900, retransmits=4, resets_received=1, updated_ns=10),
+    ]
+    builder = SnapshotBuilder(FixedResolver())
+    (account,) = builder.build((), rows, (), 30).health
+    assert (account.gauge, account.moved_ns) == (300, 20)
+    assert account.values == (0, 0, 7, 0, 0, 1, 0)
+    rows[1] = tcp_row(2, srtt_us=500, retransmits=4, resets_received=1, updated_ns=25)
+    (account,) = builder.build((), rows, (), 30).health
+    assert (account.gauge, account.moved_ns, account.values) == (500, 25, (0, 0, 7, 0, 0, 1, 0))
+
+
+def test_attempts_are_told_apart_by_result() -> None:
+    rows = [tcp_row(1, error=0, connects=9, connect_ns=90), tcp_row(2, error=111, connects=2, connect_ns=5)]
+    snapshot = SnapshotBuilder(FixedResolver()).build((), rows, (), 30)
+    assert [(a.labels.errno, a.values[:2]) for a in snapshot.connects] == [(0, (9, 90)), (111, (2, 5))]
+    assert snapshot.health == ()
+
+
+def test_unresolved_ends_are_counted_once_each_while_they_are_in_use() -> None:
+    builder = SnapshotBuilder(FixedResolver())
+    rows = [
+        request_row(1, remote_ip="203.0.113.1"),
+        request_row(2, remote_ip="203.0.113.1", status=404),
+        request_row(3, remote_ip="203.0.113.2"),
+        request_row(4, remote_ip=""),
+    ]
+    assert builder.build(rows, (), (), 1).unresolved == {"outside": 2, "peer_unknown": 1}
+    assert builder.build(rows[:1], (), (), 2).unresolved == {"outside": 1}
+
+
+def test_pods_of_this_node_are_counted_by_their_sockets() -> None:
+    rows = [request_row(1), request_row(2, Role.SERVER), request_row(3, Role.SERVER, request_content="/b")]
+    assert SnapshotBuilder(FixedResolver()).build(rows, (), (), 1).local_pods == 2
+
+
+def test_samples_get_names() -> None:
+    snapshot = SnapshotBuilder(FixedResolver()).build((), (), [sample(Role.SERVER)], 1)
+    (named,) = snapshot.samples
+    assert named.edge is not None
+    assert (named.edge.src_ip, named.edge.dst_ip, named.edge.dst_port, named.is_server) == (
+        "10.0.0.1",
+        "10.0.0.2",
+        80,
+        True,
+    )
+
+
+def test_the_longest_idle_account_gives_way_and_is_counted() -> None:
+    ledger: Ledger[str] = Ledger(2)
+    for now, labels in enumerate(("a", "b", "c")):
+        ledger.book(labels, 1, now).post((1,), now)
+    assert [account.labels for account in ledger.accounts()] == ["b", "c"]
+    assert ledger.evicted == 1
+
+
+def test_traces_show_the_newest_and_three_slow_or_failed_of_different_content() -> None:
+    builder = SnapshotBuilder(FixedResolver())
+    rows = [
+        request_row(
+            index, is_error=True, request_content=f"/{index % 5}", status=500 + index, last=last(ended_ns=index)
+        )
+        for index in range(1, 9)
+    ]
+    rows.append(request_row(9, request_content="/ok", last=last(ended_ns=100)))
+    traces = builder.build(rows, (), (), SECOND).traces
+    assert [(row.request_content, row.last.ended_ns) for row in traces] == [
+        ("/ok", 100),
+        ("/3", 8),
+        ("/2", 7),
+        ("/1", 6),
+    ]
+
+
+def test_a_trace_lives_while_its_edge_moves_and_five_minutes_more() -> None:
+    builder = SnapshotBuilder(FixedResolver())
+    failed = request_row(1, is_error=True, request_content="/bad", last=last(ended_ns=5))
+    builder.build([failed], (), (), SECOND)
+    minute = 60 * SECOND
+    for now in range(1, 20):
+        good = request_row(2, count=now, last=last(ended_ns=now * minute))
+        traces = builder.build([failed, good], (), (), SECOND + now * minute).traces
+        assert [row.request_content for row in traces] == ["/a", "/bad"]
+    stop = SECOND + 19 * minute
+    assert len(builder.build([failed, good], (), (), stop + 5 * minute).traces) == 2
+    assert builder.build([failed, good], (), (), stop + 5 * minute + 1).traces == ()
+
+
+COUNTS = st.lists(st.lists(st.integers(0, 50), min_size=4, max_size=4), min_size=1, max_size=8)
+
+
+@given(COUNTS, st.data())
+def test_counters_never_fall_and_add_up_whatever_rows_do(turns: list[list[int]], data: st.DataObject) -> None:
+    """Four rows grow, end and begin anew at random; their names change now and then."""
+    resolver = FixedResolver()
+    builder = SnapshotBuilder(resolver)
+    totals, generations, expected = [0] * 4, [1] * 4, 0
+    before: dict[int, int] = {}
+    for now, turn in enumerate(turns):
+        rows = []
+        for index, amount in enumerate(turn):
+            if data.draw(st.booleans()):
+                generations[index] += 1
+                totals[index] = 0
+            totals[index] += amount
+            expected += amount
+            status = 200 if index % 2 else 404
+            rows.append(request_row(index, count=totals[index], generation=generations[index], status=status))
+        if data.draw(st.booleans()):
+            resolver.addresses["10.0.0.2"] = pod(f"name-{now % 2}")
+            resolver.answers += 1
+        snapshot = builder.build(rows, (), (), now)
+        assert len({account.labels for account in snapshot.edges}) == len(snapshot.edges)
+        after = {account.id: account.count for account in snapshot.edges}
+        assert all(after[key] >= count for key, count in before.items())
+        assert sum(after.values()) == expected
+        before = after
