@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The arithmetic of the benchmark, and the pages it reads: a wrong figure there would never be noticed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from analyzers import recording
+from analyzers.settings import EngineSettings
+from bench import footprint, processes, report, traffic, tripwire
+from bench.figures import Line, Pair, Section, Table, median_ratio, spread
+
+
+def test_the_ratio_is_the_median_of_pairs_and_not_of_rates() -> None:
+    pairs = [Pair(100, 95), Pair(50, 20), Pair(200, 192)]
+    assert median_ratio(pairs) == pytest.approx(0.95)
+
+
+def test_spread_shows_median_and_range() -> None:
+    assert spread([0.9, 0.7, 0.95], "{:.2f}".format) == "0.90 (0.70 to 0.95)"
+
+
+@pytest.mark.parametrize(("measured", "trips"), [(0.95, False), (0.77, False), (0.759, True), (0.1, True)])
+def test_the_tripwire_trips_at_a_loss_of_a_fifth(measured: float, trips: bool) -> None:
+    assert tripwire.tripped(measured, 0.95) is trips
+
+
+def test_cpu_of_a_tree_counts_children_that_ended() -> None:
+    spin = "import time; end = time.process_time() + 0.3\nwhile time.process_time() < end: pass"
+    script = f"python3 -c '{spin}'; python3 -c '{spin}'; sleep 5"
+    with subprocess.Popen(["/bin/sh", "-c", script], stdout=subprocess.DEVNULL) as process:
+        try:
+            deadline = time.monotonic() + 20
+            while processes.tree_cpu_seconds(process.pid) < 0.6 and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert processes.tree_cpu_seconds(process.pid) == pytest.approx(0.7, abs=0.15)
+        finally:
+            process.kill()
+
+
+def test_a_tree_is_a_process_and_its_descendants() -> None:
+    with subprocess.Popen(["/bin/sh", "-c", "sleep 30 & sleep 30 & wait"]) as process:
+        deadline = time.monotonic() + 5
+        while len(processes.tree(process.pid)) < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        members = processes.tree(process.pid)
+        for pid in members:
+            os.kill(pid, 9)
+    assert len(members) == 3
+    assert process.pid in members
+    assert os.getpid() not in members
+
+
+def test_percent_per_ten_thousand_requests() -> None:
+    spent = footprint.Spent(seconds=10, requests=50_000, agent_seconds=0.4, kernel_seconds=0.0)
+    assert spent.rate == 5000
+    assert spent.percent == pytest.approx(4.0)
+    # 0.4 s for 50 000 requests is 0.08 s for each 10 000: 8 % of one core at 10 000 a second.
+    assert spent.percent_per_10k == pytest.approx(8.0)
+
+
+@pytest.mark.parametrize(("mode", "kind", "events"), [("stream", "data", 2000), ("message", "exchange", 1000)])
+def test_made_up_traffic_is_what_it_says(tmp_path: Path, mode: traffic.Mode, kind: str, events: int) -> None:
+    path = tmp_path / "made-up"
+    traffic.write_http(path, connections=10, exchanges=1000, mode=mode)
+    table = recording.replay(path, EngineSettings())
+    state, rows = table.state(), table.requests()
+    table.close()
+    assert state.state == "finished", state.failure
+    assert {name.lower(): count for name, count in state.events.items() if count} == {"open": 10, kind: events}
+    assert sum(row.count for row in rows if row.key.protocol == "http") == 1000
+    assert state.stats["requests"] == 1000
+
+
+def test_the_report_says_what_was_missed_and_what_was_not_measured() -> None:
+    lines = [Line("rate", "0.80", "at least 0.92", False), Line("loss", "0", "0", True), Line("other", "1")]
+    section = Section(lines, [Table("Rates | raw", ("a", "b"), [["1", "2|3"]], "A note.")])
+    text = report.page([("System", "test")], "2026-01-02", [section], ["page: no wrk"])
+    assert "| rate | 0.80 | at least 0.92 | **missed** |" in text
+    assert "| loss | 0 | 0 | kept |" in text
+    assert "| other | 1 |  |  |" in text
+    assert "- page: no wrk" in text
+    assert "| 1 | 2\\|3 |" in text
+    assert "Measured 2026-01-02." in text
