@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from analyzers.engine import Engine, FileSource
@@ -58,7 +59,8 @@ class _Playing:
         self._table = SharedTable.create()
         self._block = ConfigBlock(engine_settings(loaded.config))
         self._engine = Engine(FileSource(self._file, paced), self._table, self._block)
-        settings = metrics_settings(loaded.config)
+        # The clock stands still at the end, so a counter that showed 0 first would show it for ever.
+        settings = replace(metrics_settings(loaded.config), scrape_interval_ns=0)
         self._view = TableView(self._table, self._names, settings, loaded.config.scope.exclude_comms)
 
     def close(self) -> None:
