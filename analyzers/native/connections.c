@@ -73,7 +73,8 @@ static void refresh(struct fs_engine *e, struct fs_connection *c, const struct f
 		c->role = event->tuple.role;
 		fs_connection_key_changed(c);
 	}
-	if (!(event->head.flags & FS_NO_PROCESS) && c->flags & FS_C_IDENT_PENDING) {
+	bool is_nameless = c->flags & FS_C_IDENT_PENDING || !e->table->idents[c->ident].comm[0];
+	if (!(event->head.flags & FS_NO_PROCESS) && is_nameless) {
 		c->pid = event->head.pid;
 		c->flags &= ~(uint32_t)FS_C_IDENT_PENDING;
 		fs_ident_set(e, &c->ident, fs_ident(e, &event->head, event->comm));

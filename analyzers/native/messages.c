@@ -44,6 +44,7 @@ uint32_t fs_buffer_append(struct fs_engine *e, struct fs_stream *s, const uint8_
 void fs_lost(struct fs_engine *e, struct fs_connection *c)
 {
 	fs_requests_discard(e, c);
+	memset(c->scratch, 0, sizeof(c->scratch));
 	for (int direction = FS_IN; direction <= FS_OUT; direction++) {
 		fs_unbuffer(e, &c->stream[direction]);
 		c->stream[direction].phase = FS_PHASE_LOST;
@@ -96,6 +97,7 @@ static bool body_until_flip(struct fs_connection *c, struct fs_stream *s, uint8_
 		return false;
 	s->phase = FS_PHASE_FLIP;
 	s->remaining = 0;
+	memset(c->scratch[direction], 0, FS_SCRATCH);
 	return true;
 }
 
@@ -227,6 +229,17 @@ static uint64_t parse(struct fs_engine *e, struct fs_connection *c, const struct
 	return used;
 }
 
+/* What was said before a protocol showed: a greeting, or the rest of a message that had begun before anybody looked. */
+static void settle_before(struct fs_engine *e, struct fs_connection *c, bool is_complete)
+{
+	if (is_complete)
+		fs_opaque_settle(e, c);
+	if (!is_complete || c->flags & FS_C_MIDSTREAM)
+		fs_opaque_drop(e, c);
+	else
+		fs_opaque_flush(e, c);
+}
+
 /* First bytes of a message on a connection whose protocol is not known. True if it is now, or may be with more bytes. */
 static bool recognise(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *k)
 {
@@ -241,10 +254,7 @@ static bool recognise(struct fs_engine *e, struct fs_connection *c, const struct
 		uint8_t requester = how == FS_MINE_REQUEST ? k->direction : !k->direction;
 		if (piece.before) /* parse() appends this chunk itself */
 			s->buffered = (uint16_t)piece.before;
-		if (how == FS_MINE_REQUEST || fs_is_opaque(p->id))
-			fs_opaque_settle(e, c);
-		else
-			fs_opaque_drop(e, c);
+		settle_before(e, c, how == FS_MINE_REQUEST || fs_is_opaque(p->id));
 		fs_protocol_set(e, c, p->id);
 		if (fs_is_opaque(p->id)) {
 			if (c->requester == FS_DIRECTION_UNKNOWN)
@@ -288,9 +298,6 @@ static void flip(struct fs_engine *e, struct fs_connection *c, uint8_t direction
 	}
 	if (s->phase == FS_PHASE_OPAQUE)
 		s->phase = FS_PHASE_HEAD;
-	/* The rest of a message that had begun before anybody looked says nothing about the protocol. */
-	if (c->flags & FS_C_MIDSTREAM && c->tries == 1)
-		fs_opaque_drop(e, c);
 }
 
 static void resynchronise(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *k, bool flipped)
@@ -313,7 +320,6 @@ static void resynchronise(struct fs_engine *e, struct fs_connection *c, const st
 	}
 	for (int direction = FS_IN; direction <= FS_OUT; direction++)
 		c->stream[direction].phase = FS_PHASE_HEAD;
-	memset(c->scratch, 0, sizeof(c->scratch));
 }
 
 static uint64_t advance(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *k, uint64_t at)
