@@ -120,7 +120,8 @@ class SnapshotBuilder:
         source.last = values
         for book in source.books:
             book.post(amount, self._now_ns)
-        if source.edge is not None and amount[0]:
+        # Bytes alone keep the edge in the view as well: a long transfer is an address in use.
+        if source.edge is not None:
             self._traces.put(_trace(row, source.edge, source.is_server), self._now_ns)
         if key.role is Role.UNKNOWN and not key.overflow:
             self._undirected += amount[0]

@@ -90,10 +90,17 @@ def test_a_value_that_falls_is_no_growth() -> None:
 
 
 def test_bytes_before_the_first_exchange_make_the_edge() -> None:
-    row = request_row(count=0, request_bytes=517, protocol="tls", status=0)
+    row = request_row(count=0, request_bytes=517, protocol="tls", status=0, last=last(duration_ns=0))
     snapshot = SnapshotBuilder(FixedResolver()).build([row], (), (), SECOND)
     assert [(a.count, a.request_bytes, a.labels.status_code) for a in snapshot.edges] == [(0, 517, "")]
-    assert snapshot.traces == ()
+    assert [(row.edge.dst_ip, row.last.duration_ns) for row in snapshot.traces] == [("10.0.0.2", 0)]
+
+
+def test_a_long_transfer_stays_in_the_trace_view() -> None:
+    builder, minute = SnapshotBuilder(FixedResolver()), 60 * SECOND
+    for turn in range(1, 20):
+        row = request_row(count=1, response_bytes=turn * 1000, last=last(ended_ns=5))
+        assert len(builder.build([row], (), (), turn * minute).traces) == 1
 
 
 def test_undirected_requests_are_counted_and_make_nothing() -> None:
