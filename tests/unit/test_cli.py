@@ -69,6 +69,9 @@ def test_the_commands_are_those_of_the_contract() -> None:
         (["run", "--set", "log.level=loud"], "--set log.level: log.level:"),
         (["status", "--config", "/nowhere.yaml"], "/nowhere.yaml: there is no such file"),
         (["top", "--set", "x"], "--set x: has no value"),
+        (["top", "--sort", "name"], "argument --sort: invalid choice: 'name' (choose from"),
+        (["top", "--interval", "0"], "argument --interval: 0 is not between 0.2 and 3600"),
+        (["top", "--interval", "often"], "argument --interval: 'often' is not a number of seconds"),
         (["replay", "x.fsrec", "--set", "x"], "--set x: has no value"),
     ],
 )
@@ -189,6 +192,15 @@ def test_check_config_prints_what_holds_and_marks_what_was_set(
     assert answer["valid"] is True
     assert answer["values"]["log.format"] == "json"
     assert answer["set_by"] == {"log.format": f"{path}:2"}
+
+
+def test_what_top_offers_is_what_it_can() -> None:
+    from collector.cli import TOP_LEVELS, TOP_SORTS
+    from collector.ends import Level
+    from collector.top import SORTS
+
+    assert set(TOP_SORTS) == set(SORTS)
+    assert set(TOP_LEVELS) == set(Level)
 
 
 # --- version
@@ -344,7 +356,7 @@ def test_an_answer_that_is_none_is_told(
     assert told in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [["status"], ["explain", "192.0.2.1"]])
+@pytest.mark.parametrize("command", [["status"], ["explain", "192.0.2.1"], ["top"]])
 def test_no_agent_is_a_sentence_with_a_remedy(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with agent({}) as (url, _):
         pass  # its port is free again
