@@ -171,7 +171,10 @@ packages() {
 	if [ "$kind" != run ] && [ -f "$declined" ] && [ "$(cat "$declined")" = "$list" ]; then
 		return 0 # asked before; what cannot run is told at the end of the tests
 	fi
-	[ "$(id -u)" = 0 ] || sudo='sudo '
+	if [ "$(id -u)" != 0 ]; then
+		sudo='sudo '
+		command -v sudo >/dev/null || say "(there is no sudo here: as root, without the word sudo)"
+	fi
 	for name in $list; do wanted="$wanted $(name_here "$name")"; done
 	say "these packages of the system are missing to $kind:$wanted"
 	say "  ${sudo}apt-get update && ${sudo}apt-get install --yes --no-install-recommends$wanted"
