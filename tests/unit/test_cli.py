@@ -436,3 +436,29 @@ def test_explain_tells_names_steps_and_conversations(capsys: pytest.CaptureFixtu
 )
 def test_addresses(text: str, meant: tuple[str, int]) -> None:
     assert parse_address(text) == meant
+
+
+def test_without_privileges_the_demo_is_shown_and_the_real_thing_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from collector import replay_server
+
+    played: list[tuple[Path, bool]] = []
+
+    def serve(_loaded: object, path: Path, *, paced: bool = False) -> Exit:
+        played.append((path, paced))
+        return Exit.DONE
+
+    recording = tmp_path / "demo.fsrec"
+    monkeypatch.setattr(capabilities, "effective", lambda: frozenset[str]())
+    monkeypatch.setattr(start, "demo_recording", lambda: recording)
+    monkeypatch.setattr(replay_server, "serve", serve)
+    assert ends(["run", "--demo-if-unprivileged"]) == Exit.DONE
+    assert played == [(recording, True)]
+    told = capsys.readouterr().err
+    assert "the core driver needs CAP_BPF" in told
+    assert (
+        "Shown instead is a recording of another machine. For this machine: sudo firesteel run, or sudo make run."
+        in told
+    )
+    assert ends(["run"]) == Exit.NOT_PERMITTED, "only who asked for the demo gets it"
