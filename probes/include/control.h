@@ -23,7 +23,8 @@ enum fs_mode {
 	FS_MODE_MESSAGE = 1, /* a request waits for its response's first chunk: one event */
 	FS_MODE_LENGTHS = 2, /* every I/O is an event, without payload */
 	FS_MODE_SILENT = 3, /* no data events: the other end of this connection is on this node and tells */
-	FS_MODE_FLIPS = 4 /* lengths only, and only when the direction flips: encrypted or bulk */
+	FS_MODE_FLIPS = 4, /* lengths only, and only when the direction flips: encrypted or bulk */
+	FS_MODE_REQUESTS_OUT = 0x80 /* added to FS_MODE_MESSAGE: this end sends the requests */
 };
 
 #define FS_SLOT_TAG_BITS 40
@@ -44,7 +45,7 @@ struct fs_control {
 	__u32 epoch;
 	__u32 stream_budget; /* payload bytes of an I/O for connections without a slot */
 	__u32 datagram_budget;
-	__u32 wakeup_bytes; /* wake the reader once this much is in the ring; 0: never */
+	__u32 reserved;
 	__u32 own_pids[FS_OWN_PIDS]; /* the agent's own processes, not to be captured; 0 ends */
 	__u8 excluded_ports[8192]; /* bit per port, either side */
 };

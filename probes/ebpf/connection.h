@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* The life of a connection in its socket's storage: drawn, told to the engine, told again when the engine changed. */
+#ifndef FIRESTEEL_CONNECTION_H
+#define FIRESTEEL_CONNECTION_H
+
+#include "emit.h"
+#include "socket.h"
+
+static __always_inline __u64 cgroup_of(struct task_struct *task)
+{
+	if (cgroup_controller < 0)
+		return BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
+	struct cgroup_subsys_state *state;
+	struct css_set *set = task->cgroups;
+	bpf_core_read(&state, sizeof(state), &set->subsys[cgroup_controller & 31]);
+	return BPF_CORE_READ(state, cgroup, kn, id);
+}
+
+static __always_inline __u64 draw_id(void)
+{
+	__u32 zero = 0;
+	__u64 *count = bpf_map_lookup_elem(&id_counts, &zero);
+	if (!count)
+		return 0;
+	return __sync_add_and_fetch(count, 1) << 8 | (bpf_get_smp_processor_id() & (FS_CPUS - 1));
+}
+
+static __always_inline bool is_own_process(__u32 pid)
+{
+#pragma unroll
+	for (int i = 0; i < FS_OWN_PIDS; i++) {
+		if (!control.own_pids[i])
+			return false;
+		if (control.own_pids[i] == pid)
+			return true;
+	}
+	return false;
+}
+
+/* Takes the facts of the current process. Only where a hook runs in the process that uses the socket. */
+static __always_inline void adopt_process(struct connection *connection)
+{
+	__u64 pid_tgid = bpf_get_current_pid_tgid();
+	struct task_struct *task = bpf_get_current_task_btf();
+	connection->pid = pid_tgid >> 32;
+	connection->tid = (__u32)pid_tgid;
+	connection->cgroup_id = cgroup_of(task);
+	BPF_CORE_READ_INTO(&connection->comm, task, group_leader, comm);
+	if (is_own_process(connection->pid))
+		connection->flags |= CONNECTION_EXCLUDED;
+}
+
+/* A new connection on this socket: another id, nothing of the old one. */
+static __always_inline void begin(struct connection *connection, const struct sock *sk, __u8 role, __u64 now)
+{
+	__builtin_memset(connection, 0, __builtin_offsetof(struct connection, text));
+	connection->id = draw_id();
+	connection->netns = netns_of(sk);
+	connection->role = role;
+	connection->start_ns = now;
+	if (port_excluded(sk->__sk_common.skc_num) || port_excluded(bpf_ntohs(sk->__sk_common.skc_dport)))
+		connection->flags |= CONNECTION_EXCLUDED;
+	if (sk->sk_protocol == IPPROTO_MPTCP)
+		connection->flags |= CONNECTION_NO_SEQ;
+}
+
+/* The connection of a socket; one older than the programs is begun here. NULL: no storage to be had, counted. */
+static __always_inline struct connection *connection_of(struct sock *sk)
+{
+	struct connection *connection = bpf_sk_storage_get(&connections, sk, 0, 0);
+	if (connection)
+		return connection;
+	connection = bpf_sk_storage_get(&connections, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!connection) {
+		__sync_fetch_and_add(&own_counters()->storage_failed, 1);
+		return 0;
+	}
+	begin(connection, sk, FS_ROLE_UNKNOWN, 0);
+	return connection;
+}
+
+/* Tells the engine what the connection is, once for each engine. False: the ring is full, so tell it later. */
+static __noinline bool tell(struct connection *connection, struct sock *sk, __u32 open_flags)
+{
+	struct tcp_sock *tcp;
+	struct fs_open *event;
+	__u32 epoch = control.epoch;
+
+	if (!connection || !sk)
+		return false;
+	event = reserve(FS_EV_OPEN, sizeof(*event));
+	if (!event)
+		return false;
+	head_for(&event->head, FS_EV_OPEN, sizeof(*event), bpf_ktime_get_ns(), connection, false);
+	tuple_of(sk, connection->role, &event->tuple);
+	event->sock = (__u64)sk;
+	event->cookie = sk->__sk_common.skc_cookie.counter;
+	event->start_ns = connection->start_ns;
+	event->send_seq = connection->sent;
+	event->recv_seq = connection->received;
+	event->srtt_us = 0;
+	tcp = bpf_skc_to_tcp_sock(sk);
+	if (tcp) {
+		event->send_seq = tcp->write_seq;
+		event->recv_seq = tcp->copied_seq;
+		event->srtt_us = tcp->srtt_us >> 3;
+	}
+	if (connection->epoch)
+		open_flags |= FS_OPEN_REPEATED;
+	if (!connection->start_ns)
+		open_flags |= FS_OPEN_LATE;
+	if (connection->flags & CONNECTION_SEEDED)
+		open_flags |= FS_OPEN_SEEDED;
+	if (connection->flags & CONNECTION_NO_SEQ)
+		open_flags |= FS_OPEN_MPTCP;
+	event->open_flags = open_flags;
+	__builtin_memcpy(event->comm, connection->comm, sizeof(event->comm));
+	submit(event, FS_EV_OPEN);
+	connection->epoch = epoch;
+	return true;
+}
+
+/*
+ * Makes sure that the engine knows the connection, in the process that uses it. False: leave this one out.
+ */
+static __always_inline bool ensure_told(struct connection *connection, struct sock *sk)
+{
+	if (connection->epoch == control.epoch)
+		return !(connection->flags & CONNECTION_EXCLUDED);
+	if (!connection->pid)
+		adopt_process(connection);
+	if (connection->flags & CONNECTION_EXCLUDED) {
+		connection->epoch = control.epoch;
+		return false;
+	}
+	connection->pending.waiting = 0;
+	if (!tell(connection, sk, 0))
+		connection->flags |= CONNECTION_LOST;
+	return connection->epoch == control.epoch;
+}
+
+#endif

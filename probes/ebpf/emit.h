@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* Into the ring, or into the loss counters. The reader polls, so nothing is ever woken from a probe. */
+#ifndef FIRESTEEL_EMIT_H
+#define FIRESTEEL_EMIT_H
+
+#include "maps.h"
+
+static __always_inline struct fs_cpu_counters *own_counters(void)
+{
+	return &counters[bpf_get_smp_processor_id() & (FS_CPUS - 1)];
+}
+
+/* Room for an event of constant size, or NULL after counting the loss. */
+static __always_inline void *reserve(__u16 type, __u64 size)
+{
+	void *event = bpf_ringbuf_reserve(&events, size, 0);
+	if (!event)
+		__sync_fetch_and_add(&own_counters()->lost[type & 15], 1);
+	return event;
+}
+
+static __always_inline void submit(void *event, __u16 type)
+{
+	__sync_fetch_and_add(&own_counters()->written[type & 15], 1);
+	bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
+}
+
+static __always_inline void head_of(struct fs_head *head, __u16 type, __u32 size, __u64 time_ns)
+{
+	__u64 pid_tgid = bpf_get_current_pid_tgid();
+	head->time_ns = time_ns;
+	head->conn_id = 0;
+	head->cgroup_id = 0;
+	head->pid = pid_tgid >> 32;
+	head->tid = (__u32)pid_tgid;
+	head->netns = 0;
+	head->type = type;
+	head->cpu = bpf_get_smp_processor_id();
+	head->size = size;
+	head->flags = 0;
+}
+
+/* Process facts come from the connection where the hook does not run in the process. */
+static __always_inline void head_for(struct fs_head *head, __u16 type, __u32 size, __u64 time_ns,
+				     struct connection *connection, bool in_process)
+{
+	head_of(head, type, size, time_ns);
+	head->conn_id = connection->id;
+	head->cgroup_id = connection->cgroup_id;
+	head->netns = connection->netns;
+	if (!in_process) {
+		head->pid = connection->pid;
+		head->tid = connection->tid;
+		if (!connection->pid)
+			head->flags |= FS_NO_PROCESS;
+	}
+	if (connection->flags & CONNECTION_LOST) {
+		head->flags |= FS_LOST_BEFORE;
+		connection->flags &= ~CONNECTION_LOST;
+	}
+}
+
+#endif

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* Connections come and go: attempts and their results, listening sockets, the end. */
+#ifndef FIRESTEEL_LIFECYCLE_H
+#define FIRESTEEL_LIFECYCLE_H
+
+#include "stream.h"
+
+static __always_inline void connect_ended(struct connection *connection, struct sock *sk, int error)
+{
+	struct fs_connect *event;
+	__u64 now = bpf_ktime_get_ns();
+
+	if (connection->role != FS_ROLE_CLIENT || !connection->start_ns || connection->flags & CONNECTION_EXCLUDED)
+		return;
+	event = reserve(FS_EV_CONNECT, sizeof(*event));
+	if (!event)
+		return;
+	head_for(&event->head, FS_EV_CONNECT, sizeof(*event), now, connection, false);
+	tuple_of(sk, FS_ROLE_CLIENT, &event->tuple);
+	event->duration_ns = now - connection->start_ns;
+	event->error = error;
+	event->reserved = 0;
+	__builtin_memcpy(event->comm, connection->comm, sizeof(event->comm));
+	submit(event, FS_EV_CONNECT);
+}
+
+static __always_inline void listening(struct connection *connection, struct sock *sk)
+{
+	struct fs_listen *event;
+
+	if (connection->flags & CONNECTION_EXCLUDED)
+		return;
+	event = reserve(FS_EV_LISTEN, sizeof(*event));
+	if (!event)
+		return;
+	head_for(&event->head, FS_EV_LISTEN, sizeof(*event), bpf_ktime_get_ns(), connection, false);
+	tuple_of(sk, FS_ROLE_SERVER, &event->tuple);
+	__builtin_memcpy(event->comm, connection->comm, sizeof(event->comm));
+	submit(event, FS_EV_LISTEN);
+	connection->epoch = control.epoch;
+}
+
+/*
+ * CLOSE->SYN_SENT draws a new id: one socket may connect, be refused and connect again. SYN_RECV->ESTABLISHED runs in
+ * softirq, where only the server's role and the time are known; its process shows at the first I/O. A server that goes
+ * 10->3->1 has no handshake time of its own.
+ */
+static __always_inline int state_changed(struct sock *sk, int from, int to)
+{
+	struct connection *connection;
+
+	if (!is_inet(sk) || !is_stream(sk) || is_kernels_own(sk))
+		return 0;
+	if (to == TCP_SYN_SENT || to == TCP_LISTEN || (from == TCP_SYN_RECV && to == TCP_ESTABLISHED)) {
+		connection = bpf_sk_storage_get(&connections, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+		if (!connection) {
+			__sync_fetch_and_add(&own_counters()->storage_failed, 1);
+			return 0;
+		}
+		begin(connection, sk, to == TCP_SYN_SENT ? FS_ROLE_CLIENT : FS_ROLE_SERVER, bpf_ktime_get_ns());
+		if (to == TCP_SYN_SENT || to == TCP_LISTEN)
+			adopt_process(connection);
+		if (to == TCP_LISTEN)
+			listening(connection, sk);
+		return 0;
+	}
+	if (from != TCP_SYN_SENT)
+		return 0;
+	connection = bpf_sk_storage_get(&connections, sk, 0, 0);
+	if (!connection)
+		return 0;
+	if (to == TCP_ESTABLISHED)
+		connect_ended(connection, sk, 0);
+	else if (to == TCP_CLOSE)
+		connect_ended(connection, sk, sk->sk_err ? sk->sk_err : ECANCELED);
+	return 0;
+}
+
+/* The last word: what still waits, then the close. Connections that were never told end untold. */
+static __noinline int closed(struct sock *sk)
+{
+	struct connection *connection;
+	struct tcp_sock *tcp;
+	struct fs_close *event;
+
+	if (!sk)
+		return 0;
+	connection = bpf_sk_storage_get(&connections, sk, 0, 0);
+	if (!connection || connection->epoch != control.epoch || connection->flags & CONNECTION_EXCLUDED)
+		return 0;
+	if (connection->pending.waiting)
+		flush(connection);
+	event = reserve(FS_EV_CLOSE, sizeof(*event));
+	if (!event)
+		return 0;
+	head_for(&event->head, FS_EV_CLOSE, sizeof(*event), bpf_ktime_get_ns(), connection, false);
+	__builtin_memset(&event->bytes_sent, 0, sizeof(*event) - sizeof(event->head));
+	tcp = bpf_skc_to_tcp_sock(sk);
+	if (tcp) {
+		event->bytes_sent = tcp->bytes_acked;
+		event->bytes_received = tcp->bytes_received;
+		event->srtt_us = tcp->srtt_us >> 3;
+		event->retransmits = tcp->total_retrans;
+	}
+	event->error = sk->sk_err;
+	submit(event, FS_EV_CLOSE);
+	connection->epoch = 0;
+	connection->start_ns = 0;
+	return 0;
+}
+
+static __always_inline void process_event(struct task_struct *task, __u32 kind)
+{
+	struct fs_process *event = reserve(FS_EV_PROCESS, sizeof(*event));
+	if (!event)
+		return;
+	head_of(&event->head, FS_EV_PROCESS, sizeof(*event), bpf_ktime_get_ns());
+	event->head.cgroup_id = cgroup_of(task);
+	event->head.netns = BPF_CORE_READ(task, nsproxy, net_ns, ns.inum);
+	event->kind = kind;
+	event->parent = BPF_CORE_READ(task, real_parent, tgid);
+	BPF_CORE_READ_INTO(&event->comm, task, comm);
+	submit(event, FS_EV_PROCESS);
+}
+
+#endif

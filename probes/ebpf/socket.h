@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* What a socket says of itself: is it ours to watch, its addresses, its stream offsets. */
+#ifndef FIRESTEEL_SOCKET_H
+#define FIRESTEEL_SOCKET_H
+
+#include "maps.h"
+
+static __always_inline bool is_inet(const struct sock *sk)
+{
+	__u16 family = sk->__sk_common.skc_family;
+	return family == AF_INET || family == AF_INET6;
+}
+
+static __always_inline bool is_tcp(const struct sock *sk)
+{
+	return sk->sk_protocol == IPPROTO_TCP;
+}
+
+/* MPTCP reports the parent socket and, through kernel sockets, its subflows: only the parent is told. */
+static __always_inline bool is_stream(const struct sock *sk)
+{
+	return sk->sk_protocol == IPPROTO_TCP || sk->sk_protocol == IPPROTO_MPTCP;
+}
+
+static __always_inline bool is_udp(const struct sock *sk)
+{
+	return sk->sk_protocol == IPPROTO_UDP;
+}
+
+static __always_inline bool is_kernels_own(const struct sock *sk)
+{
+	return BPF_CORE_READ_BITFIELD_PROBED((struct sock *)sk, sk_kern_sock);
+}
+
+static __always_inline __u32 netns_of(const struct sock *sk)
+{
+	return sk->__sk_common.skc_net.net->ns.inum;
+}
+
+static __always_inline void map_ipv4(__u8 out[16], __be32 address)
+{
+	__builtin_memset(out, 0, 16);
+	if (!address)
+		return;
+	out[10] = 0xff;
+	out[11] = 0xff;
+	*(__be32 *)(out + 12) = address;
+}
+
+static __always_inline void tuple_of(const struct sock *sk, __u8 role, struct fs_tuple *tuple)
+{
+	const struct sock_common *common = &sk->__sk_common;
+	tuple->local_port = common->skc_num;
+	tuple->remote_port = bpf_ntohs(common->skc_dport);
+	tuple->l4 = is_udp(sk) ? FS_UDP : FS_TCP;
+	tuple->role = role;
+	tuple->reserved = 0;
+	if (common->skc_family == AF_INET6) {
+		tuple->family = 6;
+		BPF_CORE_READ_INTO((struct in6_addr *)tuple->local, common, skc_v6_rcv_saddr);
+		BPF_CORE_READ_INTO((struct in6_addr *)tuple->remote, common, skc_v6_daddr);
+	} else {
+		tuple->family = 4;
+		map_ipv4(tuple->local, common->skc_rcv_saddr);
+		map_ipv4(tuple->remote, common->skc_daddr);
+	}
+}
+
+static __always_inline bool port_excluded(__u16 port)
+{
+	return control.excluded_ports[port >> 3] & (1 << (port & 7));
+}
+
+#endif

@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * A read or write of a stream becomes an event, or part of one.
+ *
+ *   stream   every I/O is a DATA event
+ *   message  a request waits in socket storage for the first chunk of its response: one EXCHANGE event. What does not
+ *            fit (a long request, later chunks of a response) goes out as DATA, so nothing is merged unseen
+ *   lengths  DATA without payload
+ *   flips    lengths only, one DATA per direction change
+ *   silent   nothing: the other end is on this node and tells
+ */
+#ifndef FIRESTEEL_STREAM_H
+#define FIRESTEEL_STREAM_H
+
+#include "payload.h"
+
+#define FLIP_BYTES (4 << 20) /* told at the latest after this much in one direction */
+
+enum waiting { WAITING_NOTHING = 0, WAITING_ANSWER = 1, WAITING_FLIP = 2 };
+
+/* One I/O, as the hook found it. */
+struct io {
+	__u64 bytes;
+	__u64 time_ns;
+	__u32 seq;
+	__u32 peer_seq;
+	__u32 srtt_us;
+	__u32 budget;
+	__u8 direction;
+	__u8 mode;
+	__u8 request_direction;
+	__u8 reserved;
+};
+
+#define DATA_EVENT(room)                                                                                   \
+	static __always_inline void data_event_##room(struct connection *connection, const struct io *io,  \
+						      struct source *source)                               \
+	{                                                                                                  \
+		struct fs_data *event = reserve(FS_EV_DATA, sizeof(*event) + (room));                      \
+		__u32 captured;                                                                            \
+		if (!event) {                                                                              \
+			connection->flags |= CONNECTION_LOST;                                              \
+			return;                                                                            \
+		}                                                                                          \
+		head_for(&event->head, FS_EV_DATA, sizeof(*event), io->time_ns, connection, true);         \
+		event->bytes = io->bytes;                                                                  \
+		event->seq = io->seq;                                                                      \
+		event->peer_seq = io->peer_seq;                                                            \
+		event->srtt_us = io->srtt_us;                                                              \
+		event->direction = io->direction;                                                          \
+		captured = copy_payload(event + 1, (room), source, io->bytes, io->budget, &event->reason); \
+		event->captured = captured;                                                                \
+		event->head.size = sizeof(*event) + captured;                                              \
+		if (event->reason)                                                                         \
+			__sync_fetch_and_add(&own_counters()->absent[event->reason & 15], 1);              \
+		submit(event, FS_EV_DATA);                                                                 \
+	}
+
+DATA_EVENT(128)
+DATA_EVENT(512)
+DATA_EVENT(4096)
+
+static __always_inline void length_event(struct connection *connection, const struct io *io, __u8 reason)
+{
+	struct fs_data *event = reserve(FS_EV_DATA, sizeof(*event));
+	if (!event) {
+		connection->flags |= CONNECTION_LOST;
+		return;
+	}
+	head_for(&event->head, FS_EV_DATA, sizeof(*event), io->time_ns, connection, true);
+	event->bytes = io->bytes;
+	event->seq = io->seq;
+	event->peer_seq = io->peer_seq;
+	event->srtt_us = io->srtt_us;
+	event->captured = 0;
+	event->direction = io->direction;
+	event->reason = reason;
+	__sync_fetch_and_add(&own_counters()->absent[reason & 15], 1);
+	submit(event, FS_EV_DATA);
+}
+
+static __always_inline void data_event(struct connection *connection, const struct io *io, struct source *source)
+{
+	__u64 want = io->bytes < io->budget ? io->bytes : io->budget;
+
+	if (!want)
+		length_event(connection, io, FS_REASON_LENGTH_ONLY);
+	else if (source->reason)
+		length_event(connection, io, source->reason);
+	else if (want <= 128)
+		data_event_128(connection, io, source);
+	else if (want <= 512)
+		data_event_512(connection, io, source);
+	else
+		data_event_4096(connection, io, source);
+}
+
+/* The waiting request in `room` bytes, then up to FS_ANSWER_MAX of its answer (`io`; none if source is NULL). */
+#define EXCHANGE_EVENT(room)                                                                                  \
+	static __always_inline void exchange_event_##room(struct connection *connection, const struct io *io, \
+							  struct source *source)                              \
+	{                                                                                                     \
+		struct pending *pending = &connection->pending;                                               \
+		struct fs_exchange *event = reserve(FS_EV_EXCHANGE, sizeof(*event) + (room) + FS_ANSWER_MAX); \
+		__u32 first = pending->captured, second = 0;                                                  \
+		if (!event) {                                                                                 \
+			connection->flags |= CONNECTION_LOST;                                                 \
+			return;                                                                               \
+		}                                                                                             \
+		head_for(&event->head, FS_EV_EXCHANGE, sizeof(*event), io->time_ns, connection, source != 0); \
+		if (first > (room))                                                                           \
+			first = (room);                                                                       \
+		event->first_start_ns = pending->start_ns;                                                    \
+		event->first_end_ns = pending->end_ns;                                                        \
+		event->first_bytes = pending->bytes;                                                          \
+		event->first_seq = pending->seq;                                                              \
+		event->first_captured = first;                                                                \
+		event->first_reason = pending->reason;                                                        \
+		event->direction = pending->direction;                                                        \
+		event->srtt_us = io->srtt_us;                                                                 \
+		event->second_bytes = 0;                                                                      \
+		event->second_seq = pending->peer_seq;                                                        \
+		event->second_reason = FS_REASON_NONE;                                                        \
+		__builtin_memset(event->reserved, 0, sizeof(event->reserved));                                \
+		if (bpf_probe_read_kernel(event + 1, first, connection->text))                                \
+			event->first_reason = FS_REASON_NOT_RESIDENT;                                         \
+		if (source) {                                                                                 \
+			event->second_bytes = io->bytes;                                                      \
+			event->second_seq = io->seq;                                                          \
+			second = copy_payload((void *)(event + 1) + first, FS_ANSWER_MAX, source, io->bytes,  \
+					      FS_ANSWER_MAX, &event->second_reason);                          \
+		}                                                                                             \
+		event->second_captured = second;                                                              \
+		event->head.size = sizeof(*event) + first + second;                                           \
+		submit(event, FS_EV_EXCHANGE);                                                                \
+	}
+
+EXCHANGE_EVENT(128)
+EXCHANGE_EVENT(512)
+
+/* Tells what waits, without an answer. Safe outside of the process. */
+__noinline int flush(struct connection *connection)
+{
+	struct pending *pending;
+	struct io io = {};
+	__u8 waiting;
+
+	if (!connection)
+		return 0;
+	pending = &connection->pending;
+	waiting = pending->waiting;
+	pending->waiting = WAITING_NOTHING;
+	io.time_ns = pending->end_ns;
+	if (waiting == WAITING_FLIP) {
+		io.bytes = pending->bytes;
+		io.seq = pending->seq;
+		io.peer_seq = pending->peer_seq;
+		io.direction = pending->direction;
+		length_event(connection, &io, FS_REASON_LENGTH_ONLY);
+	} else if (waiting == WAITING_ANSWER) {
+		exchange_event_512(connection, &io, 0);
+	}
+	return 0;
+}
+
+#define MESSAGE_MORE 128 /* a later chunk of a request may have this much, or goes out by itself */
+
+/* More of a request that waits. False: it does not fit. */
+static __always_inline bool keep_more(struct connection *connection, const struct io *io, struct source *source)
+{
+	struct pending *pending = &connection->pending;
+	__u32 at = pending->captured;
+	__u8 reason;
+
+	if (at > FS_MESSAGE_MAX - MESSAGE_MORE || io->bytes > MESSAGE_MORE || pending->seq + at != io->seq)
+		return false;
+	if (copy_payload(connection->text + at, MESSAGE_MORE, source, io->bytes, MESSAGE_MORE, &reason) != io->bytes)
+		return false;
+	pending->end_ns = io->time_ns;
+	pending->bytes += io->bytes;
+	pending->captured = at + io->bytes;
+	return true;
+}
+
+static __always_inline bool keep(struct connection *connection, const struct io *io, struct source *source)
+{
+	struct pending *pending = &connection->pending;
+	__u8 reason;
+
+	if (io->bytes > FS_MESSAGE_MAX ||
+	    copy_payload(connection->text, FS_MESSAGE_MAX, source, io->bytes, FS_MESSAGE_MAX, &reason) != io->bytes)
+		return false;
+	pending->waiting = WAITING_ANSWER;
+	pending->direction = io->direction;
+	pending->start_ns = pending->end_ns = io->time_ns;
+	pending->bytes = io->bytes;
+	pending->seq = io->seq;
+	pending->peer_seq = io->peer_seq;
+	pending->captured = io->bytes;
+	pending->reason = FS_REASON_NONE;
+	return true;
+}
+
+/* True: the I/O was kept or told as part of an exchange. False: tell it as it is. */
+static __always_inline bool message_io(struct connection *connection, const struct io *io, struct source *source)
+{
+	bool waits = connection->pending.waiting == WAITING_ANSWER;
+
+	if (io->direction == io->request_direction) {
+		if (waits ? keep_more(connection, io, source) : keep(connection, io, source)) {
+			__sync_fetch_and_add(&own_counters()->merged, 1);
+			return true;
+		}
+		if (waits)
+			flush(connection);
+		return false;
+	}
+	if (!waits)
+		return false;
+	connection->pending.waiting = WAITING_NOTHING;
+	if (connection->pending.captured <= 128)
+		exchange_event_128(connection, io, source);
+	else
+		exchange_event_512(connection, io, source);
+	return true;
+}
+
+static __always_inline void flips_io(struct connection *connection, const struct io *io)
+{
+	struct pending *pending = &connection->pending;
+
+	if (pending->waiting == WAITING_FLIP && pending->direction == io->direction && pending->bytes < FLIP_BYTES) {
+		pending->bytes += io->bytes;
+		pending->end_ns = io->time_ns;
+		__sync_fetch_and_add(&own_counters()->merged, 1);
+		return;
+	}
+	if (pending->waiting)
+		flush(connection);
+	pending->waiting = WAITING_FLIP;
+	pending->direction = io->direction;
+	pending->start_ns = pending->end_ns = io->time_ns;
+	pending->bytes = io->bytes;
+	pending->seq = io->seq;
+	pending->peer_seq = io->peer_seq;
+	pending->captured = 0;
+	pending->reason = FS_REASON_LENGTH_ONLY;
+}
+
+static __always_inline void capture_policy(const struct connection *connection, struct io *io)
+{
+	__u64 slot = modes[fs_slot_of(connection->id)];
+	io->mode = FS_MODE_STREAM;
+	io->budget = control.stream_budget;
+	if (!fs_slot_mine(slot, connection->id))
+		return;
+	io->mode = fs_slot_mode(slot) & ~FS_MODE_REQUESTS_OUT;
+	io->budget = fs_slot_budget(slot);
+	io->request_direction = fs_slot_mode(slot) & FS_MODE_REQUESTS_OUT ? FS_OUT : FS_IN;
+}
+
+/*
+ * The clock that the socket keeps says when the bytes came or went, and costs nothing. Where it has not moved since our
+ * last event (corked, or waiting for the window) the time is now.
+ */
+static __always_inline __u64 socket_time(struct connection *connection, const struct tcp_sock *tcp)
+{
+	__u64 now = tcp ? tcp->tcp_clock_cache : 0;
+	if (now <= connection->last_ns)
+		now = bpf_ktime_get_ns();
+	connection->last_ns = now;
+	return now;
+}
+
+/* The barriers: the verifier allows no load that reads a kernel struct on one path and ours on another. */
+static __always_inline void locate_io(struct connection *connection, const struct tcp_sock *tcp, struct io *io)
+{
+	__u32 offsets[2];
+	if (tcp) {
+		offsets[FS_OUT] = tcp->write_seq;
+		offsets[FS_IN] = tcp->copied_seq;
+		io->srtt_us = tcp->srtt_us >> 3;
+		asm volatile("" ::: "memory");
+	} else {
+		__u32 bytes = io->bytes;
+		if (io->direction == FS_OUT)
+			__sync_fetch_and_add(&connection->sent, bytes);
+		else
+			__sync_fetch_and_add(&connection->received, bytes);
+		asm volatile("" ::: "memory");
+		offsets[FS_OUT] = connection->sent;
+		offsets[FS_IN] = connection->received;
+	}
+	io->seq = (io->direction == FS_OUT ? offsets[FS_OUT] : offsets[FS_IN]) - (__u32)io->bytes;
+	io->peer_seq = io->direction == FS_OUT ? offsets[FS_IN] : offsets[FS_OUT];
+}
+
+static __always_inline int stream_io(struct sock *sk, int result, int flags, __u8 direction)
+{
+	struct connection *connection;
+	struct io io = {.bytes = result, .direction = direction};
+	struct source source = {};
+	struct tcp_sock *tcp;
+
+	if (is_kernels_own(sk))
+		return 0;
+	connection = connection_of(sk);
+	if (!connection || !ensure_told(connection, sk) || result <= 0)
+		return 0;
+	capture_policy(connection, &io);
+	if (io.mode == FS_MODE_SILENT) {
+		connection->pending.waiting = WAITING_NOTHING;
+		return 0;
+	}
+	tcp = bpf_skc_to_tcp_sock(sk);
+	io.time_ns = socket_time(connection, tcp);
+	locate_io(connection, tcp, &io);
+	if (io.mode == FS_MODE_FLIPS) {
+		flips_io(connection, &io);
+		return 0;
+	}
+	if (io.mode == FS_MODE_LENGTHS)
+		io.budget = 0;
+	if (io.budget)
+		find_source(&source, sk, io.bytes, flags);
+	if (io.mode == FS_MODE_MESSAGE) {
+		if (connection->pending.waiting == WAITING_FLIP)
+			flush(connection);
+		if (message_io(connection, &io, &source))
+			return 0;
+	} else if (connection->pending.waiting) {
+		flush(connection);
+	}
+	data_event(connection, &io, &source);
+	return 0;
+}
+
+#endif
