@@ -450,7 +450,7 @@ def test_without_privileges_the_demo_is_shown_and_the_real_thing_named(
         return Exit.DONE
 
     recording = tmp_path / "demo.fsrec"
-    monkeypatch.setattr(capabilities, "effective", lambda: frozenset[str]())
+    monkeypatch.setattr(capabilities, "effective", frozenset[str])
     monkeypatch.setattr(start, "demo_recording", lambda: recording)
     monkeypatch.setattr(replay_server, "serve", serve)
     assert ends(["run", "--demo-if-unprivileged"]) == Exit.DONE
