@@ -64,59 +64,59 @@ GLUE = f"""
 
 static uint8_t fs_listed(uint8_t place)
 {{
-	for (uint8_t i = 0; fs_protocols[i]; i++)
-		if (i == place)
-			return fs_protocols[i]->id;
-	return 0;
+    for (uint8_t i = 0; fs_protocols[i]; i++)
+        if (i == place)
+            return fs_protocols[i]->id;
+    return 0;
 }}
 
 static uint8_t *fs_copy(const uint8_t *bytes, size_t length)
 {{
-	uint8_t *copy = malloc(length ? length : 1);
-	if (!copy)
-		abort();
-	memcpy(copy, bytes, length);
-	return copy;
+    uint8_t *copy = malloc(length ? length : 1);
+    if (!copy)
+        abort();
+    memcpy(copy, bytes, length);
+    return copy;
 }}
 
 static int fs_detect_with(uint8_t id, const uint8_t *bytes, size_t length, bool truncated, bool datagram)
 {{
-	uint8_t *copy = fs_copy(bytes, length);
-	int answer = fs_protocol_by_id(id)->detect(fs_cursor_over(copy, length, truncated), datagram);
-	free(copy);
-	return answer;
+    uint8_t *copy = fs_copy(bytes, length);
+    int answer = fs_protocol_by_id(id)->detect(fs_cursor_over(copy, length, truncated), datagram);
+    free(copy);
+    return answer;
 }}
 
 static int fs_frame_with(uint8_t id, struct fs_frame_input *in, const uint8_t *bytes, size_t length, bool truncated,
-			 struct fs_message *out)
+                         struct fs_message *out)
 {{
-	uint8_t *copy = fs_copy(bytes, length);
-	in->bytes = fs_cursor_over(copy, length, truncated);
-	int answer = fs_protocol_by_id(id)->frame(in, out);
-	free(copy);
-	return answer;
+    uint8_t *copy = fs_copy(bytes, length);
+    in->bytes = fs_cursor_over(copy, length, truncated);
+    int answer = fs_protocol_by_id(id)->frame(in, out);
+    free(copy);
+    return answer;
 }}
 
 static void fs_stitch_with(uint8_t id, const struct fs_message *request, const struct fs_message *response,
-			   const struct fs_parser_options *options, struct fs_outcome *out)
+                           const struct fs_parser_options *options, struct fs_outcome *out)
 {{
-	fs_protocol_by_id(id)->stitch(request, response, options, out);
+    fs_protocol_by_id(id)->stitch(request, response, options, out);
 }}
 
 static double fs_frame_ns(uint8_t id, struct fs_frame_input *in, const uint8_t *bytes, size_t length, uint32_t rounds)
 {{
-	const struct fs_protocol *protocol = fs_protocol_by_id(id);
-	struct timespec begin, end;
-	struct fs_message message;
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &begin);
-	for (uint32_t i = 0; i < rounds; i++) {{
-		memset(in->scratch, 0, FS_SCRATCH);
-		in->bytes = fs_cursor_over(bytes, length, false);
-		protocol->frame(in, &message);
-		__asm__ volatile("" : : "r"(&message) : "memory");
-	}}
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &end);
-	return ((double)(end.tv_sec - begin.tv_sec) * 1e9 + (double)(end.tv_nsec - begin.tv_nsec)) / rounds;
+    const struct fs_protocol *protocol = fs_protocol_by_id(id);
+    struct timespec begin, end;
+    struct fs_message message;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &begin);
+    for (uint32_t i = 0; i < rounds; i++) {{
+        memset(in->scratch, 0, FS_SCRATCH);
+        in->bytes = fs_cursor_over(bytes, length, false);
+        protocol->frame(in, &message);
+        __asm__ volatile("" : : "r"(&message) : "memory");
+    }}
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &end);
+    return ((double)(end.tv_sec - begin.tv_sec) * 1e9 + (double)(end.tv_nsec - begin.tv_nsec)) / rounds;
 }}
 """
 

@@ -83,12 +83,15 @@ static enum step step_chunk(struct fs_cursor *bytes, uint8_t *state, uint64_t *b
 
 enum fs_framed fs_http_chunks(struct fs_frame_input *in, struct fs_message *out)
 {
-	struct fs_cursor bytes = in->bytes;
+	struct fs_cursor bytes = in->bytes, ahead = in->bytes;
 	uint8_t state = in->scratch[0];
 	uint64_t beyond = 0;
 	enum step step = STEP_DONE;
-	while (step == STEP_DONE && state != CHUNK_NONE && !beyond)
-		step = step_chunk(&bytes, &state, &beyond);
+	while (step == STEP_DONE && state != CHUNK_NONE && !beyond) {
+		step = step_chunk(&ahead, &state, &beyond);
+		if (step == STEP_DONE)
+			bytes = ahead;
+	}
 	out->length = fs_left(&in->bytes) - fs_left(&bytes) + beyond;
 	in->scratch[0] = state;
 	if (step == STEP_DONE && state == CHUNK_NONE)
