@@ -85,7 +85,7 @@ class Engine:
         self._source = source
         self._table = table
         self._config = config
-        self._program = program
+        self._program = program.resolve()  # it starts in /
         self._hang_ns = int(hang_seconds * 1e9)
         self._process: subprocess.Popen[bytes] | None = None
         self._exit_fd: int | None = None
