@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any, Final, Protocol
 
 from rich.console import Console, Group, RenderableType
@@ -259,7 +260,7 @@ def request_table(requests: Sequence[Mapping[str, Any]]) -> Table:
         )
         took = "-" if request["no_response"] else time_text(request["duration_seconds"])
         table.add_row(
-            Text(request["start"][11:23], "dim"),
+            Text(_time_of_day(request["start"]), "dim"),
             Text(f"{shown(request['source']['title'])} → {shown(request['destination']['title'])}"),
             Text(shown(protocol_name(request["protocol"], [request["l4"]])), "cyan"),
             Text(shown(request["request_content"])),
@@ -267,6 +268,12 @@ def request_table(requests: Sequence[Mapping[str, Any]]) -> Table:
             Text(took, "yellow" if request["slow"] else ""),
         )
     return table
+
+
+def _time_of_day(rfc3339: str) -> str:
+    """Of this terminal's time zone."""
+    at = datetime.fromisoformat(rfc3339).astimezone()
+    return at.strftime("%H:%M:%S.") + f"{at.microsecond // 1000:03d}"
 
 
 def shown(text: str) -> str:

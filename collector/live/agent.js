@@ -47,7 +47,7 @@ export function showBanners(status, gone, streamRefused) {
       banners.push(["info", "A recording is replayed.", `These are not requests of now. For the real thing: sudo firesteel run${driver.why ? ` (${driver.why})` : ""}`]);
     } else if (driver.name === "none") {
       const tried = driver.rejected.map((r) => `${r.name}: ${r.reason}${r.remedy ? `; ${r.remedy}` : ""}`).join(" · ");
-      banners.push(["", "Nothing can be seen inside connections.", [driver.why, tried].filter(Boolean).join(" – ") || "No probe could be loaded; firesteel doctor says why."]);
+      banners.push(["", "Nothing can be seen inside connections.", [driver.why, tried].filter(Boolean).join(" - ") || "No probe could be loaded; firesteel doctor says why."]);
     }
     if (engine.state === "failed") banners.push(["error", "The engine has failed.", engine.failure]);
     if (configuration.problem) banners.push(["", "The changed configuration is not in force.", configuration.problem]);
@@ -75,7 +75,7 @@ export function agentDetails(status, view) {
       ["engine CPU", age(engine.cpu_seconds)], ["detail", agent.detail], ["configuration", configuration.source], ["waits for a restart", configuration.needs_restart.join(", ")]]),
     ...(driver.rejected.length ? [el("h3", {}, "Drivers that were not chosen"), facts(driver.rejected.map((r) => [r.name, `${r.reason}${r.remedy ? `; ${r.remedy}` : ""}`]))] : []),
     ...(driver.hooks.length ? [el("h3", {}, "Hooks"), el("ul", { class: "hooks" }, ...driver.hooks.map((hook) =>
-      el("li", { class: hook.attached ? "on" : "off" }, el("span", { class: "mark", "aria-label": hook.attached ? "attached" : "absent" }, hook.attached ? "✓" : "–"),
+      el("li", { class: hook.attached ? "on" : "off" }, el("span", { class: "mark", "aria-label": hook.attached ? "attached" : "absent" }, hook.attached ? "✓" : "-"),
         el("span", {}, el("span", { class: "mono" }, hook.name), hook.attached ? "" : ` ${hook.reason}${hook.remedy ? `; ${hook.remedy}` : ""}`))))] : []),
     ...(lost.length ? [el("h3", {}, "Lost"), facts(lost.map(([stage, words]) => [count(loss[stage]), words]))] : []),
     ...(hidden.length ? [el("h3", {}, "Moved without visible payload"), facts(hidden.map(([reason, times]) => [count(times), reason.toLowerCase().replaceAll("_", " ")]))] : []),

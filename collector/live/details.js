@@ -47,7 +47,7 @@ function rowCard(row) {
   const { total, last } = row;
   const window = row.window;
   return el("li", {},
-    el("div", { class: "top" }, badge(row.protocol, row.l4), el("span", { class: "what" }, row.request_content || "–"), outcome(row)),
+    el("div", { class: "top" }, badge(row.protocol, row.l4), el("span", { class: "what" }, row.request_content || "-"), outcome(row)),
     el("div", { class: "tuple" }, `${hostPort(row.source)} → ${hostPort(row.destination)}`),
     el("div", { class: "numbers" },
       el("span", {}, `${count(total.requests)} requests`),
@@ -91,7 +91,7 @@ function recentSection(requests, onSelect) {
   if (!requests.length) return [];
   return [el("h3", {}, "Newest sampled requests"), el("div", { class: "cards" }, ...requests.map((request) =>
     el("button", { class: "card-button", type: "button", on: { click: () => onSelect({ kind: "request", request }) } },
-      el("div", { class: "top" }, el("span", { class: "muted" }, clock(request.start)), el("span", { class: "what" }, request.request_content || "–"), outcome(request)),
+      el("div", { class: "top" }, el("span", { class: "muted" }, clock(request.start)), el("span", { class: "what" }, request.request_content || "-"), outcome(request)),
       phaseBar(request.phases_seconds))))];
 }
 

@@ -11,8 +11,8 @@ const REQUEST_FIELDS = {
 };
 const EDGE_FIELDS = {
   proto: (e) => [e.protocol, ...e.l4],
-  status: () => null, // edges fold all statuses: the word says nothing about them
-  path: () => null,
+  status: () => [], // an edge folds all statuses and paths: its requests tell (see page.js)
+  path: () => [],
   src: (e) => nodeWords(e.sourceNode),
   dst: (e) => nodeWords(e.destinationNode),
   port: (e) => e.ports.map(String),
@@ -65,7 +65,6 @@ function matches(terms, item, fields, flags, everything) {
       hit = flag ? Boolean(flag(item)) : false;
     } else if (field) {
       const words = fields[field](item);
-      if (words === null) return true;
       const exact = EXACT.has(field);
       hit = words.some((word) => word && (exact ? word.toLowerCase() === value : word.toLowerCase().includes(value)));
     } else {

@@ -21,23 +21,28 @@ export function count(value) {
 }
 
 export function rate(value) {
-  if (value === null || value === undefined) return "–";
+  if (value === null || value === undefined) return "-";
   if (value > 0 && value < 0.01) return "<0.01/s";
   return `${scaled(value, ["", "k", "M"], 1000)}/s`;
 }
 
 export function bytes(value) {
-  return value === null || value === undefined ? "–" : scaled(value, [" B", " kB", " MB", " GB", " TB"], 1000);
+  return value === null || value === undefined ? "-" : scaled(value, [" B", " kB", " MB", " GB", " TB"], 1000);
 }
 
 export function duration(seconds) {
-  if (seconds === null || seconds === undefined) return "–";
+  if (seconds === null || seconds === undefined) return "-";
   if (seconds === 0) return "0";
   if (seconds < 0.000001) return "<1 µs";
   if (seconds < 0.001) return `${short(seconds * 1e6)} µs`;
   if (seconds < 1) return `${short(seconds * 1e3)} ms`;
   if (seconds < 120) return `${short(seconds)} s`;
   return age(seconds);
+}
+
+/** With two digits, for the map's labels. */
+export function brief(seconds) {
+  return seconds ? duration(Number(seconds.toPrecision(2))) : duration(seconds);
 }
 
 /** A latency quantile; "at least" when it fell into the histogram's open last bucket. */

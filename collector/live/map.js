@@ -2,7 +2,7 @@
 // The map: cards for nodes, curves for edges. Elements are kept between refreshes and only their attributes change.
 
 import { el, pressable, setAttributes, setText, svg } from "./dom.js";
-import { colour, duration, protocolName, quantile, rate, share } from "./format.js";
+import { brief, colour, duration, protocolName, quantile, rate, share } from "./format.js";
 import { CARD, layout } from "./layout.js";
 import { measure } from "./measures.js";
 import { routes } from "./paths.js";
@@ -21,6 +21,10 @@ const GLYPH_OF = {
 };
 const LABELS_SHOWN = 60;
 const CROWDED = 80; // edges from which on only chosen ones move and lines are thin
+
+function wholeShare(value) {
+  return value < 0.01 ? "<1%" : `${Math.round(value * 100)}%`;
+}
 
 function clipText(text, most) {
   return text.length > most ? `${text.slice(0, most - 1)}…` : text;
@@ -171,9 +175,9 @@ export class TrafficMap {
     }
     const text = [
       shown.moving && shown.perSecond ? rate(shown.perSecond) : "",
-      shown.failuresOnly ? "no connection" : shown.durations.mean === null ? "" : duration(shown.durations.mean),
+      shown.failuresOnly ? "no connection" : shown.durations.mean === null ? "" : brief(shown.durations.mean),
     ].filter(Boolean).join(" · ") || "idle";
-    const mark = failing ? ` ✕ ${share(shown.failedShare)}` : "";
+    const mark = failing ? ` ✕ ${wholeShare(shown.failedShare)}` : "";
     const key = text + mark;
     if (parts.shown !== key) {
       parts.shown = key;

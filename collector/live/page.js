@@ -40,7 +40,8 @@ function draw() {
   drawState();
   if (!known.topology) return;
   const shown = graph();
-  const dimmed = (edge) => !edgeMatches(terms, edge);
+  const told = new Set(terms.length ? requests.matching().map((r) => edgeIdOf(r, chosen.level)) : []);
+  const dimmed = (edge) => !edgeMatches(terms, edge) && !told.has(edge.id);
   (chosen.view === "map" ? map : table).update(shown, chosen.span, dimmed, chosen.selected);
   byId("legend").replaceChildren(...(shown.edges.length ? legend(shown.edges) : []));
   const idle = byId("idle");
@@ -50,11 +51,16 @@ function draw() {
   drawDetails(shown);
 }
 
+/** Which edge of a level a request belongs to: ids are put together as docs/api.md says. */
+function edgeIdOf(request, level) {
+  return [request.source.ids[level], request.destination.ids[level], request.protocol].join(" > ");
+}
+
 function drawTotals(shown) {
   const total = overall(shown.topology, chosen.span);
   const items = [
     ["requests", total.known ? rate(total.perSecond) : count(total.requests), ""],
-    ["failing", total.known ? rate(total.failedPerSecond) : "–", total.failedPerSecond > 0 ? "bad" : ""],
+    ["failing", total.known ? rate(total.failedPerSecond) : "-", total.failedPerSecond > 0 ? "bad" : ""],
     ["edges", count(shown.edges.length + shown.topology.left_off), "minor"],
   ];
   byId("totals").replaceChildren(...items.map(([name, value, kind]) => el("div", { class: kind || null }, el("dt", {}, name), el("dd", {}, value))));
@@ -114,7 +120,7 @@ function drawDetails(shown) {
   let content = null;
   if (selected?.kind === "edge") {
     const edge = shown.edges.find((candidate) => candidate.id === selected.id);
-    const mine = (r) => edge && r.source.ids[chosen.level] === edge.source && r.destination.ids[chosen.level] === edge.destination && r.protocol === edge.protocol;
+    const mine = (r) => edgeIdOf(r, chosen.level) === selected.id;
     view.rows = known.rowsOf === selected.id ? known.rows : null;
     view.recent = requests.recent(mine, RECENT);
     content = edge && edgeDetails(edge, view);

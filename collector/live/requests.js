@@ -32,7 +32,7 @@ export function outcome(request) {
 }
 
 function took(request) {
-  const text = request.no_response ? "–" : duration(request.duration_seconds);
+  const text = request.no_response ? "-" : duration(request.duration_seconds);
   return request.slow ? el("span", { class: "slow", title: "slow" }, `◷ ${text}`) : text;
 }
 
@@ -94,7 +94,12 @@ export class RequestList {
     for (const row of this.body.rows) row.classList.toggle("selected", Number(row.dataset.sequence) === sequence);
   }
 
-  /** The newest requests between two nodes, or of one node, at a level. */
+  /** All in memory that the search admits. */
+  matching() {
+    return this.requests.filter((request) => requestMatches(this.terms, request));
+  }
+
+  /** The newest that pass a test. */
   recent(test, most) {
     const found = [];
     for (const request of this.requests) {
@@ -150,7 +155,7 @@ export class RequestList {
       el("td", { class: "time" }, clock(request.start)),
       el("td", { class: "who", title: hint }, source.title, el("span", { class: "arrow" }, "→"), destination.title),
       el("td", { class: "protocol" }, badge(request.protocol, request.l4)),
-      el("td", { class: "what", title: request.request_content }, request.request_content || "–"),
+      el("td", { class: "what", title: request.request_content }, request.request_content || "-"),
       el("td", { class: "result" }, outcome(request)),
       el("td", { class: "took" }, took(request)),
       el("td", { class: "bar-cell" }, phaseBar(request.phases_seconds)));

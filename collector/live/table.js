@@ -16,7 +16,7 @@ const COLUMNS = [
   { name: "Sent", number: true, value: (e, m) => m.requestBytes ?? 0, text: (e, m) => [flow(m.requestBytes)] },
   { name: "Received", number: true, value: (e, m) => m.responseBytes ?? 0, text: (e, m) => [flow(m.responseBytes)] },
   { name: "RTT", number: true, value: (e) => e.tcp.srtt_seconds ?? 0, text: (e) => [duration(e.tcp.srtt_seconds)] },
-  { name: "Resent", number: true, value: (e, m) => m.retransmits, text: (e, m) => [m.retransmits ? count(m.retransmits) : "–"] },
+  { name: "Resent", number: true, value: (e, m) => m.retransmits, text: (e, m) => [m.retransmits ? count(m.retransmits) : "-"] },
   { name: "Requests", number: true, value: (e) => e.total.requests, text: (e) => [count(e.total.requests)] },
 ];
 const RATE = 3;
@@ -32,11 +32,11 @@ function ports(edge) {
 }
 
 function failed(value) {
-  return value ? el("span", { class: "failed" }, `✕ ${share(value)}`) : el("span", { class: "none" }, "–");
+  return value ? el("span", { class: "failed" }, `✕ ${share(value)}`) : el("span", { class: "none" }, "-");
 }
 
 function flow(perSecond) {
-  return perSecond === null ? "–" : `${bytes(perSecond)}/s`;
+  return perSecond === null ? "-" : `${bytes(perSecond)}/s`;
 }
 
 export class EdgeTable {

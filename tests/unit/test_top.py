@@ -6,6 +6,8 @@ import errno
 import io
 import json
 import socket
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -100,6 +102,16 @@ def test_sorting(sort: str, first: str) -> None:
     assert lines(source.get("/api/v1/topology", level="workload"), sort)[0].protocol == first
 
 
+@pytest.fixture
+def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("_utc")
 def test_once_prints_edges_and_requests() -> None:
     text = output(Answering(agent(), {1: 6, 2: 2}))
     edge = next(line for line in text.splitlines() if "nginx.service:80" in line)
