@@ -124,10 +124,8 @@ void fs_connection_settle(struct fs_engine *e, struct fs_connection *c, uint64_t
 {
 	fs_release_held(e, c);
 	for (uint8_t direction = FS_IN; direction <= FS_OUT; direction++) {
-		struct fs_stream *s = &c->stream[direction];
-		if (s->buffered && c->protocol == FS_UNDECIDED)
-			fs_opaque_bytes(e, c, direction, s->buffered, s->first_ns, s->last_ns);
-		fs_unbuffer(e, s);
+		fs_give_up_short(e, c, direction);
+		fs_unbuffer(e, &c->stream[direction]);
 	}
 	if (c->answering && !(c->flags & FS_C_HANDSHAKE))
 		fs_message_over(e, c, (uint8_t)!c->requester);

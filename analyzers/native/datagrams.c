@@ -132,14 +132,6 @@ void fs_flows_expire(struct fs_engine *e, uint64_t now_ns)
 	}
 }
 
-static void keep_text(struct fs_engine *e, uint32_t request, enum fs_side side, const struct fs_datagram *event)
-{
-	struct fs_waiting *w = fs_waiting_at(e, request);
-	if (e->config.capture_bytes)
-		w->text_length[side] = fs_redacted((const uint8_t *)(event + 1), event->captured, e->config.capture_bytes,
-						   e->texts[request].text[side]);
-}
-
 /* A whole message. False if it is none: then the conversation is not what it seemed. */
 static bool message(struct fs_engine *e, struct fs_connection *c, const struct fs_datagram *event, enum fs_side side)
 {
@@ -154,7 +146,7 @@ static bool message(struct fs_engine *e, struct fs_connection *c, const struct f
 	if (side == FS_SIDE_REQUEST) {
 		struct fs_waiting *w = fs_request_begin(e, c, now_ns, event->head.pid);
 		if (w) {
-			keep_text(e, c->receiving, side, event);
+			fs_text_keep(e, c->receiving, side, bytes);
 			fs_request_end(e, c, w, now_ns, event->bytes);
 		}
 		c->receiving = 0;
@@ -165,7 +157,7 @@ static bool message(struct fs_engine *e, struct fs_connection *c, const struct f
 		e->table->stats.orphan_responses++;
 		return true;
 	}
-	keep_text(e, request, side, event);
+	fs_text_keep(e, request, side, bytes);
 	fs_response_begin(e, c, request, now_ns);
 	fs_response_end(e, c, now_ns, event->bytes);
 	return true;

@@ -137,20 +137,23 @@ struct piece {
 	bool cut; /* what comes next was not captured */
 };
 
-static bool start_message(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *k)
+static bool start_message(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *k, struct fs_cursor bytes)
 {
 	struct fs_stream *s = &c->stream[k->direction];
 	const struct fs_protocol *p = fs_protocol_by_id(c->protocol);
 
 	if (side_of(c, k->direction) == FS_SIDE_REQUEST) {
-		struct fs_waiting *w = fs_request_begin(e, c, s->first_ns, k->pid);
-		return w != NULL;
+		if (!fs_request_begin(e, c, s->first_ns, k->pid))
+			return false;
+		fs_text_keep(e, c->receiving, FS_SIDE_REQUEST, bytes);
+		return true;
 	}
 	uint32_t request = fs_request_for(e, c, p, e->message.id);
 	if (!request) {
 		e->table->stats.orphan_responses++;
 		return p->pairs_by_id;
 	}
+	fs_text_keep(e, request, FS_SIDE_RESPONSE, bytes);
 	fs_response_begin(e, c, request, s->first_ns);
 	return true;
 }
@@ -219,7 +222,7 @@ static uint64_t parse(struct fs_engine *e, struct fs_connection *c, const struct
 						    FS_BODY_DONE;
 	s->remaining = length - used;
 	s->then = then;
-	if (framed == FS_FRAME_MESSAGE && !start_message(e, c, k)) {
+	if (framed == FS_FRAME_MESSAGE && !start_message(e, c, k, piece.bytes)) {
 		fs_lost(e, c);
 		return 0;
 	}
@@ -283,6 +286,21 @@ static bool recognise(struct fs_engine *e, struct fs_connection *c, const struct
 	return false;
 }
 
+/* A message that ended before anybody could tell what it is. */
+void fs_give_up_short(struct fs_engine *e, struct fs_connection *c, uint8_t direction)
+{
+	struct fs_stream *s = &c->stream[direction];
+	uint64_t bytes = s->buffered;
+
+	if (!bytes || c->protocol != FS_UNDECIDED)
+		return;
+	fs_unbuffer(e, s);
+	s->phase = FS_PHASE_OPAQUE;
+	if (++c->tries >= FS_DETECT_TRIES)
+		fs_protocol_set(e, c, FS_PROTOCOL_NOSUPPORT);
+	fs_opaque_bytes(e, c, direction, bytes, s->first_ns, s->last_ns);
+}
+
 static void flip(struct fs_engine *e, struct fs_connection *c, uint8_t direction)
 {
 	struct fs_stream *s = &c->stream[direction], *other = &c->stream[!direction];
@@ -291,11 +309,7 @@ static void flip(struct fs_engine *e, struct fs_connection *c, uint8_t direction
 		fs_message_over(e, c, (uint8_t)!direction);
 	if (c->protocol != FS_UNDECIDED)
 		return;
-	if (other->buffered) {
-		fs_opaque_bytes(e, c, (uint8_t)!direction, other->buffered, other->first_ns, other->last_ns);
-		fs_unbuffer(e, other);
-		other->phase = FS_PHASE_OPAQUE;
-	}
+	fs_give_up_short(e, c, (uint8_t)!direction);
 	if (s->phase == FS_PHASE_OPAQUE)
 		s->phase = FS_PHASE_HEAD;
 }

@@ -95,6 +95,16 @@ void fs_request_end(struct fs_engine *e, struct fs_connection *c, struct fs_wait
 	fs_request_release(e, index);
 }
 
+/* The beginning of a message for a sample, if the user asked for payload at all. */
+void fs_text_keep(struct fs_engine *e, uint32_t request, enum fs_side side, struct fs_cursor bytes)
+{
+	uint64_t length = e->message.length < fs_left(&bytes) ? e->message.length : fs_left(&bytes);
+
+	if (e->config.capture_bytes)
+		fs_waiting_at(e, request)->text_length[side] = fs_redacted(bytes.at, (uint32_t)length, e->config.capture_bytes,
+									   e->texts[request].text[side]);
+}
+
 /* Which request a response, now in e->message, belongs to; 0 if none. */
 uint32_t fs_request_for(struct fs_engine *e, struct fs_connection *c, const struct fs_protocol *p, uint64_t id)
 {

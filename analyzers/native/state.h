@@ -362,6 +362,7 @@ void fs_deliver(struct fs_engine *e, struct fs_connection *c, const struct fs_ch
 void fs_gap(struct fs_engine *e, struct fs_connection *c, uint8_t direction, uint64_t bytes, uint64_t now_ns);
 void fs_lost(struct fs_engine *e, struct fs_connection *c);
 void fs_message_over(struct fs_engine *e, struct fs_connection *c, uint8_t direction);
+void fs_give_up_short(struct fs_engine *e, struct fs_connection *c, uint8_t direction);
 void fs_unbuffer(struct fs_engine *e, struct fs_stream *s);
 uint32_t fs_buffer_append(struct fs_engine *e, struct fs_stream *s, const uint8_t *bytes, uint32_t length);
 uint8_t *fs_buffer(struct fs_engine *e, const struct fs_stream *s);
@@ -379,6 +380,7 @@ void fs_protocol_doubt(struct fs_engine *e, struct fs_connection *c);
 /* requests.c */
 struct fs_waiting *fs_request_begin(struct fs_engine *e, struct fs_connection *c, uint64_t first_ns, uint32_t pid);
 void fs_request_end(struct fs_engine *e, struct fs_connection *c, struct fs_waiting *w, uint64_t last_ns, uint64_t bytes);
+void fs_text_keep(struct fs_engine *e, uint32_t request, enum fs_side side, struct fs_cursor bytes);
 uint32_t fs_request_for(struct fs_engine *e, struct fs_connection *c, const struct fs_protocol *p, uint64_t id);
 void fs_response_begin(struct fs_engine *e, struct fs_connection *c, uint32_t request, uint64_t first_ns);
 void fs_response_end(struct fs_engine *e, struct fs_connection *c, uint64_t last_ns, uint64_t bytes);

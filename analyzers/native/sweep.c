@@ -7,6 +7,9 @@ static void settle_quiet(struct fs_engine *e, struct fs_connection *c, uint64_t 
 {
 	struct fs_stream *response = c->requester <= FS_OUT ? &c->stream[!c->requester] : NULL;
 
+	for (uint8_t direction = FS_IN; direction <= FS_OUT; direction++)
+		if (c->stream[direction].buffered && fs_since(now_ns, c->stream[direction].last_ns) >= FS_QUIET_NS)
+			fs_give_up_short(e, c, direction);
 	if (c->answering && response && response->phase == FS_PHASE_FLIP &&
 	    fs_since(now_ns, response->last_ns) >= FS_QUIET_NS) {
 		fs_response_end(e, c, response->last_ns, response->message_bytes);
