@@ -113,6 +113,14 @@ def listed() -> list[Protocol]:
     return found
 
 
+def name_of(number: int) -> str:
+    return str(ffi.string(lib.fs_protocol_name(number)), "ascii")
+
+
+def has_parser(number: int) -> bool:
+    return bool(lib.fs_protocol_by_id(number) != ffi.NULL)
+
+
 def cluster(target: bytes, how: Clustering = Clustering.ALPHABET) -> str:
     copy = ffi.from_buffer(target)
     label = ffi.new("struct fs_label *")

@@ -5,7 +5,7 @@ import re
 import string
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.parsing import Clustering, cluster
@@ -89,6 +89,7 @@ targets = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(targets, st.sampled_from(Clustering))
 @example(b"/" * 600, Clustering.NOPARAM)
 @example(b"/*" * 300, Clustering.ALPHABET)
@@ -104,6 +105,7 @@ def test_every_label_is_short_printable_and_without_parameters(target: bytes, ho
         assert label == ""
 
 
+@settings(deadline=None)
 @given(st.text(string.ascii_letters + string.digits + "/-_", max_size=100).map(lambda text: "/" + text))
 def test_clustering_again_changes_nothing(path: str) -> None:
     once = cluster(path.encode())

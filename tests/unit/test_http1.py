@@ -2,7 +2,7 @@
 """HTTP/1: what real programs said, every rule of framing, and input of bad faith."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conversations import load, requests_of
@@ -205,6 +205,7 @@ def test_detect_what_the_capture_cut_off(data: bytes, expected: Detected) -> Non
     assert detect(HTTP, data, truncated=True) is expected
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=1, max_size=300), st.booleans())
 def test_random_bytes_are_no_request(data: bytes, truncated: bool) -> None:
     answer = detect(HTTP, data, truncated=truncated)
@@ -544,6 +545,7 @@ pieces_of_http = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.one_of(pieces_of_http, st.binary(max_size=4)), max_size=40).map(b"".join),
     st.sampled_from(Side),
@@ -562,6 +564,7 @@ def test_anything_may_come(data: bytes, side: Side, truncated: bool, step: int) 
             assert message.length > 0
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.sampled_from([b"GET /a HTTP/1.1\r\n\r\n", b"POST /b HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc"])),
     st.data(),

@@ -96,6 +96,9 @@ static bool is_header(const struct header *header)
 {
 	if (!are_flags(header->flags) || header->questions > 1)
 		return false;
+	/* Refusals may leave the question out, and queries for a cookie have none (RFC 7873, section 5.4). */
+	if (header->questions == 0)
+		return header->answers == 0 && header->authorities == 0 && header->additionals <= 1;
 	return header->flags & FLAG_RESPONSE || opcode_of(header->flags) != OPCODE_QUERY || header->answers == 0;
 }
 
@@ -320,9 +323,10 @@ static bool is_transfer(uint16_t type)
 }
 
 /* RFC 5936, section 2.2: from one SOA to the same again. RFC 1995, section 2: or a single one, if nothing changed. */
-static bool is_whole_zone(const struct survey *survey)
+static bool is_whole_zone(const struct survey *survey, uint16_t type)
 {
-	return survey->complete && survey->last_answer == TYPE_SOA && (survey->soas > 1 || survey->answers == 1);
+	return survey->complete && survey->last_answer == TYPE_SOA &&
+	       (survey->soas > 1 || (type == TYPE_IXFR && survey->answers == 1));
 }
 
 static void frame_response(const struct fs_frame_input *in, const struct header *header, struct envelope *envelope,
@@ -336,7 +340,8 @@ static void frame_response(const struct fs_frame_input *in, const struct header 
 		survey = survey_records(&envelope->message, header);
 	if (header->answers == 0)
 		out->status = (uint16_t)((unsigned)survey.extended_rcode << 4 | rcode);
-	if (is_transfer(type) && !in->datagram && out->status == 0 && !(envelope->whole && is_whole_zone(&survey)))
+	if (is_transfer(type) && !in->datagram && out->status == 0 &&
+	    !(envelope->length <= TRANSFER_MAX && is_whole_zone(&survey, type)))
 		out->body = FS_BODY_UNTIL_FLIP;
 	if (header->questions == 0 && in->waiting && (in->waiting->id & 0xffff) == header->id)
 		out->id = in->waiting->id;

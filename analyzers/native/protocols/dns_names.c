@@ -19,8 +19,9 @@ static const struct name types[] = {
 	{251, "IXFR"},	{252, "AXFR"},	    {253, "MAILB"}, {254, "MAILA"},  {256, "URI"},	 {258, "AVC"},
 	{259, "DOA"},	{260, "AMTRELAY"},  {32768, "TA"},  {32769, "DLV"},  {11, "WKS"},	 {14, "MINFO"},
 	{3, "MD"},	{4, "MF"},	    {7, "MB"},	    {8, "MG"},	     {9, "MR"},		 {10, "NULL"},
-	{19, "X25"},	{20, "ISDN"},	    {21, "RT"},	    {22, "NSAP"},    {26, "PX"},	 {27, "GPOS"},
-	{40, "SINK"},	{41, "OPT"},	    {104, "NID"},   {105, "L32"},    {106, "L64"},	 {107, "LP"},
+	{19, "X25"},	{20, "ISDN"},	    {21, "RT"},	    {22, "NSAP"},    {23, "NSAP-PTR"},	 {26, "PX"},
+	{27, "GPOS"},	{40, "SINK"},	    {41, "OPT"},    {104, "NID"},    {105, "L32"},	 {106, "L64"},
+	{107, "LP"},
 };
 
 /* RFC 6895, section 2.3; 16 and above need EDNS. */

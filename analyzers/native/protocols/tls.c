@@ -90,18 +90,20 @@ static bool is_version(uint16_t version)
 	return version >= 0x0300 && version <= 0x0304;
 }
 
-static bool read_record(struct fs_cursor *bytes, struct record *record)
+static bool read_record(struct fs_cursor *bytes, struct record *out)
 {
+	struct record record;
 	uint16_t version;
 	struct fs_cursor ahead = *bytes;
-	if (!fs_u8(&ahead, &record->type) || !fs_u16be(&ahead, &version) || !fs_u16be(&ahead, &record->length) ||
-	    record->type < RECORD_CHANGE_CIPHER || record->type > RECORD_DATA || !is_version(version) ||
-	    record->length == 0 || record->length > RECORD_MAX)
+	if (!fs_u8(&ahead, &record.type) || !fs_u16be(&ahead, &version) || !fs_u16be(&ahead, &record.length) ||
+	    record.type < RECORD_CHANGE_CIPHER || record.type > RECORD_DATA || !is_version(version) ||
+	    record.length == 0 || record.length > RECORD_MAX)
 		return false;
-	if ((record->type == RECORD_CHANGE_CIPHER && record->length != 1) ||
-	    (record->type == RECORD_ALERT && record->length < 2))
+	if ((record.type == RECORD_CHANGE_CIPHER && record.length != 1) ||
+	    (record.type == RECORD_ALERT && record.length < 2))
 		return false;
 	*bytes = ahead;
+	*out = record;
 	return true;
 }
 
