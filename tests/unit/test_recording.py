@@ -154,10 +154,9 @@ def test_a_file_that_is_no_recording_is_refused(
     state = table.state()
     assert status.finished
     assert (state.state, status.crashes) == ("failed", 0)
-    assert state.failure.startswith("byte ")
-    assert any(
-        word in state.failure for word in ("not a recording", "shorter than the head", "newer version", "damaged")
-    )
+    # It reads a whole head or none, so a short one is told at its beginning.
+    told = f"byte {offset}: {words}" if len(content) >= HEAD else "byte 0: shorter than the head of a recording"
+    assert state.failure.startswith(told)
     table.close()
     config.close()
 
