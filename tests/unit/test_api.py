@@ -59,6 +59,12 @@ def test_one_edge_has_the_sums_of_its_rows() -> None:
     assert {node["title"] for node in shown["nodes"]} == {"curl", "nginx.service"}
 
 
+def test_an_edge_tells_when_it_was_last_and_first_seen() -> None:
+    rows = [request(1, CURL, NGINX, 80, ended_ns=70 * SECOND), request(2, CURL, NGINX, 80, ended_ns=88 * SECOND)]
+    (edge,) = graph("workload", rows, [tcp(1, CURL, NGINX, 80, updated_ns=60 * SECOND)])["edges"]
+    assert (edge["idle_seconds"], edge["age_seconds"]) == (12.0, 99.0)
+
+
 def test_rates_are_the_difference_to_the_baseline_over_its_age() -> None:
     first = request(1, CURL, NGINX, 80, count=50)
     failed = tcp(1, CURL, NGINX, 80, error=errno.ECONNREFUSED, connects=3)
