@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#define _GNU_SOURCE
+#define _DEFAULT_SOURCE
 #include <sys/mman.h>
 
 #include "state.h"
