@@ -85,7 +85,9 @@ class Engine:
         self._source = source
         self._table = table
         self._config = config
-        self._program = program.resolve()  # it starts in /
+        self._program = program
+        # Opened now: after privileges were given up, the folders above it may be closed to us.
+        self._program_fd = os.open(program, os.O_RDONLY | os.O_CLOEXEC) if program.exists() else -1
         self._hang_ns = int(hang_seconds * 1e9)
         self._process: subprocess.Popen[bytes] | None = None
         self._exit_fd: int | None = None
@@ -104,7 +106,7 @@ class Engine:
         """Starts the process; FileNotFoundError if it was never built, OSError if it cannot be run."""
         if self._process is not None:
             return
-        if not self._program.exists():
+        if self._program_fd < 0:
             raise FileNotFoundError(f"engine {self._program} is missing: build it with `make build`")
         if self._starts == 0:
             # Another ring's position means nothing in this one.
@@ -114,7 +116,8 @@ class Engine:
         descriptors, arguments = self._arguments()
         self._process = subprocess.Popen(
             [str(self._program), *arguments],
-            pass_fds=descriptors,
+            executable=f"/proc/self/fd/{self._program_fd}",
+            pass_fds=(*descriptors, self._program_fd),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             env={"LANG": "C"},
@@ -178,6 +181,12 @@ class Engine:
             process.kill()
             process.wait()
         self._forget_process()
+
+    def close(self) -> None:
+        """Lets go of the program; call it after `stop`."""
+        if self._program_fd >= 0:
+            os.close(self._program_fd)
+            self._program_fd = -1
 
     def _start_again(self) -> None:
         try:

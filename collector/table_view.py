@@ -31,6 +31,7 @@ class TableView:
         self._builder = SnapshotBuilder(resolver, settings.counter_ttl_ns, settings.gauge_ttl_ns)
         self._series = SeriesStore(settings)
         self._next_sample = 1
+        self._read: tuple[list[RequestRow], list[TcpRow]] | None = None
         self.snapshot: Snapshot = EMPTY
         self.missed_samples = 0
 
@@ -42,13 +43,22 @@ class TableView:
         self._builder.gauge_idle_ns = settings.gauge_ttl_ns
         self._series.configure(settings)
 
+    def owners(self) -> list[Identity | None]:
+        """Reads the table for the next turn, and says who is in it, so that they can be looked up before."""
+        requests, tcp = self._read = self._requests(), self._tcp()
+        keys: list[RequestKey | TcpKey] = [row.key for row in requests]
+        keys += [row.key for row in tcp]
+        return [owner for key in keys for owner in (key.identity, key.peer)]
+
     def turn(self, clock_ns: int) -> Snapshot:
         """Post what grew since the last turn. `clock_ns` is the events' clock."""
+        requests, tcp = self._read or (self._requests(), self._tcp())
+        self._read = None
         batch = self._table.samples_since(self._next_sample)
         self._next_sample = batch.next_sequence
         self.missed_samples += batch.overwritten
         samples = [sample for sample in batch.samples if self._wanted(sample)]
-        self.snapshot = self._builder.build(self._requests(), self._tcp(), samples, clock_ns)
+        self.snapshot = self._builder.build(requests, tcp, samples, clock_ns)
         self._series.update(self.snapshot)
         return self.snapshot
 

@@ -107,6 +107,19 @@ class HostResolver:
         while len(self._namespaces) > OWNER_LIMIT:
             del self._namespaces[next(iter(self._namespaces))]
 
+    def explained(self, ip: str, port: int, netns: int) -> list[str]:
+        """One sentence per thing that is known of an address, in the order in which it counted."""
+        party = self.remote(ip, port, netns)
+        if party.outside:
+            return [f"{ip} is not an address of this host or of a network namespace on it, so it is outside"]
+        told = [f"{ip} is an address of this host or of a network namespace on it"]
+        if party.workload_name:
+            told.append(f"port {port} there was seen in use by {party.workload_kind} {party.workload_name}")
+        elif port:
+            told.append(f"nobody was seen to use port {port} there since the agent started")
+        told.append("there is no cluster to ask, so pods and services are not known")
+        return told
+
     def refresh(self) -> None:
         """Read the host's addresses again; every half a minute is enough."""
         if self._addresses.refresh(dict(self._namespaces)):

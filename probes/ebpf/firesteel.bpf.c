@@ -145,7 +145,9 @@ int BPF_PROG(on_retransmit_synack, struct sock *listener, struct request_sock *r
 
 	if (!control.epoch)
 		return 0;
-	tuple_of((struct sock *)request, FS_ROLE_SERVER, &tuple);
+	addresses_of(&request->__req_common, &tuple);
+	tuple.l4 = FS_TCP;
+	tuple.role = FS_ROLE_SERVER;
 	if (port_excluded(tuple.local_port) || port_excluded(tuple.remote_port))
 		return 0;
 	event = reserve(FS_EV_TROUBLE, sizeof(*event));
@@ -155,7 +157,6 @@ int BPF_PROG(on_retransmit_synack, struct sock *listener, struct request_sock *r
 	event->head.flags |= FS_NO_PROCESS;
 	event->head.pid = event->head.tid = 0;
 	event->head.netns = netns_of(listener);
-	tuple.l4 = FS_TCP;
 	event->tuple = tuple;
 	event->kind = FS_TROUBLE_SYNACK_RETRANSMIT;
 	event->reason = 0;
@@ -183,14 +184,13 @@ int BPF_PROG(on_receive_reset, struct sock *sk)
 	return control.epoch ? trouble(sk, FS_TROUBLE_RESET_RECEIVED, 0) : 0;
 }
 
-/* Lowest and highest reason that are told; the loader takes them from BTF, for the numbers move between releases. */
-const volatile __u32 drop_reason_first = 3;
-const volatile __u32 drop_reason_end = 0x10000;
+/* A bit for each drop reason that means loss. The loader sets them by name, for the numbers move between releases. */
+const volatile __u64 loss_reasons[4];
 
 SEC("tp_btf/kfree_skb")
 int BPF_PROG(on_packet_dropped, struct sk_buff *skb, void *location, unsigned int reason)
 {
-	if (!control.epoch || reason < drop_reason_first || reason >= drop_reason_end)
+	if (!control.epoch || reason >= 256 || !(loss_reasons[reason >> 6 & 3] & 1ull << (reason & 63)))
 		return 0;
 	trouble_of_packet(skb, FS_TROUBLE_PACKET_DROPPED, reason);
 	return 0;

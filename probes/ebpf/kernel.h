@@ -50,6 +50,7 @@ struct sock_common {
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
 	atomic64_t skc_cookie;
+	unsigned long skc_flags;
 };
 
 struct file;
@@ -70,6 +71,7 @@ struct sock {
 
 struct tcp_sock {
 	__u32 copied_seq;
+	__u32 rcv_nxt;
 	__u32 write_seq;
 	__u64 tcp_clock_cache;
 	__u32 srtt_us;
@@ -147,6 +149,8 @@ struct hlist_node;
 struct hlist_head {
 	struct hlist_node *first;
 };
+
+enum sock_flags { SOCK_DONE = 1 };
 
 struct bpf_iter_meta {
 	__u64 session_id;

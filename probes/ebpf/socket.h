@@ -47,13 +47,11 @@ static __always_inline void map_ipv4(__u8 out[16], __be32 address)
 	*(__be32 *)(out + 12) = address;
 }
 
-static __always_inline void tuple_of(const struct sock *sk, __u8 role, struct fs_tuple *tuple)
+/* Half-open connections (request sockets) have this part too, and nothing more. */
+static __always_inline void addresses_of(const struct sock_common *common, struct fs_tuple *tuple)
 {
-	const struct sock_common *common = &sk->__sk_common;
 	tuple->local_port = common->skc_num;
 	tuple->remote_port = bpf_ntohs(common->skc_dport);
-	tuple->l4 = is_udp(sk) ? FS_UDP : FS_TCP;
-	tuple->role = role;
 	tuple->reserved = 0;
 	if (common->skc_family == AF_INET6) {
 		tuple->family = 6;
@@ -64,6 +62,13 @@ static __always_inline void tuple_of(const struct sock *sk, __u8 role, struct fs
 		map_ipv4(tuple->local, common->skc_rcv_saddr);
 		map_ipv4(tuple->remote, common->skc_daddr);
 	}
+}
+
+static __always_inline void tuple_of(const struct sock *sk, __u8 role, struct fs_tuple *tuple)
+{
+	addresses_of(&sk->__sk_common, tuple);
+	tuple->l4 = is_udp(sk) ? FS_UDP : FS_TCP;
+	tuple->role = role;
 }
 
 static __always_inline bool port_excluded(__u16 port)

@@ -272,13 +272,22 @@ static __always_inline __u64 socket_time(struct connection *connection, const st
 	return now;
 }
 
+/* A FIN takes a sequence number once it is read: tcp_recvmsg steps copied_seq over it together with the last bytes. */
+static __always_inline __u32 bytes_read(struct sock *sk, const struct tcp_sock *tcp)
+{
+	__u32 copied = tcp->copied_seq;
+	unsigned long done = 1ull << bpf_core_enum_value(enum sock_flags, SOCK_DONE);
+	return copied - (copied == tcp->rcv_nxt && (sk->__sk_common.skc_flags & done) ? 1 : 0);
+}
+
 /* The barriers: the verifier allows no load that reads a kernel struct on one path and ours on another. */
-static __always_inline void locate_io(struct connection *connection, const struct tcp_sock *tcp, struct io *io)
+static __always_inline void locate_io(struct connection *connection, struct sock *sk, const struct tcp_sock *tcp,
+				      struct io *io)
 {
 	__u32 offsets[2];
 	if (tcp) {
 		offsets[FS_OUT] = tcp->write_seq;
-		offsets[FS_IN] = tcp->copied_seq;
+		offsets[FS_IN] = bytes_read(sk, tcp);
 		io->srtt_us = tcp->srtt_us >> 3;
 		asm volatile("" ::: "memory");
 	} else {
@@ -314,7 +323,7 @@ static __always_inline int stream_io(struct sock *sk, int result, int flags, __u
 	}
 	tcp = bpf_skc_to_tcp_sock(sk);
 	io.time_ns = socket_time(connection, tcp);
-	locate_io(connection, tcp, &io);
+	locate_io(connection, sk, tcp, &io);
 	if (io.mode == FS_MODE_FLIPS) {
 		flips_io(connection, &io);
 		return 0;

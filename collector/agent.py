@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`firesteel run` and `firesteel record`: the wiring of loader, engine, names, exporters and HTTP, and their one loop.
+
+Order at start: the loader attaches and exits; HTTP ports and keys are opened; every privilege is given up; the engine
+starts. From then on nothing here can open a file of root's or call bpf().
+"""
+
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from analyzers import recording
+from analyzers.samples import NamedSample
+from analyzers.settings import ConfigBlock
+from analyzers.table import SharedTable
+from collector import log, own_state, privileges, problems
+from collector.api import AgentStatus, Configuration, Driver, Explanation, Hook, RejectedDriver
+from collector.capture import Capture
+from collector.config_rules import not_yet
+from collector.http_guard import ListenError
+from collector.metadata.host import HostResolver
+from collector.metadata.processes import Processes
+from collector.options import Exit, RecordOptions, RunOptions
+from collector.part_settings import engine_settings, metrics_settings
+from collector.schema import Config
+from collector.server import HttpServer
+from collector.table_view import TableView
+from collector.traffic import Traffic
+from collector.version import VERSION
+from collector.watcher import ConfigWatcher, Rejected, Reloaded
+from exporters.own import OwnMetrics
+from probes import loader
+
+TURN_SECONDS = 1.0
+_TURN_SHARE = 20
+"""A turn may take a twentieth of the time between two: on a large node they come less often."""
+_REFRESH_SECONDS = 30.0
+
+_log = log.Log("agent")
+
+
+def run(config: Config, options: RunOptions) -> int:
+    """Watches this machine until SIGTERM or SIGINT."""
+    agent = Agent(config, options)
+    try:
+        return asyncio.run(agent.serve())
+    except privileges.PrivilegeError as error:
+        print(f"firesteel run: {error}", file=sys.stderr)
+        return Exit.NOT_PERMITTED
+    except (ListenError, OSError) as error:
+        print(f"firesteel run: {error}", file=sys.stderr)
+        return Exit.NOT_AS_WISHED
+    finally:
+        agent.close()
+
+
+class Agent:
+    """The running agent: an AgentView for the server, and the loop that keeps everything going."""
+
+    def __init__(self, config: Config, options: RunOptions) -> None:
+        self._config = config
+        self._watcher = ConfigWatcher(options.loaded)
+        source = options.loaded.source.path
+        self._origin = str(source) if source and source.exists() else "defaults"
+        self._started = time.time()
+        self._turned = time.monotonic()
+        self._turn_took = 0.0
+        self._refreshed = 0.0
+        self._table = SharedTable.create()
+        self._block = ConfigBlock(engine_settings(config))
+        self._capture = Capture(loader.start(config.drivers, config.ring.size), self._table, self._block)
+        report = self._capture.report
+        hierarchy = own_state.hierarchy(report)
+        self._names = HostResolver(processes=Processes(hierarchy=hierarchy))
+        self._view = TableView(self._table, self._names, metrics_settings(config), config.scope.exclude_comms)
+        self._own = OwnMetrics()
+        self._server = HttpServer(config.listen, self)
+        self._capture.configure(config)
+
+    def close(self) -> None:
+        self._capture.stop()
+        self._own.close()
+        self._table.close()
+        self._block.close()
+
+    async def serve(self) -> Exit:
+        """Raises ListenError, PrivilegeError or OSError if it cannot start."""
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._watcher.request)
+        await self._server.start()
+        # Also has every module imported that a page needs, while the files can still be read.
+        for openmetrics in (False, True):
+            for _ in self.metrics(openmetrics=openmetrics):
+                pass
+        privileges.drop()
+        self._capture.start(loop)
+        self._tell_start()
+        gc.freeze()
+        try:
+            while not stop.is_set():
+                await self._turn()
+                pause = max(TURN_SECONDS, _TURN_SHARE * self._turn_took)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), pause)
+        finally:
+            await self._server.stop()
+        return Exit.DONE
+
+    def _tell_start(self) -> None:
+        report = self._capture.report
+        if report.driver == "none":
+            for problem in problems.of_driver(report):
+                _log.warning(problem.what, cause=problem.cause, remedy=problem.remedy)
+        else:
+            attached = sum(hook.attached for hook in report.hooks)
+            _log.info(
+                f"driver {report.driver}: {attached} of {len(report.hooks)} hooks attached, self-test {report.self_test}",
+                cause="; ".join(f"{rejected.driver}: {rejected.reason}" for rejected in report.rejected),
+            )
+        for what, key, path in (("live page", "listen.api", "/"), ("metrics", "listen.metrics", "/metrics")):
+            if url := self._server.url(key):
+                _log.info(f"{what}: {url}{path}")
+
+    async def _turn(self) -> None:
+        """Everything that happens once a second."""
+        began = time.monotonic()
+        self._capture.turn()
+        await self._reload()
+        await self._learn(began)
+        started = time.thread_time()
+        self._view.turn(self._clock())
+        self._turn_took = time.thread_time() - started
+        self._turned = time.monotonic()
+
+    async def _learn(self, now: float) -> None:
+        """Reads /proc for owners that were not seen before, off the loop's thread."""
+        if unknown := self._names.unknown(self._view.owners()):
+            await asyncio.to_thread(self._names.learn, unknown)
+        if now - self._refreshed > _REFRESH_SECONDS:
+            self._refreshed = now
+            await asyncio.to_thread(self._names.refresh)
+
+    async def _reload(self) -> None:
+        news = self._watcher.poll()
+        if isinstance(news, Rejected):
+            for fault in news.faults:
+                _log.error(f"the changed configuration was not taken over: {fault}", remedy="correct the file")
+        elif isinstance(news, Reloaded):
+            await self._take_over(news)
+
+    async def _take_over(self, news: Reloaded) -> None:
+        config = self._config = news.config
+        log.configure(config.log)
+        self._block.apply(engine_settings(config))
+        self._capture.configure(config)
+        self._view.configure(metrics_settings(config), config.scope.exclude_comms)
+        if news.changed:
+            _log.info(f"configuration changed: {', '.join(news.changed)}")
+        for name in news.waiting:
+            _log.warning(f"{name} was changed and waits for a restart of the agent")
+        for sentence in not_yet(config):
+            _log.warning(sentence, remedy="remove the key, or use a version that has it")
+        try:
+            await self._server.replace(config.listen)
+        except ListenError as error:
+            _log.error(f"the changed listeners were not taken over: {error}")
+
+    def _clock(self) -> int:
+        return time.monotonic_ns()
+
+    # --- what the server asks
+
+    def status(self) -> AgentStatus:
+        report = self._capture.report
+        state, counters = self._table.state(), self._capture.counters()
+        faults = [str(fault) for fault in self._watcher.faults]
+        found = [
+            *problems.of_driver(report),
+            *problems.of_engine(self._capture.status(), state, self._clock()),
+            *problems.of_losses(counters, state),
+            *problems.of_configuration(not_yet(self._config), faults),
+        ]
+        why = report.self_test or "no probe is in place: requests are not seen"
+        return AgentStatus(
+            version=VERSION,
+            node=self._names.node,
+            kernel=report.kernel,
+            mode="live",
+            started=self._started,
+            driver=Driver(
+                report.driver,
+                why,
+                [Hook(hook.name, hook.attached, hook.required, hook.reason, hook.loses) for hook in report.hooks],
+                [RejectedDriver(rejected.driver, rejected.reason, rejected.remedy) for rejected in report.rejected],
+            ),
+            engine=state,
+            counters=counters,
+            configuration=Configuration(self._origin, "; ".join(faults), self._watcher.waiting),
+            detail=self._view.report().detail,
+            problems=found,
+        )
+
+    def last_turn(self) -> float:
+        return self._turned
+
+    def wall_minus_monotonic_ns(self) -> int:
+        return time.time_ns() - time.monotonic_ns()
+
+    def traffic(self) -> Traffic:
+        return self._view.traffic(self._clock())
+
+    def samples(self, after: int, limit: int) -> Sequence[NamedSample]:
+        return self._view.samples(after, limit)
+
+    def metrics(self, *, openmetrics: bool) -> Iterator[bytes]:
+        clock = self._clock()
+        absent = own_state.absent(self._capture.report)
+        own = own_state.gather(self._capture, self._table, self._view, self._config, not self._watcher.faults)
+        told = self._own.render(own, "openmetrics" if openmetrics else "text")
+        return self._view.page(clock, self.wall_minus_monotonic_ns(), openmetrics=openmetrics, own=told, absent=absent)
+
+    def explain(self, ip: str, port: int) -> Explanation:
+        netns = Path("/proc/self/ns/net").stat().st_ino
+        return Explanation(self._names.remote(ip, port, netns), self._names.explained(ip, port, netns))
+
+
+def record(config: Config, options: RecordOptions) -> int:
+    """Writes the events of this machine to a file until a limit or an interrupt."""
+    table, block = SharedTable.create(), ConfigBlock(engine_settings(config))
+    attachment = loader.start(config.drivers, config.ring.size)
+    if attachment.ring < 0:
+        for problem in problems.of_driver(attachment.report):
+            print(f"firesteel record: {problem.what}: {problem.cause}; {problem.remedy}", file=sys.stderr)
+        return Exit.NOT_AS_WISHED
+    try:
+        file = recording.create(options.path, attachment.report.driver)
+    except (OSError, recording.RecordingError) as error:
+        print(f"firesteel record: {error}", file=sys.stderr)
+        attachment.close()
+        return Exit.NOT_AS_WISHED
+    capture = Capture(attachment, table, block, file)
+    capture.configure(config)
+    try:
+        privileges.drop()
+        capture.start()
+        _wait_for_limit(capture, file, options)
+    except privileges.PrivilegeError as error:
+        print(f"firesteel record: {error}", file=sys.stderr)
+        return Exit.NOT_PERMITTED
+    finally:
+        capture.stop()
+        written = table.state().stats["recording_written"]
+        failed = table.state().stats["recording_failed"]
+        size = os.fstat(file).st_size
+        os.close(file)
+    print(f"{options.path}: {written} events, {size} bytes" + (f"; {failed} could not be written" if failed else ""))
+    return Exit.NOT_AS_WISHED if failed else Exit.DONE
+
+
+def _wait_for_limit(capture: Capture, file: int, options: RecordOptions) -> None:
+    ended = False
+
+    def end(_number: int, _frame: object) -> None:
+        nonlocal ended
+        ended = True
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+    began = time.monotonic_ns()
+    while not ended:
+        capture.turn()
+        if options.duration_ns and time.monotonic_ns() - began >= options.duration_ns:
+            break
+        if options.max_bytes and os.fstat(file).st_size >= options.max_bytes:
+            break
+        time.sleep(0.05)

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the agent tells of itself on the metrics page: driver, losses, processes, and which metrics cannot be had."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from analyzers.table import SharedTable
+from collector.capture import Capture
+from collector.schema import Config
+from collector.table_view import TableView
+from collector.version import VERSION
+from exporters import registry_traffic as traffic
+from exporters.own import DriverReport, OwnState, ProcessUse, TableSizes
+from probes.attachment import Report
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_NEEDS = {
+    "tcp_retransmit_skb": traffic.RETRANSMIT.name,
+    "kfree_skb": traffic.PACKET_LOSS.name,
+    "tcp_send_reset": traffic.RESET.name,
+}
+"""Metrics that one optional hook feeds."""
+
+
+def hierarchy(report: Report) -> Path | None:
+    """Where the programs' cgroup ids belong to, None without a driver."""
+    return Path(report.pod_hierarchy) if report.pod_hierarchy else None
+
+
+def absent(report: Report) -> Mapping[str, str]:
+    """Reason for each metric that this node cannot have, by its name in the registry."""
+    missing = {traffic.WORKLOAD_INFO.name: "there is no cluster to ask for workloads"}
+    for hook in report.hooks:
+        if not hook.attached and hook.name in _NEEDS:
+            missing[_NEEDS[hook.name]] = f"hook {hook.name} is not attached: {hook.reason}"
+    if report.driver == "none":
+        reason = "no driver is in place: " + "; ".join(f"{r.driver}: {r.reason}" for r in report.rejected)
+        missing |= {metric.name: reason for metric in traffic.TRAFFIC if metric.name not in missing}
+    return missing
+
+
+def gather(capture: Capture, table: SharedTable, view: TableView, config: Config, config_valid: bool) -> OwnState:
+    """All of it as of now."""
+    report = capture.report
+    state = table.state()
+    status = capture.status()
+    processes = {"agent": os.getpid()}
+    if status and status.pid:
+        processes["engine"] = status.pid
+    attached = {hook.name: hook.attached for hook in report.hooks}
+    return OwnState(
+        version=VERSION,
+        now_ns=state.heartbeat_ns,
+        driver=DriverReport(report.driver, report.hook_set, report.kernel, attached),
+        engine=state,
+        counters=capture.counters(),
+        sizes=TableSizes(connections=config.connections.max),
+        snapshot=view.snapshot,
+        series=view.report(),
+        absent={name.format(prefix=config.metrics.prefix): why for name, why in absent(report).items()},
+        processes={name: use for name, pid in processes.items() if (use := process_use(pid)) is not None},
+        restarts=max(0, state.starts - 1),
+        config_valid=config_valid,
+    )
+
+
+def process_use(pid: int, proc: Path = Path("/proc")) -> ProcessUse | None:
+    """CPU and resident memory of a process (proc(5): stat fields 14 to 17, 24); None if it is gone."""
+    try:
+        fields = (proc / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    ticks = int(fields[11]) + int(fields[12])
+    return ProcessUse(ticks / _TICKS, int(fields[21]) * _PAGE)

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What does not work as wished, as sentences with a cause and a remedy: `status`, the live page and the log use them."""
+
+from collections.abc import Iterable, Iterator
+
+from analyzers.engine import EngineStatus
+from analyzers.rows import DriverCounters, EngineState
+from collector.api import Problem
+from probes.attachment import Report
+
+_STALE_NS = 5 * 10**9
+
+
+def of_driver(report: Report) -> Iterator[Problem]:
+    """Why there is no probe, or which hooks are absent."""
+    if report.driver == "none":
+        reasons = "; ".join(f"{rejected.driver}: {rejected.reason}" for rejected in report.rejected)
+        remedies = [rejected.remedy for rejected in report.rejected if rejected.remedy]
+        yield Problem(
+            "error",
+            "no driver could be loaded, so no requests are seen",
+            reasons or "driver: none is configured",
+            remedies[0] if remedies else "driver: auto",
+        )
+    for hook in report.hooks:
+        if not hook.attached and hook.loses:
+            yield Problem("warning", f"hook {hook.name} is not attached", hook.reason, f"without it: {hook.loses}")
+
+
+def of_engine(status: EngineStatus | None, state: EngineState, now_ns: int) -> Iterator[Problem]:
+    """Crashes, hangs, parsers that were switched off."""
+    if status is None:
+        return
+    if status.crashes:
+        yield Problem(
+            "warning",
+            f"the engine crashed {status.crashes} times and was started again",
+            status.last_crash,
+            "counters went on; please report it",
+        )
+    for protocol in status.switched_off:
+        yield Problem(
+            "error",
+            f"the {protocol} parser is switched off",
+            "it crashed the engine three times",
+            "restart the agent to try again; please report it",
+        )
+    if status.running and state.heartbeat_ns and now_ns - state.heartbeat_ns > _STALE_NS:
+        yield Problem(
+            "error",
+            "the engine does not keep up",
+            f"no sign of it for {(now_ns - state.heartbeat_ns) / 1e9:.0f} s",
+            "it is restarted when it hangs; give the agent more CPU",
+        )
+
+
+def of_losses(counters: DriverCounters | None, state: EngineState) -> Iterator[Problem]:
+    """What was dropped on the way, and where."""
+    if counters is not None and (lost := sum(counters.lost.values())):
+        parts = ", ".join(f"{count} {name}" for name, count in counters.lost.items() if count)
+        yield Problem(
+            "warning",
+            f"{lost} events were lost since the start",
+            f"the ring was full ({parts})",
+            "raise ring.size; counts of requests in flight at that time are incomplete",
+        )
+    if counters is not None and counters.storage_failed:
+        yield Problem(
+            "warning",
+            f"{counters.storage_failed} times a connection could not be tracked",
+            "no socket storage (net.core.optmem_max or memory)",
+            "raise net.core.optmem_max",
+        )
+    for name, what, remedy in (
+        ("connections_rejected", "connections were not tracked: the table was full", "raise connections.max"),
+        (
+            "rows_overflow",
+            "requests were counted as `other`: the table of rows was full",
+            "leave out ports or processes",
+        ),
+    ):
+        if count := state.stats.get(name, 0):
+            yield Problem("warning", f"{count} {what}", name, remedy)
+
+
+def of_configuration(not_yet: Iterable[str], faults: Iterable[str]) -> Iterator[Problem]:
+    """Keys that mean nothing yet, and a changed file that was not taken over."""
+    for told in not_yet:
+        yield Problem("warning", "configuration", told, "remove the key, or use a version that has it")
+    for fault in faults:
+        yield Problem("error", "the changed configuration was not taken over", fault, "correct the file")

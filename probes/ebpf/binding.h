@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* What Python calls of libbpf. cffi reads this file; binding.c goes with it. */
+#ifndef FIRESTEEL_BINDING_H
+#define FIRESTEEL_BINDING_H
+
+struct bpf_object;
+struct bpf_program;
+struct bpf_map;
+struct bpf_link;
+
+struct bpf_object *bpf_object__open(const char *path);
+int bpf_object__load(struct bpf_object *object);
+void bpf_object__close(struct bpf_object *object);
+struct bpf_program *bpf_object__find_program_by_name(const struct bpf_object *object, const char *name);
+int bpf_program__set_autoload(struct bpf_program *program, _Bool autoload);
+struct bpf_map *bpf_object__find_map_by_name(const struct bpf_object *object, const char *name);
+int bpf_map__set_max_entries(struct bpf_map *map, unsigned int entries);
+int bpf_map__fd(const struct bpf_map *map);
+struct bpf_link *bpf_program__attach(const struct bpf_program *program);
+struct bpf_link *bpf_program__attach_cgroup(const struct bpf_program *program, int cgroup);
+int bpf_link__fd(const struct bpf_link *link);
+int bpf_link__destroy(struct bpf_link *link);
+int bpf_iter_create(int link);
+
+/* Keeps what libbpf says from now on, instead of printing it. */
+void fs_log_start(void);
+const char *fs_log_text(void);
+
+/* Sets a load-time setting, or element `index` of one, by its name. 0, or a negative errno: -ENOENT if the object has no such setting. */
+int fs_set_setting(struct bpf_object *object, const char *name, unsigned int index, unsigned long long value);
+
+/* How many arguments the running kernel's tracepoint has; -ENOENT if there is none of that name. */
+int fs_tracepoint_arguments(const char *name);
+
+/* The running kernel's value of an enumerator; -ENOENT if it has none of that name. */
+long long fs_enumerator(const char *type, const char *name);
+
+/* A consumer of the ring, for the self-test. */
+struct fs_reader;
+struct fs_reader *fs_reader_open(int ring, unsigned int bytes);
+const void *fs_reader_next(struct fs_reader *reader, unsigned int *bytes);
+void fs_reader_release(struct fs_reader *reader);
+void fs_reader_close(struct fs_reader *reader);
+
+#endif

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What this kernel and machine are, as far as a driver must know before it loads anything. Reads only."""
+
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+BTF = Path("/sys/kernel/btf/vmlinux")
+_CGROUP_V2_MAGIC = "cgroup2"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """`cgroup_root` is the mount of cgroup v2 (None: there is none, so no cgroup hook).
+
+    `pod_hierarchy` is the mount in which pods have their groups: the v2 root, or on hybrid and v1 nodes the memory
+    controller's, where `controller` is that controller's name.
+    """
+
+    release: str
+    machine: str
+    has_btf: bool
+    cgroup_root: Path | None
+    pod_hierarchy: Path | None
+    controller: str | None
+
+
+def gather(mounts: Path = Path("/proc/self/mounts")) -> Facts:
+    """Raises OSError only if /proc cannot be read."""
+    unified, memory = _cgroup_mounts(mounts.read_text())
+    # A v2 mount beside v1 controllers (hybrid) is not where kubelet and the runtimes put pods.
+    controller = "memory" if memory is not None else None
+    return Facts(
+        release=os.uname().release,
+        machine=platform.machine(),
+        has_btf=BTF.exists(),
+        cgroup_root=unified,
+        pod_hierarchy=memory or unified,
+        controller=controller,
+    )
+
+
+def _cgroup_mounts(text: str) -> tuple[Path | None, Path | None]:
+    """Mount points of cgroup v2 and of v1's memory controller."""
+    unified = memory = None
+    for line in text.splitlines():
+        fields = line.split()
+        if len(fields) < 4:
+            continue
+        place = Path(fields[1].encode().decode("unicode_escape"))
+        if fields[2] == _CGROUP_V2_MAGIC and unified is None:
+            unified = place
+        elif fields[2] == "cgroup" and "memory" in fields[3].split(",") and memory is None:
+            memory = place
+    return unified, memory
