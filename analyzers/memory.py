@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Memory shared with the engine or the kernel: a sealed memfd, or a descriptor somebody else made, mapped for cffi."""
 
+import errno
 import fcntl
 import mmap
 import os
 import stat
+from collections.abc import Iterator
 from typing import Any, Self
 
 from analyzers._native import ffi
@@ -40,6 +42,23 @@ class SharedBlock:
         os.ftruncate(fd, ffi.sizeof(struct))
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
         return cls(fd, struct)
+
+    def written(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """The parts of [start, end) that were ever written, in whole pages.
+
+        Looking at a page that was never written would allocate it, and a table is mostly such pages.
+        """
+        position = start
+        while position < end:
+            try:
+                data = os.lseek(self.fd, position, os.SEEK_DATA)
+            except OSError as error:
+                if error.errno != errno.ENXIO:  # which says that no data follows; anything else, that nobody knows
+                    yield position, end
+                return
+            position = os.lseek(self.fd, data, os.SEEK_HOLE)
+            if data < end:
+                yield data, min(position, end)
 
     def close(self) -> None:
         """Unmaps and closes; what `pointer` pointed at is gone."""

@@ -7,7 +7,7 @@ very object that was returned before, and what belongs to a key (addresses, name
 
 import gc
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from socket import AF_INET, AF_INET6, inet_ntop
@@ -99,7 +99,7 @@ class SharedTable:
 
     def requests(self) -> list[RequestRow]:
         """Every row in use, in the order of their index."""
-        used = lib.fs_read_rows(self._table, self._readings)
+        used = self._read(lib.fs_read_rows, "rows", self._readings)
         old, new = self._requests, {}
         rows: list[RequestRow] = []
         with _no_collection():
@@ -114,7 +114,7 @@ class SharedTable:
 
     def tcp(self) -> list[TcpRow]:
         """Every TCP relation in use, in the order of their index."""
-        used = lib.fs_read_tcp_rows(self._table, self._tcp_readings)
+        used = self._read(lib.fs_read_tcp_rows, "tcp_rows", self._tcp_readings)
         old, new = self._tcp, {}
         rows: list[TcpRow] = []
         with _no_collection():
@@ -162,6 +162,18 @@ class SharedTable:
             parsed=dict(zip(PROTOCOLS, table.parsed, strict=False)),
             stats=self._stats(),
         )
+
+    def _read(self, read: Callable[..., int], array: str, readings: Any) -> int:
+        """Has C collect the used rows of an array, wherever a row can be used at all; how many there are."""
+        rows = getattr(self._table, array)
+        start = int(ffi.offsetof("struct fs_table", array))
+        step = ffi.sizeof(ffi.typeof(rows).item)
+        used = done = 0
+        for begin, end in self._block.written(start, start + len(rows) * step):
+            # A row that begins in a hole has no generation.
+            first, done = max(-(-(begin - start) // step), done), -(-(end - start) // step)
+            used += read(self._table, first, done, readings + used)
+        return used
 
     def _stats(self) -> dict[str, int]:
         numbers = ffi.unpack(ffi.cast("uint64_t *", ffi.addressof(self._table, "stats")), len(STATS))

@@ -24,10 +24,10 @@ static bool ends(const uint32_t *generation, uint32_t seen)
 	return __atomic_load_n(generation, __ATOMIC_RELAXED) == seen;
 }
 
-uint32_t fs_read_rows(const struct fs_table *table, struct fs_row_reading *out)
+uint32_t fs_read_rows(const struct fs_table *table, uint32_t begin, uint32_t end, struct fs_row_reading *out)
 {
 	uint32_t count = 0;
-	for (uint32_t i = 0; i < FS_ROWS; i++) {
+	for (uint32_t i = begin; i < end && i < FS_ROWS; i++) {
 		const struct fs_row *row = &table->rows[i];
 		struct fs_row_reading *reading = &out[count];
 		if (!begins(&row->generation, &reading->generation))
@@ -49,10 +49,10 @@ uint32_t fs_read_rows(const struct fs_table *table, struct fs_row_reading *out)
 	return count;
 }
 
-uint32_t fs_read_tcp_rows(const struct fs_table *table, struct fs_tcp_row_reading *out)
+uint32_t fs_read_tcp_rows(const struct fs_table *table, uint32_t begin, uint32_t end, struct fs_tcp_row_reading *out)
 {
 	uint32_t count = 0;
-	for (uint32_t i = 0; i < FS_TCP_ROWS; i++) {
+	for (uint32_t i = begin; i < end && i < FS_TCP_ROWS; i++) {
 		const struct fs_tcp_row *row = &table->tcp_rows[i];
 		struct fs_tcp_row_reading *reading = &out[count];
 		if (!begins(&row->generation, &reading->generation))

@@ -37,9 +37,9 @@ struct fs_tcp_row_reading {
 	uint64_t closed;
 };
 
-/* How many were written to `out`, which has room for FS_ROWS and FS_TCP_ROWS. */
-uint32_t fs_read_rows(const struct fs_table *table, struct fs_row_reading *out);
-uint32_t fs_read_tcp_rows(const struct fs_table *table, struct fs_tcp_row_reading *out);
+/* Used rows of [begin, end). How many were written to `out`, which has room for all of them. */
+uint32_t fs_read_rows(const struct fs_table *table, uint32_t begin, uint32_t end, struct fs_row_reading *out);
+uint32_t fs_read_tcp_rows(const struct fs_table *table, uint32_t begin, uint32_t end, struct fs_tcp_row_reading *out);
 
 /* Copies sample `sequence`; 0 if it has been overwritten, also while it was being copied. */
 int fs_read_sample(const struct fs_table *table, uint64_t sequence, struct fs_sample *out);

@@ -157,6 +157,19 @@ def test_every_row_can_be_used(table: SharedTable) -> None:
     assert [row.key.index for row in table.tcp()] == list(range(lib.FS_TCP_ROWS))
 
 
+def test_reading_an_empty_table_does_not_fill_memory(table: SharedTable) -> None:
+    pages = os.fstat(table.fd).st_blocks
+    table.requests()
+    table.tcp()
+    table.state()
+    table.samples_since(1)
+    assert os.fstat(table.fd).st_blocks <= pages + 2 * 4096 // 512
+    table.pointer.rows[lib.FS_ROWS - 1].generation = 1  # the last one, behind nothing but holes
+    table.pointer.tcp_rows[lib.FS_TCP_ROWS - 1].generation = 1
+    assert [row.key.index for row in table.requests()] == [lib.FS_ROWS - 1]
+    assert [row.key.index for row in table.tcp()] == [lib.FS_TCP_ROWS - 1]
+
+
 def test_tcp_rows(table: SharedTable) -> None:
     values: dict[str, Any] = {
         "generation": 9,
