@@ -21,7 +21,7 @@ die() {
 	exit 1
 }
 
-# What must be there : the Debian or Ubuntu package that has it. A name with a slash is a header.
+# What must be there : the Debian or Ubuntu package that has it. A name that ends in .h is a header.
 needs_run='
 make:make
 cc:gcc
@@ -39,6 +39,7 @@ chromium:chromium
 curl:curl
 dnsmasq:dnsmasq-base
 dnsperf:dnsperf
+fuzzer-runtime:libclang-rt-dev
 ip:iproute2
 iperf3:iperf3
 iptables:iptables
@@ -61,6 +62,7 @@ services='nginx redis-server unbound prometheus'
 
 has() {
 	case $1 in
+	fuzzer-runtime) compgen -G "$(clang --print-resource-dir 2>/dev/null)/lib/*/libclang_rt.fuzzer*.a" >/dev/null ;;
 	*.h) compgen -G "/usr/include/$1" >/dev/null || compgen -G "/usr/include/*-linux-gnu*/$1" >/dev/null ||
 		compgen -G "/usr/local/include/$1" >/dev/null ;;
 	*) PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin" command -v "$1" >/dev/null ;;

@@ -108,7 +108,8 @@ static inline bool fs_accept(struct fs_cursor *c, const char *literal)
 
 static inline struct fs_cursor fs_inside(struct fs_text text)
 {
-	return (struct fs_cursor){text.start, text.start + text.length, false};
+	/* An empty text may be NULL, to which C does not allow to add even 0. */
+	return (struct fs_cursor){text.start, text.length ? text.start + text.length : text.start, false};
 }
 
 static inline bool fs_text_is(struct fs_text text, const char *literal)

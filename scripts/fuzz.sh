@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Builds every tests/fuzz/fuzz-*.c with the engine's sources under address and undefined-behaviour sanitizers, and runs each
+# for FUZZ_SECONDS (60). Seeds: tests/fuzz/seeds/<name>/. What it learns stays in build/fuzz/; what it finds is named.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+seconds=${FUZZ_SECONDS:-60}
+out=build/fuzz
+mkdir -p $out
+# Everything but the program around the engine: that has its own main.
+mapfile -t sources < <(find analyzers/native -name '*.c' \
+	! -name main.c ! -name live.c ! -name replay.c ! -name recorder.c ! -name ring.c ! -name sandbox.c ! -name reader.c)
+flags=(-std=gnu11 -g -O1 -fno-omit-frame-pointer -fno-strict-aliasing
+	'-fsanitize=fuzzer,address,undefined' -fno-sanitize-recover=undefined)
+
+found=0
+for source in tests/fuzz/fuzz-*.c; do
+	name=$(basename "$source" .c)
+	if [ "$(find "$source" "${sources[@]}" analyzers/native probes/include -name '*.[ch]' -newer "$out/$name" 2>/dev/null | head -1)" ] ||
+		[ ! -x "$out/$name" ]; then
+		echo "building $name"
+		clang "${flags[@]}" -o "$out/$name" "$source" "${sources[@]}"
+	fi
+	mkdir -p "$out/corpus-$name"
+	seeds=()
+	[ ! -d "tests/fuzz/seeds/${name#fuzz-}" ] || seeds=("tests/fuzz/seeds/${name#fuzz-}")
+	echo "running $name for $seconds s"
+	if ! "$out/$name" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=3000 -max_len=4096 -dict=tests/fuzz/tokens.dict -print_final_stats=1 -verbosity=0 \
+		-artifact_prefix="$out/$name-found-" "$out/corpus-$name" "${seeds[@]}" >"$out/$name.log" 2>&1; then
+		found=1
+		tail -n 60 "$out/$name.log" >&2
+		echo "$name found something: the input is named above, $out/$name FILE repeats it" >&2
+	else
+		echo "$name: nothing found in $(sed -n 's/stat::number_of_executed_units: *//p' "$out/$name.log") inputs"
+	fi
+done
+exit $found
