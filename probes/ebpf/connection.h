@@ -79,12 +79,15 @@ static __always_inline struct connection *connection_of(struct sock *sk)
 	return connection;
 }
 
-/* Tells the engine what the connection is, once for each engine. False: the ring is full, so tell it later. */
-static __noinline bool tell(struct connection *connection, struct sock *sk, __u32 open_flags)
+/*
+ * Tells the engine what the connection is, once for each engine. `sending` and `reading` are bytes of the I/O that goes
+ * on and will be told next: the offsets are those before it. False: the ring is full, so tell it later.
+ */
+static __noinline bool tell(struct connection *connection, struct sock *sk, __u32 sending, __u32 reading)
 {
 	struct tcp_sock *tcp;
 	struct fs_open *event;
-	__u32 epoch = control.epoch;
+	__u32 epoch = control.epoch, open_flags = 0;
 
 	if (!connection || !sk)
 		return false;
@@ -101,8 +104,8 @@ static __noinline bool tell(struct connection *connection, struct sock *sk, __u3
 	event->srtt_us = 0;
 	tcp = bpf_skc_to_tcp_sock(sk);
 	if (tcp) {
-		event->send_seq = tcp->write_seq;
-		event->recv_seq = tcp->copied_seq;
+		event->send_seq = tcp->write_seq - sending;
+		event->recv_seq = bytes_read(sk, tcp) - reading;
 		event->srtt_us = tcp->srtt_us >> 3;
 	}
 	if (connection->epoch)
@@ -123,7 +126,7 @@ static __noinline bool tell(struct connection *connection, struct sock *sk, __u3
 /*
  * Makes sure that the engine knows the connection, in the process that uses it. False: leave this one out.
  */
-static __always_inline bool ensure_told(struct connection *connection, struct sock *sk)
+static __always_inline bool ensure_told(struct connection *connection, struct sock *sk, int result, __u8 direction)
 {
 	if (connection->epoch == control.epoch)
 		return !(connection->flags & CONNECTION_EXCLUDED);
@@ -134,7 +137,9 @@ static __always_inline bool ensure_told(struct connection *connection, struct so
 		return false;
 	}
 	connection->pending.waiting = 0;
-	if (!tell(connection, sk, 0))
+	if (result < 0)
+		result = 0;
+	if (!tell(connection, sk, direction == FS_OUT ? result : 0, direction == FS_IN ? result : 0))
 		connection->flags |= CONNECTION_LOST;
 	return connection->epoch == control.epoch;
 }

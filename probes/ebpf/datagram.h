@@ -71,7 +71,7 @@ static __noinline int datagram_io(struct sock *sk, int result, int flags, __u8 d
 		return 0;
 	}
 	connection = connection_of(sk);
-	if (!connection || !ensure_told(connection, sk))
+	if (!connection || !ensure_told(connection, sk, 0, direction))
 		return 0;
 	find_source(&source, sk, result, flags);
 	if (result <= 128)

@@ -190,7 +190,10 @@ const volatile __u64 loss_reasons[4];
 SEC("tp_btf/kfree_skb")
 int BPF_PROG(on_packet_dropped, struct sk_buff *skb, void *location, unsigned int reason)
 {
-	if (!control.epoch || reason >= 256 || !(loss_reasons[reason >> 6 & 3] & 1ull << (reason & 63)))
+	__u32 word = reason >> 6;
+
+	barrier_var(word); /* or the bound is forgotten where the compiler knows better than the verifier */
+	if (!control.epoch || word > 3 || !(loss_reasons[word] & 1ull << (reason & 63)))
 		return 0;
 	trouble_of_packet(skb, FS_TROUBLE_PACKET_DROPPED, reason);
 	return 0;
@@ -254,6 +257,6 @@ int seed(struct bpf_iter__task_file *context)
 	if (is_stream(sk) && state == TCP_LISTEN)
 		listening(connection, sk);
 	else
-		tell(connection, sk, 0);
+		tell(connection, sk, 0, 0);
 	return 0;
 }

@@ -272,14 +272,6 @@ static __always_inline __u64 socket_time(struct connection *connection, const st
 	return now;
 }
 
-/* A FIN takes a sequence number once it is read: tcp_recvmsg steps copied_seq over it together with the last bytes. */
-static __always_inline __u32 bytes_read(struct sock *sk, const struct tcp_sock *tcp)
-{
-	__u32 copied = tcp->copied_seq;
-	unsigned long done = 1ull << bpf_core_enum_value(enum sock_flags, SOCK_DONE);
-	return copied - (copied == tcp->rcv_nxt && (sk->__sk_common.skc_flags & done) ? 1 : 0);
-}
-
 /* The barriers: the verifier allows no load that reads a kernel struct on one path and ours on another. */
 static __always_inline void locate_io(struct connection *connection, struct sock *sk, const struct tcp_sock *tcp,
 				      struct io *io)
@@ -314,7 +306,7 @@ static __always_inline int stream_io(struct sock *sk, int result, int flags, __u
 	if (is_kernels_own(sk))
 		return 0;
 	connection = connection_of(sk);
-	if (!connection || !ensure_told(connection, sk) || result <= 0)
+	if (!connection || !ensure_told(connection, sk, result, direction) || result <= 0)
 		return 0;
 	capture_policy(connection, &io);
 	if (io.mode == FS_MODE_SILENT) {
