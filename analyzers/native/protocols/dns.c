@@ -23,7 +23,7 @@
 #define HEADER_BYTES 12
 #define NAME_MAX 255 /* RFC 1035, section 2.3.4 */
 #define RECORDS_MAX 2048 /* looked at in one message */
-#define TRANSFER_MAX 4096 /* of a zone that is looked at whole */
+#define SURVEY_MAX 4096 /* of a message in a stream whose records are waited for */
 #define TYPE_TEXT_MAX 18 /* a space and the longest name of a type */
 
 enum flag_bits {
@@ -335,13 +335,12 @@ static void frame_response(const struct fs_frame_input *in, const struct header 
 	struct survey survey = {0};
 	unsigned rcode = rcode_of(header->flags);
 	out->status = (uint16_t)rcode;
-	/* Every rcode beyond 15 stands in a message without answers. */
-	if (header->answers == 0 || is_transfer(type))
+	/* Every rcode beyond 15 stands in a message without answers. What is too long to wait for is not looked into. */
+	if (envelope->length <= SURVEY_MAX && (header->answers == 0 || is_transfer(type)))
 		survey = survey_records(&envelope->message, header);
 	if (header->answers == 0)
 		out->status = (uint16_t)((unsigned)survey.extended_rcode << 4 | rcode);
-	if (is_transfer(type) && !in->datagram && out->status == 0 &&
-	    !(envelope->length <= TRANSFER_MAX && is_whole_zone(&survey, type)))
+	if (is_transfer(type) && !in->datagram && out->status == 0 && !is_whole_zone(&survey, type))
 		out->body = FS_BODY_UNTIL_FLIP;
 	if (header->questions == 0 && in->waiting && (in->waiting->id & 0xffff) == header->id)
 		out->id = in->waiting->id;
@@ -363,7 +362,7 @@ static enum fs_framed frame(struct fs_frame_input *in, struct fs_message *out)
 		return envelope.whole ? FS_FRAME_INVALID : too_short;
 	/* Short answers and zones are looked at to their end, if it comes. */
 	if (in->side == FS_SIDE_RESPONSE && (header.answers == 0 || is_transfer(question.type)) &&
-	    envelope.length <= TRANSFER_MAX && !envelope.whole && too_short == FS_FRAME_MORE)
+	    envelope.length <= SURVEY_MAX && !envelope.whole && too_short == FS_FRAME_MORE)
 		return FS_FRAME_MORE;
 	*out = (struct fs_message){.length = envelope.length};
 	if (!envelope.whole && in->bytes.truncated)

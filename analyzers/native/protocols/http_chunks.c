@@ -18,9 +18,11 @@ static bool read_chunk_size(struct fs_text line, uint64_t *size)
 	struct fs_text digits = line;
 	uint64_t value = 0;
 	uint8_t byte;
+	if (fs_hex_digit(fs_peek(&bytes, 0)) < 0)
+		return false;
 	fs_take_until(&bytes, ';', line.length, &digits);
 	digits = fs_trimmed(digits);
-	if (digits.length == 0 || digits.length > 15)
+	if (digits.length > 15)
 		return false;
 	bytes = fs_inside(digits);
 	while (fs_u8(&bytes, &byte)) {

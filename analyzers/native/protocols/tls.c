@@ -237,6 +237,7 @@ static enum fs_framed frame(struct fs_frame_input *in, struct fs_message *out)
 	uint8_t expected = in->side == FS_SIDE_REQUEST ? HANDSHAKE_CLIENT_HELLO : HANDSHAKE_SERVER_HELLO, type, level,
 		alert;
 	uint16_t version;
+	struct fs_text content;
 	bool has_header = read_record(&bytes, &record);
 	if (!has_header && may_be_record(&bytes))
 		return bytes.truncated ? FS_FRAME_INVALID : FS_FRAME_MORE;
@@ -244,8 +245,10 @@ static enum fs_framed frame(struct fs_frame_input *in, struct fs_message *out)
 	if (has_header && record.type != RECORD_DATA && fs_left(&in->bytes) < length && !bytes.truncated)
 		return FS_FRAME_MORE;
 	*out = (struct fs_message){.length = length, .body = FS_BODY_UNTIL_FLIP};
-	if (fs_left(&in->bytes) < length && bytes.truncated)
+	if (fs_left(&in->bytes) < length && in->bytes.truncated)
 		out->flags = FS_MESSAGE_CUT;
+	if (has_header && fs_take(&bytes, record.length, &content))
+		bytes = fs_inside(content);
 	if (record.type == RECORD_HANDSHAKE && read_hello_start(&bytes, &type, &version)) {
 		if (type != expected)
 			return FS_FRAME_INVALID;

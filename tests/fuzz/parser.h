@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A parser under a fuzzer; each fuzz-<protocol>.c names its own. The input is
+ *
+ *   options, where to cut (2 bytes), the bytes that one side of a connection sent
+ *
+ * Besides what the sanitizers see, it checks what the engine relies on: labels are terminated and printable, messages
+ * are not empty, and the same bytes give the same messages however they are cut. Every call gets memory of exactly the
+ * size that it may read.
+ */
+#ifndef FIRESTEEL_FUZZ_PARSER_H
+#define FIRESTEEL_FUZZ_PARSER_H
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../analyzers/native/protocols/protocols.h"
+
+#define MESSAGES 64
+
+enum options { RESPONSE = 1, TRUNCATED = 2, DATAGRAM = 4, WITH_WAITING = 8, NOPARAM = 16, LEARN = 32, NXDOMAIN = 64 };
+
+/* What one side was found to have said. */
+struct reading {
+	uint32_t count;
+	struct said {
+		uint64_t length, id;
+		uint32_t flags;
+		uint16_t status, content_length;
+		uint8_t body;
+		char content[254];
+	} said[MESSAGES];
+};
+
+static void must(bool holds)
+{
+	if (!holds)
+		abort();
+}
+
+static void check_label(const struct fs_label *label)
+{
+	must(label->length < sizeof(label->text) && label->text[label->length] == 0);
+	for (uint32_t i = 0; i < label->length; i++)
+		must(label->text[i] >= ' ' && label->text[i] < 0x7f);
+}
+
+static void check_message(const struct fs_message *message)
+{
+	must(message->length > 0);
+	must(message->body <= FS_BODY_UNTIL_CLOSE);
+	must(message->next_protocol < FS_PROTOCOL_COUNT);
+	check_label(&message->content);
+}
+
+static enum fs_framed frame_copy(const struct fs_protocol *protocol, struct fs_frame_input *in, const uint8_t *bytes,
+				 size_t size, bool truncated, struct fs_message *out)
+{
+	uint8_t *copy = malloc(size ? size : 1);
+	memcpy(copy, bytes, size);
+	in->bytes = fs_cursor_over(copy, size, truncated);
+	/* The engine clears no more than this. */
+	memset(out, 0, offsetof(struct fs_message, content.text) + 1);
+	enum fs_framed framed = protocol->frame(in, out);
+	free(copy);
+	must(framed <= FS_FRAME_END);
+	return framed;
+}
+
+static void detect_copy(const struct fs_protocol *protocol, const uint8_t *bytes, size_t size, uint8_t options)
+{
+	uint8_t *copy = malloc(size ? size : 1);
+	memcpy(copy, bytes, size);
+	enum fs_detected detected =
+		protocol->detect(fs_cursor_over(copy, size, options & TRUNCATED), options & DATAGRAM);
+	must(detected <= FS_TOO_SHORT);
+	must(detected != FS_TOO_SHORT || !(options & (TRUNCATED | DATAGRAM)));
+	free(copy);
+}
+
+static void note_message(struct reading *reading, const struct fs_message *message, uint64_t length)
+{
+	struct said *said = &reading->said[reading->count++];
+	memset(said, 0, sizeof(*said));
+	said->length = length;
+	said->id = message->id;
+	said->flags = message->flags;
+	said->status = message->status;
+	said->body = message->body;
+	said->content_length = message->content.length;
+	memcpy(said->content, message->content.text, message->content.length);
+}
+
+/* Reads a stream of which first `cut` and then all `size` bytes have come. Lengths that go beyond it end the reading. */
+static void read_stream(const struct fs_protocol *protocol, struct fs_frame_input *in, const uint8_t *bytes,
+			size_t size, size_t cut, struct reading *reading)
+{
+	struct fs_message message, open = {0};
+	uint64_t at = 0, began = 0;
+	size_t here = cut ? cut : size;
+	bool in_body = false;
+	reading->count = 0;
+	while (reading->count < MESSAGES) {
+		if (at >= here) {
+			if (here == size)
+				return;
+			here = size;
+			continue;
+		}
+		enum fs_framed framed = frame_copy(protocol, in, bytes + at, here - at, false, &message);
+		if (framed == FS_FRAME_MORE && here < size) {
+			here = size;
+			continue;
+		}
+		if (framed < FS_FRAME_MESSAGE || in_body != (framed != FS_FRAME_MESSAGE))
+			return;
+		if (framed == FS_FRAME_MESSAGE) {
+			check_message(&message);
+			open = message;
+			began = at;
+		}
+		must(message.length > 0);
+		if (message.length > UINT64_MAX / 2)
+			return;
+		at += message.length;
+		in_body = framed == FS_FRAME_PART || (framed == FS_FRAME_MESSAGE && message.body == FS_BODY_PARTS);
+		if (in_body)
+			continue;
+		note_message(reading, &open, at - began);
+		if (framed == FS_FRAME_MESSAGE && message.body >= FS_BODY_UNTIL_FLIP)
+			return;
+	}
+}
+
+static void check_same(const struct reading *one, const struct reading *other)
+{
+	must(one->count == other->count);
+	must(memcmp(one->said, other->said, one->count * sizeof(one->said[0])) == 0);
+}
+
+static void check_outcome(const struct fs_protocol *protocol, const struct fs_message *asked,
+			  const struct fs_message *said, const struct fs_parser_options *options)
+{
+	struct fs_outcome outcome;
+	protocol->stitch(asked, said, options, &outcome);
+	check_label(&outcome.request_content);
+	check_label(&outcome.response_content);
+}
+
+static int fuzz_parser(const struct fs_protocol *protocol, const uint8_t *data, size_t size)
+{
+	static struct reading whole, cut;
+	if (size < 4)
+		return 0;
+	uint8_t flags = data[0];
+	size_t where = (size_t)(data[1] << 8 | data[2]) % (size - 3);
+	const uint8_t *bytes = data + 3;
+	size -= 3;
+	struct fs_parser_options options = {
+		.url_clustering = flags & NOPARAM ? FS_CLUSTER_NOPARAM
+				  : flags & LEARN ? FS_CLUSTER_LEARN
+						  : FS_CLUSTER_ALPHABET,
+		.dns_nxdomain_is_error = !!(flags & NXDOMAIN),
+	};
+	struct fs_message asked = {
+		.method = (uint16_t)(data[1] % 10), .id = data[2], .note = data[1] % FS_PROTOCOL_COUNT};
+	uint8_t scratch[3][FS_SCRATCH] = {{0}};
+	struct fs_frame_input in = {
+		.options = &options,
+		.waiting = flags & WITH_WAITING ? &asked : NULL,
+		.side = flags & RESPONSE ? FS_SIDE_RESPONSE : FS_SIDE_REQUEST,
+	};
+	struct fs_message message;
+
+	detect_copy(protocol, bytes, size, flags);
+	in.scratch = scratch[0];
+	in.datagram = flags & DATAGRAM && protocol->datagrams;
+	if (in.datagram || flags & TRUNCATED) {
+		for (int again = 0; again < 2; again++) {
+			if (frame_copy(protocol, &in, bytes, size, flags & TRUNCATED, &message) != FS_FRAME_MESSAGE)
+				break;
+			check_message(&message);
+			check_outcome(protocol, in.side == FS_SIDE_REQUEST ? &message : &asked,
+				      in.side == FS_SIDE_REQUEST ? NULL : &message, &options);
+		}
+		return 0;
+	}
+	in.scratch = scratch[1];
+	read_stream(protocol, &in, bytes, size, 0, &whole);
+	in.scratch = scratch[2];
+	read_stream(protocol, &in, bytes, size, where, &cut);
+	/* A ClientHello without its record header is as long as what came with it: see the head of tls.c. */
+	if (protocol->id != FS_PROTOCOL_TLS || bytes[0] >= 20)
+		check_same(&whole, &cut);
+	return 0;
+}
+
+#define FUZZ_PARSER(protocol)                                         \
+	int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size); \
+	int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)  \
+	{                                                             \
+		return fuzz_parser(&(protocol), data, size);          \
+	}
+
+#endif

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Makes the fuzzers' seeds from tests/recordings/parsers: `python -m tests.fuzz.seeds` writes tests/fuzz/seeds/."""
+
+import hashlib
+from pathlib import Path
+
+from tests.conversations import load_all
+
+SEEDS = Path(__file__).parent / "seeds"
+TARGETS = {"http": "http1", "dns": "dns", "tls": "tls"}
+DATAGRAMS = {"dns-dig-udp", "dns-dig-dnsmasq"}
+# As parser.h reads them.
+RESPONSE, TRUNCATED, DATAGRAM, WITH_WAITING = 1, 2, 4, 8
+LONGEST = 597
+
+
+def save(target: str, data: bytes) -> None:
+    folder = SEEDS / target
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / hashlib.sha256(data).hexdigest()[:12]).write_bytes(data)
+
+
+def main() -> None:
+    for conversation in load_all():
+        target = TARGETS.get(conversation.protocol)
+        if target is None:
+            continue
+        for side, options in (("client", 0), ("server", RESPONSE | WITH_WAITING)):
+            pieces = conversation.sent(side)
+            if conversation.name in DATAGRAMS:
+                options |= DATAGRAM
+            else:
+                pieces = [pieces[0], b"".join(pieces[:3])]
+            for piece in dict.fromkeys(piece[:LONGEST] for piece in pieces):
+                save(target, bytes([options, 0, len(piece) // 2 % 256]) + piece)
+        if target == "http1":
+            for data in conversation.sent("client"):
+                words = data.split(b" ", 2)
+                if len(words) == 3 and words[1].startswith(b"/"):
+                    save("cluster", b"\x01" + words[1])
+                    save("cluster", b"\x00http://user:word@host" + words[1] + b"?q=1#f;v")
+
+
+if __name__ == "__main__":
+    main()
