@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Built by analyzers/native/build_ffi.py out of the contract headers; C types are checked by cffi as it runs."""
+# Built by analyzers/native/build_ffi.py out of the contract headers; cffi checks the C types as it runs.
 
 from typing import Any
 
