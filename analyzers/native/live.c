@@ -6,6 +6,13 @@
 #define FS_SLEEP_IDLE_MAX_NS 1000000000ull /* whatever poll_us says: the heartbeat must go on */
 #define FS_BATCH_EVENTS 4096
 
+/* Drivers reserve records of a few fixed sizes: an event may end before its record does. */
+static uint32_t event_bytes(const void *record, uint32_t bytes)
+{
+	const struct fs_head *head = record;
+	return bytes >= sizeof(*head) && head->size < bytes ? head->size : bytes;
+}
+
 /*
  * Publishing the position costs the producers a cache miss, so it is done per batch; but never later than an eighth
  * of the ring, so that a full ring has room again soon.
@@ -22,7 +29,7 @@ static uint64_t drain_batch(struct fs_run *run)
 		events++;
 		__atomic_store_n(&run->table->ring_position, ring->position, __ATOMIC_RELAXED);
 		fs_recording_add(&run->recording, &run->table->stats, event, bytes);
-		fs_engine_event(run->engine, event, bytes);
+		fs_engine_event(run->engine, event, event_bytes(event, bytes));
 	}
 	fs_ring_release(ring);
 	__atomic_store_n(&run->table->ring_position, ring->position, __ATOMIC_RELAXED);
