@@ -7,6 +7,8 @@ An endpoint is (address text, port). Times are nanoseconds. Every function retur
 import ipaddress
 import struct
 from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
 
 IN, OUT = 0, 1
 ROLES = {"unknown": 0, "client": 1, "server": 2}
@@ -37,7 +39,11 @@ def address(text: str) -> bytes:
 
 def tuple_of(local: Endpoint, remote: Endpoint, role: str = "unknown", l4: str = "tcp") -> bytes:
     family = ipaddress.ip_address(local[0]).version
-    return address(local[0]) + address(remote[0]) + struct.pack("<HHBBBB", local[1], remote[1], family, TRANSPORTS[l4], ROLES[role], 0)
+    return (
+        address(local[0])
+        + address(remote[0])
+        + struct.pack("<HHBBBB", local[1], remote[1], family, TRANSPORTS[l4], ROLES[role], 0)
+    )
 
 
 def event(
@@ -217,7 +223,7 @@ class Conversation:
         recv_seq: int = 5000,
     ) -> None:
         self.conn_id, self.local, self.remote, self.role, self.comm = conn_id, local, remote, role, comm
-        self.head = {"pid": pid, "netns": netns, "cgroup_id": cgroup_id}
+        self.head: dict[str, Any] = {"pid": pid, "netns": netns, "cgroup_id": cgroup_id}
         self.seq = {OUT: send_seq, IN: recv_seq}
 
     def open(self, time_ns: int, *, open_flags: int = 0, flags: int = 0, srtt_us: int = 0) -> bytes:
@@ -310,6 +316,6 @@ class Conversation:
     def pieces(self, direction: int, time_ns: int, payload: bytes, cuts: list[int]) -> Iterator[bytes]:
         """The payload in several I/Os, cut at the given places."""
         places = [0, *sorted(cut for cut in cuts if 0 < cut < len(payload)), len(payload)]
-        for begin, end in zip(places, places[1:], strict=False):
+        for begin, end in pairwise(places):
             if end > begin:
                 yield self.moves(direction, time_ns, payload[begin:end])

@@ -2,7 +2,8 @@
 """The engine inside the test's own process: events in, rows out, and what it says about itself."""
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from dataclasses import astuple, dataclass
+from typing import Any, Self, cast
 
 from analyzers._native import ffi, lib
 from analyzers.contract import PROTOCOLS
@@ -32,7 +33,8 @@ SETTINGS: dict[str, int] = {
 }
 
 
-class Row(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Row:
     """A request row without its place in the table; `owner` and `peer` are command names."""
 
     role: str
@@ -55,7 +57,8 @@ class Row(NamedTuple):
     buckets: tuple[int, ...]
 
 
-class TcpRow(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class TcpRow:
     role: str
     kind: str
     owner: str
@@ -77,17 +80,26 @@ def flag_names(flags: int) -> frozenset[str]:
     return frozenset(name for name, bit in FLAGS if flags & bit)
 
 
+def _order(row: Row | TcpRow) -> tuple[Any, ...]:
+    return tuple(sorted(value) if isinstance(value, frozenset) else value for value in astuple(row))
+
+
+def _text(characters: Any) -> str:
+    return cast("bytes", ffi.string(characters)).decode()
+
+
 class InProcessEngine:
     """One engine on a table of its own, or on `table`, as after a crash. Always close it."""
 
     def __init__(self, *, table: Any = None, slow_ns: int = 500 * 10**6, **settings: int) -> None:
-        self.table = ffi.new("struct fs_table *") if table is None else table
-        self.slots = ffi.new("uint64_t[]", lib.FS_SLOTS)
-        self.control = ffi.new("struct fs_control *")
-        self.config = ffi.new("struct fs_engine_config *", {**SETTINGS, **settings})
+        self.table: Any = ffi.new("struct fs_table *") if table is None else table
+        self.slots: Any = ffi.new("uint64_t[]", lib.FS_SLOTS)
+        self.control: Any = ffi.new("struct fs_control *")
+        config: Any = ffi.new("struct fs_engine_config *", {**SETTINGS, **settings})
+        self.config = config
         self.config.slow_ns = [slow_ns] * 32
         self.config.bucket_ns = [ms * 10**6 for ms in (5, 10, 25, 50, 100, 250, 500, 2500)]
-        self.engine = lib.fs_engine_new(self.table, self.config, self.slots, self.control)
+        self.engine: Any = lib.fs_engine_new(self.table, self.config, self.slots, self.control)
         self.now_ns = 0
 
     def close(self) -> None:
@@ -95,22 +107,22 @@ class InProcessEngine:
             lib.fs_engine_free(self.engine)
         self.engine = None
 
-    def __enter__(self) -> "InProcessEngine":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def feed(self, events: Iterable[bytes]) -> "InProcessEngine":
+    def feed(self, events: Iterable[bytes]) -> Self:
         for event in events:
             lib.fs_engine_event(self.engine, ffi.from_buffer(event), len(event))
         return self
 
-    def tick(self, now_ns: int) -> "InProcessEngine":
+    def tick(self, now_ns: int) -> Self:
         lib.fs_engine_tick(self.engine, now_ns)
         return self
 
-    def finish(self) -> "InProcessEngine":
+    def finish(self) -> Self:
         lib.fs_engine_finish(self.engine)
         return self
 
@@ -130,18 +142,20 @@ class InProcessEngine:
         return MODES[(slot >> 16) & 0xFF]
 
     def comm(self, ident: int) -> str:
-        return bytes(ffi.string(self.table.idents[ident].comm)).decode()
+        return _text(self.table.idents[ident].comm)
 
     def text(self, string: int) -> str:
-        return bytes(ffi.string(self.table.strings[string].text)).decode()
+        return _text(self.table.strings[string].text)
 
     def rows(self, *, with_empty: bool = False) -> list[Row]:
         made = [self._row(row) for row in self._used(self.table.rows, lib.FS_ROWS, self.table.rows_used)]
-        return sorted(row for row in made if row.count or with_empty or row.request_bytes or row.response_bytes)
+        return sorted(
+            (row for row in made if row.count or with_empty or row.request_bytes or row.response_bytes), key=_order
+        )
 
     def tcp_rows(self) -> list[TcpRow]:
         used = self._used(self.table.tcp_rows, lib.FS_TCP_ROWS, self.table.tcp_rows_used)
-        return sorted(self._tcp_row(row) for row in used)
+        return sorted((self._tcp_row(row) for row in used), key=_order)
 
     def samples(self) -> list[Any]:
         head = self.table.sample_head

@@ -59,7 +59,8 @@ static void anchor(struct fs_connection *c, const struct fs_open *event)
 {
 	const uint32_t raw[2] = {[FS_IN] = event->recv_seq, [FS_OUT] = event->send_seq};
 
-	if (event->open_flags & (FS_OPEN_SEEDED | FS_OPEN_REPEATED | FS_OPEN_LATE) || event->head.flags & FS_LOST_BEFORE)
+	if (event->open_flags & (FS_OPEN_SEEDED | FS_OPEN_REPEATED | FS_OPEN_LATE) ||
+	    event->head.flags & FS_LOST_BEFORE)
 		c->flags |= FS_C_MIDSTREAM;
 	for (int direction = FS_IN; direction <= FS_OUT; direction++) {
 		c->stream[direction].start = c->stream[direction].next = (1ull << 32) + raw[direction];

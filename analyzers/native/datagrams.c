@@ -141,7 +141,8 @@ static bool message(struct fs_engine *e, struct fs_connection *c, const struct f
 
 	const struct fs_message *oldest = c->first_waiting ? &fs_waiting_at(e, c->first_waiting)->message : NULL;
 
-	if (fs_frame(e, c, event->direction, side, bytes, side == FS_SIDE_RESPONSE ? oldest : NULL, true) != FS_FRAME_MESSAGE)
+	if (fs_frame(e, c, event->direction, side, bytes, side == FS_SIDE_RESPONSE ? oldest : NULL, true) !=
+	    FS_FRAME_MESSAGE)
 		return false;
 	if (side == FS_SIDE_REQUEST) {
 		struct fs_waiting *w = fs_request_begin(e, c, now_ns, event->head.pid);

@@ -41,9 +41,11 @@ uint32_t fs_ident(struct fs_engine *e, const struct fs_head *head, const char co
 
 	copy_comm(name, comm);
 	uint32_t hash = hash_ident(head->netns, head->cgroup_id, name);
-	for (uint32_t i = fs_index_first(&e->by_ident, hash, &probe); i; i = fs_index_next(&e->by_ident, hash, &probe)) {
+	for (uint32_t i = fs_index_first(&e->by_ident, hash, &probe); i;
+	     i = fs_index_next(&e->by_ident, hash, &probe)) {
 		struct fs_ident *ident = &e->table->idents[i];
-		if (ident->netns == head->netns && ident->cgroup_id == head->cgroup_id && !memcmp(ident->comm, name, 16)) {
+		if (ident->netns == head->netns && ident->cgroup_id == head->cgroup_id &&
+		    !memcmp(ident->comm, name, 16)) {
 			ident->updated_ns = e->now_ns;
 			return i;
 		}

@@ -137,7 +137,8 @@ struct piece {
 	bool cut; /* what comes next was not captured */
 };
 
-static bool start_message(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *k, struct fs_cursor bytes)
+static bool start_message(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *k,
+			  struct fs_cursor bytes)
 {
 	struct fs_stream *s = &c->stream[k->direction];
 	const struct fs_protocol *p = fs_protocol_by_id(c->protocol);
@@ -217,9 +218,9 @@ static uint64_t parse(struct fs_engine *e, struct fs_connection *c, const struct
 	}
 	uint64_t length = e->message.length - piece.before, here = k->bytes - at;
 	uint64_t used = length < here ? length : here;
-	uint8_t then = framed == FS_FRAME_MESSAGE ? e->message.body :
-		       framed == FS_FRAME_PART	  ? FS_BODY_PARTS :
-						    FS_BODY_DONE;
+	uint8_t then = framed == FS_FRAME_MESSAGE ? e->message.body
+		       : framed == FS_FRAME_PART  ? FS_BODY_PARTS
+						  : FS_BODY_DONE;
 	s->remaining = length - used;
 	s->then = then;
 	if (framed == FS_FRAME_MESSAGE && !start_message(e, c, k, piece.bytes)) {

@@ -34,7 +34,8 @@ static bool same_address(const struct fs_tuple *t, const uint8_t a[16], const ui
 static bool is_mirror(const struct fs_connection *a, const struct fs_connection *b)
 {
 	return a != b && a->tuple.l4 == b->tuple.l4 && a->tuple.local_port == b->tuple.remote_port &&
-	       a->tuple.remote_port == b->tuple.local_port && same_address(&a->tuple, a->tuple.local, b->tuple.remote) &&
+	       a->tuple.remote_port == b->tuple.local_port &&
+	       same_address(&a->tuple, a->tuple.local, b->tuple.remote) &&
 	       same_address(&a->tuple, a->tuple.remote, b->tuple.local) && (!a->role || a->role != b->role);
 }
 
@@ -144,8 +145,8 @@ void fs_mirror_remove(struct fs_engine *e, struct fs_connection *c)
 	other->peer = 0;
 	c->peer = 0;
 	if (c->authority == FS_AUTHORITY_OPEN && other->authority == FS_AUTHORITY_OPEN)
-		other->authority = c->flags & FS_C_SEEN_BYTES && c->role != FS_ROLE_CLIENT ? FS_AUTHORITY_THEIRS :
-											     FS_AUTHORITY_MINE;
+		other->authority = c->flags & FS_C_SEEN_BYTES && c->role != FS_ROLE_CLIENT ? FS_AUTHORITY_THEIRS
+											   : FS_AUTHORITY_MINE;
 }
 
 /* Whether something that this end completed is to be counted. */
@@ -178,8 +179,9 @@ void fs_authority_seen(struct fs_engine *e, struct fs_connection *c, bool has_pa
  */
 void fs_authority_lost_payload(struct fs_engine *e, struct fs_connection *c, uint8_t reason)
 {
-	static const uint32_t lasting = 1u << FS_REASON_SYSCALL | 1u << FS_REASON_NOT_THIS_SOCKET | 1u << FS_REASON_COMPAT |
-					1u << FS_REASON_KERNEL_BUFFER | 1u << FS_REASON_MESSAGE_INDEX;
+	static const uint32_t lasting = 1u << FS_REASON_SYSCALL | 1u << FS_REASON_NOT_THIS_SOCKET |
+					1u << FS_REASON_COMPAT | 1u << FS_REASON_KERNEL_BUFFER |
+					1u << FS_REASON_MESSAGE_INDEX;
 
 	if (c->authority != FS_AUTHORITY_MINE || !c->peer || c->flags & FS_C_SWITCHED || !(lasting >> reason & 1))
 		return;

@@ -32,7 +32,8 @@ void fs_mode_clean_exchange(struct fs_engine *e, struct fs_connection *c)
 	if (!e->config.message_mode || !p || !p->unpipelined || c->clean >= UINT8_MAX)
 		return;
 	if (++c->clean >= FS_CLEAN_EXCHANGES)
-		fs_mode_set(e, c, FS_MODE_MESSAGE, e->config.parse_bytes);
+		fs_mode_set(e, c, FS_MODE_MESSAGE | (c->requester == FS_OUT ? FS_MODE_REQUESTS_OUT : 0),
+			    e->config.parse_bytes);
 }
 
 /* Requests overlap, or a head did not fit into what was captured: every I/O is wanted, with more of its bytes. */

@@ -165,7 +165,8 @@ void fs_opaque_chunk(struct fs_engine *e, struct fs_connection *c, const struct 
 	struct fs_stream *s = &c->stream[k->direction], *other = &c->stream[other_direction];
 
 	if (k->has_peer_seq) {
-		uint64_t fresh = advance(other, other->known ? fs_extend(other, k->peer_seq) : (1ull << 32) + k->peer_seq);
+		uint64_t fresh =
+			advance(other, other->known ? fs_extend(other, k->peer_seq) : (1ull << 32) + k->peer_seq);
 		/* Either more of what the other side was saying, or all of a message whose event comes late. */
 		uint64_t when = c->last_direction == other_direction ? other->last_ns : k->start_ns;
 		if (fresh)

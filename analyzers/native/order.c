@@ -231,8 +231,8 @@ static void retry_held(struct fs_engine *e, struct fs_connection *c)
 	for (uint32_t *at = &c->first_held; *at;) {
 		const struct fs_held *held = fs_pool_at(&e->helds, *at);
 		const struct fs_head *head = (const void *)held->event;
-		struct fs_chunk k = head->type == FS_EV_EXCHANGE ? first_chunk((const void *)head) :
-								   chunk_of_data((const void *)head);
+		struct fs_chunk k = head->type == FS_EV_EXCHANGE ? first_chunk((const void *)head)
+								 : chunk_of_data((const void *)head);
 		if (!fs_is_opaque(c->protocol) && !is_in_order(c, &k)) {
 			at = &((struct fs_held *)fs_pool_at(&e->helds, *at))->next;
 			continue;
@@ -285,7 +285,8 @@ void fs_release_overdue(struct fs_engine *e, uint64_t now_ns)
 			/* What is left waits on, behind the others. */
 			unlist_held(e, c);
 			list_held(e, c, fs_index_of(e, c));
-			((struct fs_held *)fs_pool_at(&e->helds, c->first_held))->since_ns = now_ns == UINT64_MAX ? 0 : now_ns;
+			((struct fs_held *)fs_pool_at(&e->helds, c->first_held))->since_ns =
+				now_ns == UINT64_MAX ? 0 : now_ns;
 		}
 	}
 }
@@ -293,8 +294,8 @@ void fs_release_overdue(struct fs_engine *e, uint64_t now_ns)
 void fs_stream_event(struct fs_engine *e, struct fs_connection *c, const void *event)
 {
 	const struct fs_head *head = event;
-	uint32_t srtt_us = head->type == FS_EV_EXCHANGE ? ((const struct fs_exchange *)event)->srtt_us :
-							  ((const struct fs_data *)event)->srtt_us;
+	uint32_t srtt_us = head->type == FS_EV_EXCHANGE ? ((const struct fs_exchange *)event)->srtt_us
+							: ((const struct fs_data *)event)->srtt_us;
 
 	c->last_ns = head->time_ns;
 	if (srtt_us && srtt_us != c->srtt_us) {

@@ -173,7 +173,8 @@ enum fs_framed fs_frame(struct fs_engine *e, struct fs_connection *c, uint8_t di
 }
 
 /* Into e->outcome. `response` is NULL for a request that was never answered. */
-void fs_stitch(struct fs_engine *e, uint8_t protocol, const struct fs_message *request, const struct fs_message *response)
+void fs_stitch(struct fs_engine *e, uint8_t protocol, const struct fs_message *request,
+	       const struct fs_message *response)
 {
 	const struct fs_protocol *p = fs_protocol_by_id(protocol);
 

@@ -5,8 +5,8 @@
  */
 #include "state.h"
 
-static const char *const secret_headers[] = {"authorization:", "proxy-authorization:", "cookie:", "set-cookie:",
-					     "x-api-key:"};
+static const char *const secret_headers[] = {
+	"authorization:", "proxy-authorization:", "cookie:", "set-cookie:", "x-api-key:"};
 
 static bool starts_with(const uint8_t *bytes, uint32_t length, const char *lower)
 {
@@ -50,7 +50,9 @@ struct blank_text {
 static void put(struct blank_text *text, uint8_t byte)
 {
 	if (text->used < text->limit)
-		text->out[text->used++] = (byte >= 0x20 && byte < 0x7f) || byte == '\n' ? (char)byte : byte == '\r' ? ' ' : '.';
+		text->out[text->used++] = (byte >= 0x20 && byte < 0x7f) || byte == '\n' ? (char)byte
+					  : byte == '\r'				? ' '
+											: '.';
 }
 
 static void put_line(struct blank_text *text, const uint8_t *line, uint32_t length)

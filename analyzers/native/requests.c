@@ -45,7 +45,8 @@ static void unlink_request(struct fs_engine *e, struct fs_connection *c, uint32_
 /* The parser's message, without the unused part of its text. */
 static void copy_message(struct fs_message *to, const struct fs_message *from)
 {
-	size_t text = from->content.length < sizeof(from->content.text) ? from->content.length : sizeof(from->content.text) - 1;
+	size_t text = from->content.length < sizeof(from->content.text) ? from->content.length
+									: sizeof(from->content.text) - 1;
 	memcpy(to, from, offsetof(struct fs_message, content.text) + text);
 	to->content.length = (uint16_t)text;
 	to->content.text[text] = 0;
@@ -82,7 +83,8 @@ struct fs_waiting *fs_request_begin(struct fs_engine *e, struct fs_connection *c
 	return w;
 }
 
-void fs_request_end(struct fs_engine *e, struct fs_connection *c, struct fs_waiting *w, uint64_t last_ns, uint64_t bytes)
+void fs_request_end(struct fs_engine *e, struct fs_connection *c, struct fs_waiting *w, uint64_t last_ns,
+		    uint64_t bytes)
 {
 	w->last_ns = fs_max(last_ns, w->first_ns);
 	w->bytes = bytes;
@@ -101,8 +103,8 @@ void fs_text_keep(struct fs_engine *e, uint32_t request, enum fs_side side, stru
 	uint64_t length = e->message.length < fs_left(&bytes) ? e->message.length : fs_left(&bytes);
 
 	if (e->config.capture_bytes)
-		fs_waiting_at(e, request)->text_length[side] = fs_redacted(bytes.at, (uint32_t)length, e->config.capture_bytes,
-									   e->texts[request].text[side]);
+		fs_waiting_at(e, request)->text_length[side] =
+			fs_redacted(bytes.at, (uint32_t)length, e->config.capture_bytes, e->texts[request].text[side]);
 }
 
 /* Which request a response, now in e->message, belongs to; 0 if none. */
@@ -254,8 +256,8 @@ static void unanswered(struct fs_engine *e, struct fs_connection *c, struct fs_w
 
 	fs_stitch(e, c->protocol, &w->message, NULL);
 	w->request_content = fs_string_hold_content(e, c, &e->outcome.request_content, 0);
-	w->response_content =
-		fs_string_hold(e, expected && !e->outcome.response_content.length ? &no_response : &e->outcome.response_content, 0);
+	w->response_content = fs_string_hold(
+		e, expected && !e->outcome.response_content.length ? &no_response : &e->outcome.response_content, 0);
 	w->error = expected || e->outcome.error;
 	w->status = 0;
 	w->response_first_ns = w->response_last_ns = fs_max(now_ns, w->last_ns);
@@ -276,7 +278,8 @@ void fs_requests_unanswered(struct fs_engine *e, struct fs_connection *c, uint64
 	for (uint32_t index = c->first_waiting, next; index; index = next) {
 		struct fs_waiting *w = fs_waiting_at(e, index);
 		next = w->next;
-		uint64_t last_ns = index == c->receiving ? fs_max(w->last_ns, c->stream[c->requester].last_ns) : w->last_ns;
+		uint64_t last_ns =
+			index == c->receiving ? fs_max(w->last_ns, c->stream[c->requester].last_ns) : w->last_ns;
 		if (index == c->answering || (patience_ns && fs_since(now_ns, last_ns) <= patience_ns))
 			continue;
 		if (index == c->receiving && c->requester <= FS_OUT)

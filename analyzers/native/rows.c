@@ -18,7 +18,8 @@ static uint16_t key_port(uint16_t port, uint8_t role, uint8_t role_of_port)
 	return role == role_of_port ? port : 0;
 }
 
-static void make_key(const struct fs_connection *c, const struct fs_counted *counted, uint32_t flags, struct fs_row *key)
+static void make_key(const struct fs_connection *c, const struct fs_counted *counted, uint32_t flags,
+		     struct fs_row *key)
 {
 	memset(key, 0, sizeof(*key));
 	key->flags = flags;
@@ -41,8 +42,8 @@ static uint32_t hash_parties(const struct fs_row *key)
 	uint64_t hash = fs_mix(FS_HASH_SEED, (uint64_t)key->ident << 32 | key->peer_ident);
 	hash = fs_mix_bytes(hash, key->local, sizeof(key->local));
 	hash = fs_mix_bytes(hash, key->remote, sizeof(key->remote));
-	hash = fs_mix(hash, (uint64_t)key->local_port << 48 | (uint64_t)key->remote_port << 32 | (uint32_t)key->role << 16 |
-				    (uint32_t)key->protocol << 8 | key->l4);
+	hash = fs_mix(hash, (uint64_t)key->local_port << 48 | (uint64_t)key->remote_port << 32 |
+				    (uint32_t)key->role << 16 | (uint32_t)key->protocol << 8 | key->l4);
 	return fs_hash_end(hash);
 }
 

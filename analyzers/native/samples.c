@@ -63,7 +63,8 @@ static void refill(struct fs_engine *e)
 /* How full the bucket must be, in thousandths of a second's worth. */
 static uint32_t reserve(enum fs_sample_why why)
 {
-	static const uint16_t reserves[] = {[FS_WHY_NEW_EDGE] = 0, [FS_WHY_ERROR] = 100, [FS_WHY_SLOW] = 250, [FS_WHY_NORMAL] = 500};
+	static const uint16_t reserves[] = {
+		[FS_WHY_NEW_EDGE] = 0, [FS_WHY_ERROR] = 100, [FS_WHY_SLOW] = 250, [FS_WHY_NORMAL] = 500};
 	return reserves[why];
 }
 
@@ -111,7 +112,8 @@ static void write_contents(struct fs_engine *e, struct fs_sample *sample, const 
 		return;
 	memcpy(sample->trace_id, w->message.trace_id, sizeof(sample->trace_id));
 	memcpy(sample->parent_id, w->message.parent_id, sizeof(sample->parent_id));
-	const struct fs_texts *texts = &e->texts[(uint32_t)((const uint8_t *)w - e->waitings.base) / e->waitings.stride];
+	const struct fs_texts *texts =
+		&e->texts[(uint32_t)((const uint8_t *)w - e->waitings.base) / e->waitings.stride];
 	sample->request_text_length = w->text_length[FS_SIDE_REQUEST];
 	sample->response_text_length = w->text_length[FS_SIDE_RESPONSE];
 	memcpy(sample->request_text, texts->text[FS_SIDE_REQUEST], sample->request_text_length);
@@ -121,10 +123,10 @@ static void write_contents(struct fs_engine *e, struct fs_sample *sample, const 
 void fs_sample_offer(struct fs_engine *e, const struct fs_connection *c, const struct fs_counted *counted,
 		     uint32_t flags, uint32_t row, bool new_edge)
 {
-	enum fs_sample_why why = new_edge		? FS_WHY_NEW_EDGE :
-				 flags & FS_ROW_ERROR	? FS_WHY_ERROR :
-				 flags & FS_ROW_SLOW	? FS_WHY_SLOW :
-							  FS_WHY_NORMAL;
+	enum fs_sample_why why = new_edge		? FS_WHY_NEW_EDGE
+				 : flags & FS_ROW_ERROR ? FS_WHY_ERROR
+				 : flags & FS_ROW_SLOW	? FS_WHY_SLOW
+							: FS_WHY_NORMAL;
 	struct fs_edge *edge = fs_pool_at(&e->edges, e->row_edge[row]); /* entry 0 is the overflow row's */
 
 	if (why == FS_WHY_NORMAL && !roll(e))

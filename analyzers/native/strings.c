@@ -62,7 +62,8 @@ void fs_strings_restore(struct fs_engine *e)
 uint32_t fs_string_find(struct fs_engine *e, const char *text, uint32_t length, uint32_t hash)
 {
 	uint32_t probe;
-	for (uint32_t i = fs_index_first(&e->by_string, hash, &probe); i; i = fs_index_next(&e->by_string, hash, &probe)) {
+	for (uint32_t i = fs_index_first(&e->by_string, hash, &probe); i;
+	     i = fs_index_next(&e->by_string, hash, &probe)) {
 		const struct fs_string *s = &e->table->strings[i];
 		if (s->length == length && memcmp(s->text, text, length) == 0)
 			return i;
@@ -153,11 +154,13 @@ static uint16_t *contents_of(struct fs_engine *e, uint32_t ident, uint8_t protoc
 static bool may_have(struct fs_engine *e, uint32_t ident, uint8_t protocol, uint32_t string)
 {
 	uint32_t limit = e->config.contents_per_workload;
-	return !limit || *contents_of(e, ident, protocol) < limit || (string && find_content(e, ident, protocol, string));
+	return !limit || *contents_of(e, ident, protocol) < limit ||
+	       (string && find_content(e, ident, protocol, string));
 }
 
 /* The same for a request's content, of which every owner has a limited number: then "other". */
-uint32_t fs_string_hold_content(struct fs_engine *e, struct fs_connection *c, const struct fs_label *label, uint32_t hint)
+uint32_t fs_string_hold_content(struct fs_engine *e, struct fs_connection *c, const struct fs_label *label,
+				uint32_t hint)
 {
 	uint32_t length = clipped(label);
 

@@ -183,7 +183,8 @@ void fs_trouble_event(struct fs_engine *e, const struct fs_trouble *event)
 void fs_tcp_rows_sweep(struct fs_engine *e, uint32_t count)
 {
 	for (; count && e->tcp_rows.highest && e->config.row_idle_ns; count--) {
-		uint32_t i = e->tcp_row_sweep_at = e->tcp_row_sweep_at >= e->tcp_rows.highest ? 1 : e->tcp_row_sweep_at + 1;
+		uint32_t i = e->tcp_row_sweep_at =
+			e->tcp_row_sweep_at >= e->tcp_rows.highest ? 1 : e->tcp_row_sweep_at + 1;
 		struct fs_tcp_row *row = &e->table->tcp_rows[i];
 		if (!row->generation || fs_since(e->now_ns, row->updated_ns) <= e->config.row_idle_ns)
 			continue;

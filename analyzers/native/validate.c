@@ -70,7 +70,8 @@ bool fs_event_is_valid(const void *event, uint32_t size)
 		return is_tuple(&((const struct fs_connect *)event)->tuple, FS_TCP) &&
 		       is_text(((const struct fs_connect *)event)->comm);
 	case FS_EV_LISTEN:
-		return is_tuple(&((const struct fs_listen *)event)->tuple, 0) && is_text(((const struct fs_listen *)event)->comm);
+		return is_tuple(&((const struct fs_listen *)event)->tuple, 0) &&
+		       is_text(((const struct fs_listen *)event)->comm);
 	case FS_EV_TROUBLE: return is_tuple(&((const struct fs_trouble *)event)->tuple, 0);
 	default: return is_text(((const struct fs_process *)event)->comm);
 	}

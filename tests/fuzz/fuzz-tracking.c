@@ -34,7 +34,8 @@ static const char *const texts[] = {
 	"HTTP/1.1 101 X\r\nUpgrade: websocket\r\n\r\n",
 	"HEAD /c HTTP/1.1\r\n\r\nGET /d HTTP/1.1\r\n\r\n",
 	"\x16\x03\x01\x00\x31\x01\x00\x00\x2d\x03\x03",
-	"\x17\x03\x03\x00\x04" "abcd",
+	"\x17\x03\x03\x00\x04"
+	"abcd",
 	"GET /long-head-that-is-cut",
 };
 
@@ -43,7 +44,8 @@ static uint32_t payload(struct script *script, uint8_t *out)
 	unsigned kind = (unsigned)take(script, 1);
 	if (kind < 0xc0) {
 		const char *text = texts[kind % (sizeof(texts) / sizeof(texts[0]))];
-		uint32_t length = (uint32_t)strlen(text), skip = kind & 0x80 ? (uint32_t)take(script, 1) % (length + 1) : 0;
+		uint32_t length = (uint32_t)strlen(text),
+			 skip = kind & 0x80 ? (uint32_t)take(script, 1) % (length + 1) : 0;
 		memcpy(out, text + skip, length - skip);
 		return length - skip;
 	}
@@ -87,7 +89,8 @@ static void send_event(struct driver *d, uint16_t type, uint64_t id, uint32_t si
 
 static struct fs_tuple tuple_of(uint64_t id, uint8_t l4, uint8_t role)
 {
-	struct fs_tuple t = {.local_port = 80, .remote_port = (uint16_t)(1000 + id / 2), .family = 4, .l4 = l4, .role = role};
+	struct fs_tuple t = {
+		.local_port = 80, .remote_port = (uint16_t)(1000 + id / 2), .family = 4, .l4 = l4, .role = role};
 	t.local[15] = 1;
 	t.remote[15] = 2;
 	if (id & 1) {
@@ -144,7 +147,8 @@ static void open_one(struct driver *d, struct script *script, uint64_t id)
 	uint8_t how = (uint8_t)take(script, 1);
 	struct fs_open *open = (void *)d->event;
 	memset(open, 0, sizeof(*open));
-	open->tuple = tuple_of(id, how & 1 ? FS_UDP : FS_TCP, how >> 1 & 1 ? (id & 1 ? FS_ROLE_CLIENT : FS_ROLE_SERVER) : 0);
+	open->tuple =
+		tuple_of(id, how & 1 ? FS_UDP : FS_TCP, how >> 1 & 1 ? (id & 1 ? FS_ROLE_CLIENT : FS_ROLE_SERVER) : 0);
 	open->send_seq = d->seq[id][FS_OUT];
 	open->recv_seq = d->seq[id][FS_IN];
 	open->open_flags = how >> 2 & 7;
@@ -245,7 +249,8 @@ static void step(struct driver *d, struct script *script)
 static void expect_nothing_left(const struct fs_engine *e)
 {
 	if (e->waitings.used || e->buffers.used || e->helds.used || e->first_held || e->first_settling) {
-		fprintf(stderr, "left over: %u waiting, %u buffers, %u held\n", e->waitings.used, e->buffers.used, e->helds.used);
+		fprintf(stderr, "left over: %u waiting, %u buffers, %u held\n", e->waitings.used, e->buffers.used,
+			e->helds.used);
 		abort();
 	}
 }

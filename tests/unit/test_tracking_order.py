@@ -151,6 +151,15 @@ def test_a_head_larger_than_what_was_captured_asks_for_more_bytes(engine: InProc
     assert counts(engine) == [("/a", "200", 2)]
 
 
+def test_a_request_right_behind_an_unreadable_one_is_not_paired_with_its_response(engine: InProcessEngine) -> None:
+    c = server()
+    engine.feed([c.open(0), c.receives(1, request("/a")), c.sends(2, response())])
+    engine.feed([c.receives(3, b"", length=100, reason=SYSCALL), c.receives(4, request("/b"))])
+    engine.feed([c.sends(5, response(500)), c.sends(6, response(202))])
+    engine.feed([c.receives(7, request("/c")), c.sends(8, response(203))])
+    assert counts(engine) == [("/a", "200", 1), ("/c", "203", 1)]
+
+
 def test_a_pipelining_client_is_only_followed_again_after_a_silence(engine: InProcessEngine) -> None:
     c = server()
     engine.feed([c.open(0), c.receives(1, request("/a") + request("/b")), c.sends(2, response(200) + response(201))])

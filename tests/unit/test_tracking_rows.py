@@ -79,7 +79,12 @@ def test_more_rows_than_allowed_fall_into_one() -> None:
             ask(engine, c, 10 * i + 1, path(i))
         ask(engine, c, 300, path(0))
         rows = engine.rows()
-        assert [(row.request, row.count) for row in rows if "overflow" not in row.flags] == [("/aaa", 2), ("/aab", 1), ("/aac", 1), ("/aad", 1)]
+        assert [(row.request, row.count) for row in rows if "overflow" not in row.flags] == [
+            ("/aaa", 2),
+            ("/aab", 1),
+            ("/aac", 1),
+            ("/aad", 1),
+        ]
         (overflow,) = [row for row in rows if "overflow" in row.flags]
         assert (overflow.count, engine.stat("rows_overflow"), engine.stat("requests")) == (16, 16, 21)
 
@@ -148,7 +153,12 @@ def test_a_new_engine_on_a_used_table_goes_on_counting() -> None:
     with InProcessEngine(table=table, row_idle_ns=SECOND) as last:
         for second in range(1, 40):
             last.tick(second * SECOND)
-        assert (last.table.rows_used, last.table.tcp_rows_used, last.table.strings_used, last.table.idents_used) == (0, 0, 2, 1)
+        assert (last.table.rows_used, last.table.tcp_rows_used, last.table.strings_used, last.table.idents_used) == (
+            0,
+            0,
+            2,
+            1,
+        )
         assert used > 2
 
 
@@ -281,8 +291,8 @@ def test_captured_text_is_blanked_before_it_leaves() -> None:
         engine.feed([c.open(0), c.receives(SECOND, get("/a?token=secret", secret))])
         engine.feed([c.sends(SECOND + 7, b"HTTP/1.1 200 OK\r\nSet-Cookie: s=secret\r\nContent-Length: 2\r\n\r\nhi")])
         (sample,) = engine.samples()
-        asked = ffi.unpack(sample.request_text, sample.request_text_length).decode()
-        answered = ffi.unpack(sample.response_text, sample.response_text_length).decode()
+        asked = bytes(ffi.buffer(sample.request_text, sample.request_text_length)).decode()
+        answered = bytes(ffi.buffer(sample.response_text, sample.response_text_length)).decode()
         assert "secret" not in asked + answered
         assert "c2VjcmV0" not in asked
         assert asked.startswith("GET /a?* HTTP/1.1 \nHost: x \nAuthorization: *\nCookie: *\n")
@@ -297,14 +307,21 @@ def test_attempts_to_connect_are_counted_by_result_and_make_an_edge(engine: InPr
     for i in range(3):
         c = Conversation(10 + i, ("10.0.0.1", 40000 + i), SERVER, "client", comm="curl", pid=5)
         error = 0 if i == 2 else 111
-        engine.feed([c.open(i, srtt_us=0), connect(i + 1, 10 + i, c.local, SERVER, duration_ns=1000, error=error, comm="curl", pid=5)])
+        engine.feed(
+            [
+                c.open(i, srtt_us=0),
+                connect(i + 1, 10 + i, c.local, SERVER, duration_ns=1000, error=error, comm="curl", pid=5),
+            ]
+        )
         engine.feed([c.close(i + 2)])
     rows = tcp(engine, "connect")
     assert [(row.error, row.connects, row.connect_ns, row.local[1], row.remote) for row in rows] == [
         (0, 1, 1000, 0, SERVER),
         (111, 2, 2000, 0, SERVER),
     ]
-    assert [(row.role, row.protocol, row.remote, row.count) for row in engine.rows(with_empty=True)] == [("client", "NOSUPPORT", SERVER, 0)]
+    assert [(row.role, row.protocol, row.remote, row.count) for row in engine.rows(with_empty=True)] == [
+        ("client", "NOSUPPORT", SERVER, 0)
+    ]
 
 
 def test_an_attempt_without_a_result_is_an_edge_after_a_second(engine: InProcessEngine) -> None:
