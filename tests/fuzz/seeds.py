@@ -10,7 +10,7 @@ SEEDS = Path(__file__).parent / "seeds"
 TARGETS = {"http": "http1", "dns": "dns", "tls": "tls"}
 DATAGRAMS = {"dns-dig-udp", "dns-dig-dnsmasq"}
 # As parser.h reads them.
-RESPONSE, TRUNCATED, DATAGRAM, WITH_WAITING = 1, 2, 4, 8
+RESPONSE, DATAGRAM, WITH_WAITING = 1, 4, 8
 LONGEST = 597
 
 
@@ -25,11 +25,10 @@ def main() -> None:
         target = TARGETS.get(conversation.protocol)
         if target is None:
             continue
-        for side, options in (("client", 0), ("server", RESPONSE | WITH_WAITING)):
+        datagram = DATAGRAM if conversation.name in DATAGRAMS else 0
+        for side, options in (("client", datagram), ("server", datagram | RESPONSE | WITH_WAITING)):
             pieces = conversation.sent(side)
-            if conversation.name in DATAGRAMS:
-                options |= DATAGRAM
-            else:
+            if not datagram:
                 pieces = [pieces[0], b"".join(pieces[:3])]
             for piece in dict.fromkeys(piece[:LONGEST] for piece in pieces):
                 save(target, bytes([options, 0, len(piece) // 2 % 256]) + piece)

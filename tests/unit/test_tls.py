@@ -163,6 +163,17 @@ def test_alerts(level: int, number: int, name: str, error: bool) -> None:
     assert outcome.request_content == "a.test"
 
 
+def test_an_alert_whose_record_header_was_read_before() -> None:
+    parser = Parser(TLS, Side.RESPONSE)
+    assert parser.frame(b"\x15\x03\x03\x00\x02")[0] is Framed.MORE
+    answer, message = parser.frame(b"\x02\x46")
+    assert (answer, message.status, message.length) == (Framed.MESSAGE, 70, 2)
+    assert parser.frame(b"\x02\x46")[0] is Framed.INVALID
+    assert parser.frame(b"\x15\x03\x03\x00\x02")[0] is Framed.MORE
+    answer, message = parser.frame(b"\x15\x03\x03\x00\x02\x02\x46")
+    assert (answer, message.status, message.length) == (Framed.MESSAGE, 70, 7)
+
+
 def test_an_encrypted_alert_says_nothing() -> None:
     outcome = outcome_of(named(b"a.test"), b"\x15\x03\x03\x00\x1a" + bytes(26))
     assert (outcome.response_content, outcome.status, outcome.error) == ("", 0, False)

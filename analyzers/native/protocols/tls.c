@@ -11,8 +11,8 @@
  *           the other side speaks.
  *   stitch  server name; name of the alert; an error if the alert is fatal.
  *
- * Many programs read a record's header and its body in two calls, so a ClientHello or ServerHello may also come without
- * its record header.
+ * Many programs read a record's header and its body in two calls. So a hello may also come without its record header,
+ * and an alert if its header, which came alone, was answered with FS_FRAME_MORE (scratch[0] remembers that).
  */
 #include "protocols.h"
 
@@ -230,35 +230,63 @@ static void frame_hello(struct fs_cursor bytes, uint8_t type, uint16_t version, 
 	write_server_name(hello.server_name, &out->content);
 }
 
+static bool frame_alert(struct fs_cursor bytes, struct fs_message *out)
+{
+	uint8_t level, number;
+	if (!fs_u8(&bytes, &level) || !fs_u8(&bytes, &number))
+		return false;
+	out->status = number;
+	out->method = level;
+	return true;
+}
+
+/* What follows a record header that was read by a call of its own. */
+static enum fs_framed frame_headless(struct fs_frame_input *in, uint8_t expected, struct fs_message *out)
+{
+	struct fs_cursor bytes = in->bytes;
+	bool is_alert = in->scratch[0] == RECORD_ALERT && fs_left(&bytes) == 2;
+	uint16_t version;
+	uint8_t type;
+	in->scratch[0] = 0;
+	*out = (struct fs_message){.length = fs_left(&bytes), .body = FS_BODY_UNTIL_FLIP};
+	if (is_alert && frame_alert(bytes, out))
+		return FS_FRAME_MESSAGE;
+	if (!read_hello_start(&bytes, &type, &version) || type != expected)
+		return FS_FRAME_INVALID;
+	frame_hello(bytes, type, version, out);
+	return FS_FRAME_MESSAGE;
+}
+
 static enum fs_framed frame(struct fs_frame_input *in, struct fs_message *out)
 {
 	struct fs_cursor bytes = in->bytes;
-	struct record record = {.type = RECORD_HANDSHAKE};
-	uint8_t expected = in->side == FS_SIDE_REQUEST ? HANDSHAKE_CLIENT_HELLO : HANDSHAKE_SERVER_HELLO, type, level,
-		alert;
-	uint16_t version;
+	struct record record;
 	struct fs_text content;
-	bool has_header = read_record(&bytes, &record);
-	if (!has_header && may_be_record(&bytes))
-		return bytes.truncated ? FS_FRAME_INVALID : FS_FRAME_MORE;
-	uint64_t length = has_header ? 5u + (uint64_t)record.length : fs_left(&in->bytes);
-	if (has_header && record.type != RECORD_DATA && fs_left(&in->bytes) < length && !bytes.truncated)
+	uint8_t expected = in->side == FS_SIDE_REQUEST ? HANDSHAKE_CLIENT_HELLO : HANDSHAKE_SERVER_HELLO, type;
+	uint16_t version;
+	if (!read_record(&bytes, &record)) {
+		if (in->scratch[0] == 0 && may_be_record(&bytes))
+			return bytes.truncated ? FS_FRAME_INVALID : FS_FRAME_MORE;
+		return frame_headless(in, expected, out);
+	}
+	bool whole = fs_take(&bytes, record.length, &content);
+	in->scratch[0] = 0;
+	if (!whole && record.type != RECORD_DATA && !bytes.truncated) {
+		if (record.type == RECORD_ALERT && record.length == 2 && fs_left(&bytes) == 0)
+			in->scratch[0] = RECORD_ALERT;
 		return FS_FRAME_MORE;
-	*out = (struct fs_message){.length = length, .body = FS_BODY_UNTIL_FLIP};
-	if (fs_left(&in->bytes) < length && in->bytes.truncated)
-		out->flags = FS_MESSAGE_CUT;
-	if (has_header && fs_take(&bytes, record.length, &content))
+	}
+	*out = (struct fs_message){.length = 5u + (uint64_t)record.length, .body = FS_BODY_UNTIL_FLIP};
+	if (whole)
 		bytes = fs_inside(content);
+	else if (bytes.truncated)
+		out->flags = FS_MESSAGE_CUT;
+	if (record.type == RECORD_ALERT && record.length == 2)
+		(void)frame_alert(bytes, out);
 	if (record.type == RECORD_HANDSHAKE && read_hello_start(&bytes, &type, &version)) {
 		if (type != expected)
 			return FS_FRAME_INVALID;
 		frame_hello(bytes, type, version, out);
-	} else if (!has_header) {
-		return FS_FRAME_INVALID;
-	} else if (record.type == RECORD_ALERT && record.length == 2 && fs_u8(&bytes, &level) &&
-		   fs_u8(&bytes, &alert)) {
-		out->status = alert;
-		out->method = level;
 	}
 	return FS_FRAME_MESSAGE;
 }
