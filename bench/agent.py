@@ -47,6 +47,11 @@ class Page:
         wanted = labels.items()
         return sum(s.value for s in self.samples if s.name == name and wanted <= s.labels.items())
 
+    def has(self, name: str, **labels: str) -> bool:
+        """Whether there is a series of a metric that carries these labels, whatever its value."""
+        wanted = labels.items()
+        return any(s.name == name and wanted <= s.labels.items() for s in self.samples)
+
     def label(self, name: str, label: str) -> str:
         """The value of a label on the first series of a metric, or ''."""
         return next((s.labels.get(label, "") for s in self.samples if s.name == name), "")
@@ -80,6 +85,19 @@ class RunningAgent:
         families = text_string_to_metric_families(text)
         samples = [Sample(s.name, s.labels, s.value) for family in families for s in family.samples]
         return Page(samples, len(text))
+
+    def settled_page(self, name: str, **labels: str) -> Page:
+        """The page once a total has stood still for two seconds: snapshots are behind the traffic, and a new counter shows
+        0 at first. RuntimeError if it still moves after a minute."""
+        before = self.page()
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            time.sleep(2)
+            page = self.page()
+            if page.total(name, **labels) == before.total(name, **labels):
+                return page
+            before = page
+        raise RuntimeError(f"{name} still moves a minute after the load: {labels}")
 
     def status(self) -> dict[str, Any]:
         """/api/v1/status as it is."""
