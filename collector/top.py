@@ -191,8 +191,10 @@ class _Look:
         parts: list[RenderableType] = [self._head(found)]
         if found:
             parts.append(edge_table(found[:above], self._sort, wide=width >= 110))
-        else:
-            parts.append(Text("\nNothing yet: try curl http://127.0.0.1:9500/metrics in another terminal.\n", "dim"))
+        elif self._status["driver"]["name"] != "none":
+            metrics = self._status.get("listen", {}).get("metrics")
+            known = f"{metrics}/metrics" if metrics else "http://example.com"
+            parts.append(Text(f"\nNothing yet: try curl {known} in another terminal.\n", "dim"))
         if hidden := len(found[above:]) + self._topology["left_off"]:
             parts.append(Text(f" and {hidden} more; --sort shows others first", "dim"))
         if self._requests:
@@ -209,7 +211,7 @@ class _Look:
             head.append(f"  {rate_text(failing)} failing", "bold red")
         if lost := self._status["loss"]["total"]:
             head.append(f"  {lost} lost", "bold yellow")
-        if watched == "none":
+        if watched == "none" and not self._status["problems"]:
             head.append(f"\n nothing can be seen inside connections: {shown(driver['why'])}", "yellow")
         for problem in self._status["problems"]:
             head.append(f"\n {shown(problem['what'])}: {shown(problem['cause'])}; {shown(problem['remedy'])}", "yellow")

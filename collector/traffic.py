@@ -46,7 +46,10 @@ class TrafficNames:
     def name(
         self, clock_ns: int, requests: Iterable[RequestRow], tcp: Iterable[TcpRow], bucket_ns: Sequence[int]
     ) -> Traffic:
-        """Rows that repeat what the peer's own row tells are left out (`analyzers.edges.draws_edge`)."""
+        """Rows of an edge that the peer's own row draws are left out, as in `analyzers.edges.draws_edge`.
+
+        Of these the API loses nothing but a TCP relation without a known client, such as resets for a closed port.
+        """
         version = self._resolver.version()
         if version != self._version:
             self._requests, self._tcp, self._version = {}, {}, version
@@ -58,7 +61,11 @@ class TrafficNames:
             ends = self._ends(row.key, known_requests, self._requests)
             if row.key.role is Role.UNKNOWN or draws_edge(row.key, ends):
                 named_requests.append(NamedRequest(row, ends))
-        named_tcp = [NamedTcp(row, self._ends(row.key, known_tcp, self._tcp)) for row in tcp]
+        named_tcp = []
+        for tcp_row in tcp:
+            ends = self._ends(tcp_row.key, known_tcp, self._tcp)
+            if tcp_row.key.role is not Role.SERVER or tcp_row.key.peer is not None or not ends.remote.observed:
+                named_tcp.append(NamedTcp(tcp_row, ends))
         return Traffic(clock_ns, named_requests, named_tcp, bucket_ns)
 
     def _ends(

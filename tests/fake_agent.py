@@ -129,23 +129,26 @@ def tcp(
     srtt_us: int = 0,
     retransmits: int = 0,
     updated_ns: int = 100 * SECOND,
+    role: Role = Role.CLIENT,
 ) -> NamedTcp:
+    server = role is Role.SERVER
+    local, remote = (destination, source) if server else (source, destination)
     key = TcpKey(
         index=index,
         generation=1,
-        role=Role.CLIENT,
-        identity=source.identity() or UNKNOWN,
-        peer=destination.identity(),
-        local_ip=source.ip,
-        local_port=0,
-        remote_ip=destination.ip,
-        remote_port=port,
+        role=role,
+        identity=local.identity() or UNKNOWN,
+        peer=remote.identity(),
+        local_ip=local.ip,
+        local_port=port if server else 0,
+        remote_ip=remote.ip,
+        remote_port=0 if server else port,
         error=error,
         overflow=False,
         created_ns=1 * SECOND,
     )
     row = TcpRow(key, updated_ns, srtt_us, connects, connect_ns, retransmits, 0, 0, 0, 0, 0)
-    return NamedTcp(row, Ends(source.party(), destination.party(), source.ip, destination.ip))
+    return NamedTcp(row, Ends(local.party(), remote.party(), local.ip, remote.ip))
 
 
 def grown(named: NamedRequest, count: int, bucket: int = 1) -> NamedRequest:

@@ -45,7 +45,7 @@ export function showBanners(status, gone, streamRefused) {
     const { agent, driver, engine, configuration, problems } = status;
     if (agent.mode === "replay") {
       banners.push(["info", "A recording is replayed.", `These are not requests of now. For the real thing: sudo firesteel run${driver.why ? ` (${driver.why})` : ""}`]);
-    } else if (driver.name === "none") {
+    } else if (driver.name === "none" && !problems.some((problem) => problem.severity === "error")) {
       const tried = driver.rejected.map((r) => `${r.name}: ${r.reason}${r.remedy ? `; ${r.remedy}` : ""}`).join(" · ");
       banners.push(["", "Nothing can be seen inside connections.", [driver.why, tried].filter(Boolean).join(" - ") || "No probe could be loaded; firesteel doctor says why."]);
     }

@@ -76,7 +76,8 @@ function drawState() {
   showBanners(known.status, known.answeredAt ? gone : known.failing ? 0 : null, known.streamRefused);
   const empty = byId("empty");
   const nothing = !known.topology || known.topology.edges.length === 0;
-  const kind = known.topology ? "empty" : known.failing ? "gone" : "loading";
+  const blind = document.body.hasAttribute("data-blind");
+  const kind = known.topology ? (blind ? "blind" : "empty") : known.failing ? "gone" : "loading";
   empty.hidden = !nothing;
   if (nothing && empty.dataset.kind !== kind) {
     empty.dataset.kind = kind;
@@ -96,6 +97,8 @@ function drawing() {
 const EMPTY = {
   loading: () => [drawing(), el("h2", {}, "Asking the agent…")],
   gone: () => [drawing(), el("h2", {}, "No agent answers here"), el("p", {}, "Start it with sudo firesteel run. This page goes on by itself.")],
+  blind: () => [drawing(), el("h2", {}, "No probe is in place"),
+    el("p", {}, "So requests are not seen. What was tried, and what helps, is above and behind the driver's name; firesteel doctor says more.")],
   empty: () => {
     const line = `curl ${known.status?.listen.metrics || "http://example.com"}${known.status?.listen.metrics ? "/metrics" : ""}`;
     const copy = el("button", { class: "quiet", type: "button" }, "Copy");

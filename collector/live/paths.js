@@ -98,8 +98,8 @@ function loop(from) {
   const x = from.x + CARD.width / 2;
   const y = from.y;
   return {
-    line: `M${x + 26} ${y}C${x + 34} ${y - 34} ${x - 34} ${y - 34} ${x - 26} ${y - HEAD}`,
-    head: `M${x - 26} ${y}l-5.5 ${-HEAD - 2}l5.5 2.5l5.5 -2.5z`,
-    labels: [{ x, y: y - 28 }],
+    line: `M${x + 30} ${y}C${x + 30} ${y - 19} ${x - 30} ${y - 19} ${x - 30} ${y - HEAD}`,
+    head: `M${x - 30} ${y}l-5.5 ${-HEAD - 2}l5.5 2.5l5.5 -2.5z`,
+    labels: [{ x, y: y - 14 }], // on its own card: shows under the pointer
   };
 }

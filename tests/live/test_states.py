@@ -86,6 +86,7 @@ async def test_without_any_driver_it_says_why_and_what_helps() -> None:
         banner = watched.page.locator(".banner")
         await expect(banner).to_contain_text("Nothing can be seen inside connections.")
         await expect(banner).to_contain_text("no probe may be loaded - core: this kernel refuses BPF; run as root")
+        await expect(watched.page.locator("#empty h2")).to_have_text("No probe is in place")
 
 
 async def test_a_replay_says_that_it_is_one() -> None:

@@ -348,9 +348,15 @@ def test_names_are_asked_once_until_the_resolver_changes_its_mind() -> None:
 def test_a_server_row_whose_client_tells_itself_is_left_out() -> None:
     resolver = Answers()
     row = request(1, BARE, NGINX, 80, role=Role.SERVER).row
-    assert len(TrafficNames(resolver).name(5, [row], [], BOUNDS).requests) == 1
+    rows = [tcp(n, end, NGINX, 80, role=role).row for n, (end, role) in enumerate(_TOLD_BY)]
+    traffic = TrafficNames(resolver).name(5, [row], rows, BOUNDS)
+    assert (len(traffic.requests), len(traffic.tcp)) == (1, 3)
     resolver.far = Party(namespace="shop", observed=True)
-    assert len(TrafficNames(resolver).name(5, [row], [], BOUNDS).requests) == 0
+    traffic = TrafficNames(resolver).name(5, [row], rows, BOUNDS)
+    assert (len(traffic.requests), [named.row.key.index for named in traffic.tcp]) == (0, [1, 2])
+
+
+_TOLD_BY = ((BARE, Role.SERVER), (CURL, Role.SERVER), (BARE, Role.CLIENT))
 
 
 def test_ends_keep_the_addresses_that_the_resolver_gave() -> None:

@@ -140,8 +140,10 @@ def test_losses_problems_and_a_blind_driver_are_told() -> None:
     )
     text = output(Answering(watched))
     assert "12 lost" in text
-    assert "BPF is refused" in text
+    assert "BPF is refused" not in text  # the problems say it
     assert "dns: no answer; check it" in text
+    watched.now = replace(watched.now, problems=())
+    assert "BPF is refused" in output(Answering(watched))
 
 
 def test_an_empty_table_says_what_to_try() -> None:
