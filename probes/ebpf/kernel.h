@@ -76,7 +76,8 @@ struct tcp_sock {
 	__u64 tcp_clock_cache;
 	__u32 srtt_us;
 	__u64 bytes_received;
-	__u64 bytes_acked;
+	__u64 bytes_sent;
+	__u64 bytes_retrans;
 	__u32 total_retrans;
 };
 

@@ -97,8 +97,9 @@ static __noinline int closed(struct sock *sk)
 	__builtin_memset(&event->bytes_sent, 0, sizeof(*event) - sizeof(event->head));
 	tcp = bpf_skc_to_tcp_sock(sk);
 	if (tcp) {
-		event->bytes_sent = tcp->bytes_acked;
-		event->bytes_received = tcp->bytes_received;
+		/* The kernel counts a FIN that came as a byte received; what it counts as sent is payload only. */
+		event->bytes_sent = tcp->bytes_sent - tcp->bytes_retrans;
+		event->bytes_received = tcp->bytes_received - (has_fin(sk) ? 1 : 0);
 		event->srtt_us = tcp->srtt_us >> 3;
 		event->retransmits = tcp->total_retrans;
 	}

@@ -37,12 +37,16 @@ static __always_inline __u32 netns_of(const struct sock *sk)
 	return sk->__sk_common.skc_net.net->ns.inum;
 }
 
+static __always_inline bool has_fin(struct sock *sk)
+{
+	return sk->__sk_common.skc_flags & 1ull << bpf_core_enum_value(enum sock_flags, SOCK_DONE);
+}
+
 /* A FIN takes a sequence number once it is read: tcp_recvmsg steps copied_seq over it together with the last bytes. */
 static __always_inline __u32 bytes_read(struct sock *sk, const struct tcp_sock *tcp)
 {
 	__u32 copied = tcp->copied_seq;
-	unsigned long done = 1ull << bpf_core_enum_value(enum sock_flags, SOCK_DONE);
-	return copied - (copied == tcp->rcv_nxt && (sk->__sk_common.skc_flags & done) ? 1 : 0);
+	return copied - (copied == tcp->rcv_nxt && has_fin(sk) ? 1 : 0);
 }
 
 static __always_inline void map_ipv4(__u8 out[16], __be32 address)

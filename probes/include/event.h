@@ -173,7 +173,7 @@ struct fs_connect {
 
 struct fs_close {
 	struct fs_head head;
-	__u64 bytes_sent; /* acknowledged by the peer */
+	__u64 bytes_sent; /* retransmitted ones once */
 	__u64 bytes_received;
 	__u32 srtt_us;
 	__u32 retransmits;
