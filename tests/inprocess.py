@@ -139,7 +139,8 @@ class InProcessEngine:
         slot = self.slots[lib.fs_read_slot_of(conn_id)]
         if not slot or (slot >> 24) != conn_id & (1 << 40) - 1:
             return None
-        return MODES[(slot >> 16) & 0xFF]
+        requests_out = " of requests out" if slot >> 16 & lib.FS_MODE_REQUESTS_OUT else ""
+        return MODES[(slot >> 16) & 0x7F] + requests_out
 
     def comm(self, ident: int) -> str:
         return _text(self.table.idents[ident].comm)

@@ -24,6 +24,7 @@
 #define FS_SWEEP_NS 1000000000ull /* every connection is looked at once in that time */
 #define FS_FLOW_LINGER_NS 2000000000ull
 #define FS_FLOW_IDLE_NS 60000000000ull
+#define FS_ANNOUNCED_IDLE_NS 60000000000ull
 #define FS_RUN_BEFORE_FLIPS 16
 #define FS_EVENT_BYTES_MAX (FS_PAYLOAD_MAX + 192)
 #define FS_BELIEVABLE_JUMP (1u << 26)
@@ -62,7 +63,9 @@ enum fs_connection_flag {
 	FS_C_SEEN_BYTES = 1 << 17,
 	FS_C_ROLE_GUESSED = 1 << 18, /* no evidence but the absence of a listener: who asks decides */
 	FS_C_HANDSHAKE_FAILED = 1 << 19,
-	FS_C_HANDSHAKE_OVER = 1 << 20
+	FS_C_HANDSHAKE_OVER = 1 << 20,
+	FS_C_ANNOUNCED = 1 << 21, /* its attempt succeeded, but the connection itself was not told yet */
+	FS_C_FIRST_SETTLED = 1 << 22 /* its first request waited for the other end to be told */
 };
 
 /* Which end of a connection inside this node tells. */
@@ -71,7 +74,6 @@ enum fs_authority { FS_ALONE = 0, FS_AUTHORITY_OPEN, FS_AUTHORITY_MINE, FS_AUTHO
 /* One direction of a stream. */
 struct fs_stream {
 	uint64_t next; /* offset of the next byte, the kernel's 32 bits extended to 64 */
-	uint64_t start; /* first offset that was known */
 	uint64_t remaining;
 	uint64_t message_bytes; /* of the message in progress, those that are in no buffer any more */
 	uint64_t first_ns, last_ns; /* of the message in progress */
@@ -117,7 +119,6 @@ struct fs_connection {
 	uint32_t mirror_hash;
 	uint32_t peer; /* the other end */
 	uint64_t connect_ns;
-	uint64_t open_ns;
 	uint32_t first_held;
 	uint32_t previous_held, next_held; /* connections with held events, by time */
 	uint32_t previous_idle;

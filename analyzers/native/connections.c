@@ -63,7 +63,7 @@ static void anchor(struct fs_connection *c, const struct fs_open *event)
 	    event->head.flags & FS_LOST_BEFORE)
 		c->flags |= FS_C_MIDSTREAM;
 	for (int direction = FS_IN; direction <= FS_OUT; direction++) {
-		c->stream[direction].start = c->stream[direction].next = (1ull << 32) + raw[direction];
+		c->stream[direction].next = (1ull << 32) + raw[direction];
 		c->stream[direction].known = raw[FS_IN] && raw[FS_OUT];
 	}
 }
@@ -86,37 +86,44 @@ static void refresh(struct fs_engine *e, struct fs_connection *c, const struct f
 		c->srtt_us = event->srtt_us;
 }
 
-void fs_connection_open(struct fs_engine *e, const struct fs_open *event)
+static void begin(struct fs_engine *e, struct fs_connection *c, const struct fs_open *event)
 {
 	bool has_process = !(event->head.flags & FS_NO_PROCESS);
-	bool is_stream = event->tuple.l4 == FS_TCP;
 
-	if (has_process)
-		fs_process_named(e, event->head.pid, event->comm);
-	struct fs_connection *c = fs_connection_find(e, event->head.conn_id);
-	if (c) {
-		if (c->kind != FS_KIND_LISTENER)
-			refresh(e, c, event);
-		return;
-	}
-	c = fs_connection_new(e, event->head.conn_id, fs_connection_hash(event->head.conn_id, NULL),
-			      is_stream ? FS_KIND_STREAM : FS_KIND_SOCKET);
-	if (!c)
-		return;
 	e->table->stats.connections_opened++;
+	c->flags &= ~(uint32_t)FS_C_ANNOUNCED;
 	c->tuple = event->tuple;
 	c->role = event->tuple.role;
 	c->netns = event->head.netns;
 	c->pid = has_process ? event->head.pid : 0;
 	c->srtt_us = event->srtt_us;
-	c->open_ns = event->start_ns;
 	if (has_process)
 		fs_ident_set(e, &c->ident, fs_ident(e, &event->head, event->comm));
 	else
 		c->flags |= FS_C_IDENT_PENDING;
-	if (is_stream) {
-		anchor(c, event);
-		fs_mirror_add(e, c);
+	if (c->kind != FS_KIND_STREAM)
+		return;
+	anchor(c, event);
+	fs_address_seen(e, c->tuple.local);
+	fs_mirror_add(e, c);
+}
+
+void fs_connection_open(struct fs_engine *e, const struct fs_open *event)
+{
+	uint64_t id = event->head.conn_id;
+	struct fs_connection *c = fs_connection_find(e, id);
+
+	if (!(event->head.flags & FS_NO_PROCESS))
+		fs_process_named(e, event->head.pid, event->comm);
+	if (!c) {
+		c = fs_connection_new(e, id, fs_connection_hash(id, NULL),
+				      event->tuple.l4 == FS_TCP ? FS_KIND_STREAM : FS_KIND_SOCKET);
+		if (c)
+			begin(e, c, event);
+	} else if (c->flags & FS_C_ANNOUNCED) {
+		begin(e, c, event);
+	} else if (c->kind != FS_KIND_LISTENER) {
+		refresh(e, c, event);
 	}
 }
 
@@ -177,20 +184,6 @@ void fs_connection_free(struct fs_engine *e, struct fs_connection *c)
 	fs_pool_give(&e->connections, index);
 }
 
-/* What the last undecoded events did not tell: with FS_MODE_FLIPS most bytes have no event of their own. */
-static void count_the_rest(struct fs_engine *e, struct fs_connection *c, const struct fs_close *event)
-{
-	const uint64_t total[2] = {[FS_IN] = event->bytes_received, [FS_OUT] = event->bytes_sent};
-
-	if (!fs_is_opaque(c->protocol) || c->mode != FS_MODE_FLIPS || c->last_direction > FS_OUT)
-		return;
-	struct fs_stream *s = &c->stream[c->last_direction];
-	uint64_t here = s->next - s->start;
-	if (!(c->flags & FS_C_MIDSTREAM) && s->known && total[c->last_direction] > here)
-		fs_opaque_bytes(e, c, c->last_direction, total[c->last_direction] - here, event->head.time_ns,
-				event->head.time_ns);
-}
-
 void fs_connection_close(struct fs_engine *e, const struct fs_close *event)
 {
 	struct fs_connection *c = fs_connection_find(e, event->head.conn_id);
@@ -202,8 +195,6 @@ void fs_connection_close(struct fs_engine *e, const struct fs_close *event)
 	if (event->srtt_us)
 		c->srtt_us = event->srtt_us;
 	if (c->kind == FS_KIND_STREAM) {
-		if (c->authority != FS_AUTHORITY_THEIRS)
-			count_the_rest(e, c, event);
 		fs_connection_settle(e, c, event->head.time_ns, 0);
 		if (!(c->flags & FS_C_SEEN_BYTES) && fs_may_count(e, c))
 			fs_row_exists(e, c);

@@ -67,6 +67,7 @@ static void lay_out(struct fs_engine *e, struct plan *plan)
 	e->row_content = carve(plan, FS_ROWS * sizeof(uint32_t));
 	e->tcp_row_hash = carve(plan, FS_TCP_ROWS * sizeof(uint32_t));
 	e->contents_of = carve(plan, (size_t)FS_IDENTS * FS_PROTOCOL_MAX * sizeof(uint16_t));
+	e->addresses = carve(plan, FS_ADDRESSES * 16);
 	e->processes = carve(plan, FS_PROCESSES * sizeof(struct fs_process_name));
 }
 
@@ -151,7 +152,7 @@ static bool is_excluded(const struct fs_engine *e, uint32_t netns)
 static void stream_event(struct fs_engine *e, const struct fs_head *head)
 {
 	struct fs_connection *c = fs_connection_find(e, head->conn_id);
-	if (!c || c->kind != FS_KIND_STREAM)
+	if (!c || c->kind != FS_KIND_STREAM || c->flags & FS_C_ANNOUNCED)
 		e->table->stats.connections_unknown++;
 	else
 		fs_stream_event(e, c, head);

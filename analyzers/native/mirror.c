@@ -15,6 +15,22 @@ static bool is_loopback(const struct fs_tuple *t)
 	       memcmp(t->remote, one, 16) == 0 || (memcmp(t->remote, mapped, 12) == 0 && t->remote[12] == 127);
 }
 
+static uint8_t *address_slot(struct fs_engine *e, const uint8_t address[16])
+{
+	return e->addresses[fs_hash_end(fs_mix_bytes(FS_HASH_SEED, address, 16)) % FS_ADDRESSES];
+}
+
+void fs_address_seen(struct fs_engine *e, const uint8_t address[16])
+{
+	memcpy(address_slot(e, address), address, 16);
+}
+
+/* Whether the other end may be told yet: its address is one of this node's. */
+bool fs_may_have_other_end(struct fs_engine *e, const struct fs_connection *c)
+{
+	return is_loopback(&c->tuple) || memcmp(address_slot(e, c->tuple.remote), c->tuple.remote, 16) == 0;
+}
+
 /* The same for both ends. A datagram socket may be bound to no address, so only the ports take part. */
 static uint32_t hash_tuple(const struct fs_tuple *t)
 {

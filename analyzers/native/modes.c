@@ -10,8 +10,10 @@ void fs_mode_set(struct fs_engine *e, struct fs_connection *c, uint8_t mode, uin
 		return;
 	c->mode = mode;
 	c->budget = (uint16_t)budget;
+	/* Which side's bytes to keep until the other one answers. */
+	uint64_t told = mode == FS_MODE_MESSAGE && c->requester == FS_OUT ? mode | FS_MODE_REQUESTS_OUT : mode;
 	if (e->slots)
-		__atomic_store_n(&e->slots[fs_slot_of(c->id)], fs_slot_make(c->id, mode, budget), __ATOMIC_RELEASE);
+		__atomic_store_n(&e->slots[fs_slot_of(c->id)], fs_slot_make(c->id, told, budget), __ATOMIC_RELEASE);
 }
 
 void fs_mode_clear(struct fs_engine *e, struct fs_connection *c)

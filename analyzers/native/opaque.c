@@ -154,7 +154,6 @@ static uint64_t advance(struct fs_stream *s, uint64_t to)
 {
 	uint64_t fresh = to > s->next && s->known ? to - s->next : 0;
 	s->next = s->known ? fs_max(s->next, to) : to;
-	s->start = s->known ? s->start : to;
 	s->known = 1;
 	return fresh;
 }

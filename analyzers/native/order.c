@@ -13,7 +13,7 @@ uint64_t fs_extend(const struct fs_stream *s, uint32_t raw)
 
 static void anchor(struct fs_stream *s, uint32_t raw)
 {
-	s->start = s->next = (1ull << 32) + raw;
+	s->next = (1ull << 32) + raw;
 	s->known = 1;
 }
 

@@ -160,11 +160,24 @@ static void count(struct fs_engine *e, struct fs_connection *c, const struct fs_
 		e->table->stats.no_response++;
 }
 
-/* Datagrams of a server wait a moment before they are counted: the other end may turn up on this node. */
-static bool settle_later(struct fs_engine *e, struct fs_connection *c, uint32_t index, struct fs_waiting *w)
+/*
+ * What a server did may be counted before the client's end is told, if events of another CPU come late: then it would
+ * not be known as a request inside this node. So datagrams, and the first request of a connection, wait a moment.
+ */
+static bool may_settle_later(struct fs_engine *e, struct fs_connection *c, const struct fs_waiting *w)
 {
-	if (c->kind != FS_KIND_FLOW || c->role != FS_ROLE_SERVER || c->flags & (FS_C_BOTH_ENDS | FS_C_DYING))
+	const uint32_t decided = FS_C_BOTH_ENDS | FS_C_DYING | FS_C_FIRST_SETTLED;
+
+	if (c->role != FS_ROLE_SERVER || c->flags & decided)
 		return false;
+	if (c->kind == FS_KIND_FLOW)
+		return true;
+	c->flags |= FS_C_FIRST_SETTLED;
+	return !(w->answer_flags & FS_MESSAGE_SWITCH) && fs_may_have_other_end(e, c);
+}
+
+static void settle_later(struct fs_engine *e, struct fs_connection *c, uint32_t index, struct fs_waiting *w)
+{
 	w->due_ns = e->now_ns + FS_SETTLE_NS;
 	w->next = 0;
 	if (e->last_settling)
@@ -173,7 +186,6 @@ static bool settle_later(struct fs_engine *e, struct fs_connection *c, uint32_t 
 		e->first_settling = index;
 	e->last_settling = index;
 	c->settling++;
-	return true;
 }
 
 void fs_requests_settled(struct fs_engine *e, uint64_t now_ns)
@@ -206,7 +218,8 @@ void fs_response_end(struct fs_engine *e, struct fs_connection *c, uint64_t last
 	w->response_bytes += bytes;
 	if (w->answer_flags & FS_MESSAGE_INTERIM)
 		return;
-	if (c->receiving == index) {
+	bool is_early = c->receiving == index;
+	if (is_early) {
 		/* Answered before its end: what follows of it is added to the row later. */
 		struct fs_stream *s = &c->stream[c->requester];
 		fs_request_end(e, c, w, s->last_ns, s->message_bytes);
@@ -217,12 +230,14 @@ void fs_response_end(struct fs_engine *e, struct fs_connection *c, uint64_t last
 	unlink_request(e, c, index);
 	if (w->counted) {
 		e->table->stats.orphan_responses++;
-	} else if (settle_later(e, c, index, w)) {
-		return;
 	} else {
-		count(e, c, w, 0);
 		c->failures = 0;
 		fs_mode_clean_exchange(e, c);
+		if (!is_early && may_settle_later(e, c, w)) {
+			settle_later(e, c, index, w);
+			return;
+		}
+		count(e, c, w, 0);
 	}
 	if (w->answer_flags & FS_MESSAGE_SWITCH) {
 		uint32_t content = w->request_content;

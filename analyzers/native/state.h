@@ -9,6 +9,7 @@
 
 #define FS_LISTENERS 16384
 #define FS_PROCESSES 16384
+#define FS_ADDRESSES 4096
 #define FS_LEARNED 4096
 
 struct fs_listener {
@@ -89,6 +90,7 @@ struct fs_engine {
 	uint16_t *contents_of; /* by ident and protocol */
 
 	struct fs_process_name *processes;
+	uint8_t (*addresses)[16]; /* that were seen at a local end */
 	struct fs_learned {
 		uint32_t key;
 		uint8_t protocol;
@@ -180,6 +182,8 @@ void fs_role_settle(struct fs_engine *e, struct fs_connection *c);
 void fs_role_spoke(struct fs_engine *e, struct fs_connection *c, uint8_t request_direction);
 
 /* mirror.c */
+void fs_address_seen(struct fs_engine *e, const uint8_t address[16]);
+bool fs_may_have_other_end(struct fs_engine *e, const struct fs_connection *c);
 void fs_mirror_add(struct fs_engine *e, struct fs_connection *c);
 void fs_mirror_remove(struct fs_engine *e, struct fs_connection *c);
 bool fs_may_count(struct fs_engine *e, struct fs_connection *c);

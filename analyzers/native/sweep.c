@@ -30,6 +30,8 @@ static bool is_lasting(const struct fs_connection *c, uint64_t now_ns)
 static uint64_t idle_limit(const struct fs_engine *e, const struct fs_connection *c)
 {
 	uint64_t limit = e->config.connection_idle_ns ? e->config.connection_idle_ns : UINT64_MAX;
+	if (c->flags & FS_C_ANNOUNCED)
+		return limit < FS_ANNOUNCED_IDLE_NS ? limit : FS_ANNOUNCED_IDLE_NS;
 	if (c->kind == FS_KIND_FLOW)
 		return limit < FS_FLOW_IDLE_NS ? limit : FS_FLOW_IDLE_NS;
 	/* A listener is idle by nature: it goes when it is closed. */
@@ -60,7 +62,8 @@ static void look_at(struct fs_engine *e, struct fs_connection *c, uint64_t now_n
 	}
 	if (fs_since(now_ns, c->last_ns) > idle_limit(e, c)) {
 		fs_connection_settle(e, c, now_ns, 0);
-		e->table->stats.connections_expired++;
+		if (!(c->flags & FS_C_ANNOUNCED))
+			e->table->stats.connections_expired++;
 		fs_connection_free(e, c);
 	}
 }

@@ -102,7 +102,7 @@ void fs_tcp_health(struct fs_engine *e, struct fs_connection *c)
 bool fs_tcp_is_attempt(const struct fs_connection *c)
 {
 	return c->kind == FS_KIND_STREAM && c->role == FS_ROLE_CLIENT && !c->connect_ns && !c->srtt_us &&
-	       !(c->flags & (FS_C_SEEN_BYTES | FS_C_MIDSTREAM));
+	       !(c->flags & (FS_C_SEEN_BYTES | FS_C_MIDSTREAM | FS_C_ANNOUNCED));
 }
 
 /* A connection that never came about is no closed connection: its CONNECT row tells. */
@@ -131,6 +131,17 @@ void fs_connect_event(struct fs_engine *e, const struct fs_connect *event)
 
 	if (!(event->head.flags & FS_NO_PROCESS))
 		fs_process_named(e, event->head.pid, event->comm);
+	/* A connection is told with its first byte, so this comes before: it is kept for the time it took. */
+	if (!c && event->head.conn_id && !event->error) {
+		c = fs_connection_new(e, event->head.conn_id, fs_connection_hash(event->head.conn_id, NULL),
+				      FS_KIND_STREAM);
+		if (c) {
+			c->flags |= FS_C_ANNOUNCED;
+			c->tuple = event->tuple;
+			c->netns = event->head.netns;
+			fs_ident_set(e, &c->ident, fs_ident(e, &event->head, event->comm));
+		}
+	}
 	if (!c || c->kind != FS_KIND_STREAM) {
 		c = &unknown;
 		c->ident = fs_ident(e, &event->head, event->comm);

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.events import IN, LENGTH_ONLY, OUT, SECOND, Conversation
+from tests.events import IN, LENGTH_ONLY, OUT, SECOND, Conversation, connect
 from tests.inprocess import InProcessEngine
 
 MS = 1_000_000
@@ -98,7 +98,9 @@ def test_bytes_without_an_event_inside_a_declared_body_are_counted(engine: InPro
 @pytest.mark.parametrize("pace", [1, 7, 1000])
 def test_a_chunked_body_is_followed_however_it_is_cut(engine: InProcessEngine, pace: int) -> None:
     c = client()
-    answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nWiki\r\n1a;x=y\r\n" + b"z" * 26 + b"\r\n0\r\n\r\n"
+    answer = (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nWiki\r\n1a;x=y\r\n" + b"z" * 26 + b"\r\n0\r\n\r\n"
+    )
     engine.feed([c.open(0)])
     for i in range(2):
         engine.feed([c.sends(100 * i + 1, request(f"/{'ab'[i]}"))])
@@ -171,7 +173,9 @@ def test_an_interim_response_belongs_to_its_request(engine: InProcessEngine) -> 
     c = server()
     head = b"POST /a HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n"
     interim = b"HTTP/1.1 100 Continue\r\n\r\n"
-    engine.feed([c.open(0), c.receives(1, head), c.sends(2, interim), c.receives(3, b"body"), c.sends(9, response(201))])
+    engine.feed(
+        [c.open(0), c.receives(1, head), c.sends(2, interim), c.receives(3, b"body"), c.sends(9, response(201))]
+    )
     (row,) = engine.rows()
     assert (row.status, row.count, row.request_bytes) == (201, 1, len(head) + 4)
     assert row.response_bytes == len(interim) + len(response(201))
@@ -182,7 +186,9 @@ def test_an_upgraded_connection_goes_on_under_the_new_protocols_name(engine: InP
     c = server()
     ask = request("/chat", fields="Connection: Upgrade\r\nUpgrade: websocket\r\n")
     answer = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
-    engine.feed([c.open(0), c.receives(1, ask), c.sends(2, answer), c.receives(3, b"\x81\x01a"), c.sends(4, b"\x81\x01bcd")])
+    engine.feed(
+        [c.open(0), c.receives(1, ask), c.sends(2, answer), c.receives(3, b"\x81\x01a"), c.sends(4, b"\x81\x01bcd")]
+    )
     engine.feed([c.receives(5, b"\x81\x01c"), c.sends(6, b"\x81\x01d"), c.close(9)])
     http, websocket = engine.rows()
     assert (http.protocol, http.request, http.status, http.count) == ("http", "/chat", 101, 1)
@@ -204,7 +210,12 @@ def test_a_connection_that_closes_while_a_request_waits_is_no_response(engine: I
     c = server()
     engine.feed([c.open(0), c.receives(1 * MS, request()), c.close(4 * MS)])
     (row,) = engine.rows()
-    assert (row.count, row.status, row.response, row.flags) == (1, 0, "no response", frozenset({"error", "no_response"}))
+    assert (row.count, row.status, row.response, row.flags) == (
+        1,
+        0,
+        "no response",
+        frozenset({"error", "no_response"}),
+    )
     assert (row.duration_ns, row.request_bytes, row.response_bytes) == (3 * MS, len(request()), 0)
     assert engine.stat("no_response") == 1
 
@@ -219,12 +230,28 @@ def test_a_request_is_given_up_after_the_configured_time_and_its_late_response_i
     engine.tick(12 * SECOND).tick(13 * SECOND + 1)
     (row,) = engine.rows()
     assert (row.count, row.flags) == (1, frozenset({"error", "slow", "no_response"}))
-    engine.feed([c.sends(14 * SECOND, response()), c.receives(15 * SECOND, request("/b")), c.sends(15 * SECOND, response())])
+    engine.feed(
+        [c.sends(14 * SECOND, response()), c.receives(15 * SECOND, request("/b")), c.sends(15 * SECOND, response())]
+    )
     assert [(row.request, row.count, row.response) for row in engine.rows()] == [
         ("/a", 1, "no response"),
         ("/b", 1, "200"),
     ]
     assert engine.stat("orphan_responses") == 1
+
+
+def test_a_late_response_is_not_taken_for_the_next_requests(engine: InProcessEngine) -> None:
+    c = server()
+    engine.feed([c.open(0), c.receives(SECOND, request())])
+    engine.tick(11 * SECOND).tick(12 * SECOND).tick(13 * SECOND)
+    engine.feed(
+        [
+            c.receives(14 * SECOND, request("/b")),
+            c.sends(15 * SECOND, response(500)),
+            c.sends(16 * SECOND, response(202)),
+        ]
+    )
+    assert [(row.request, row.response) for row in engine.rows()] == [("/a", "no response"), ("/b", "202")]
 
 
 def test_a_slow_request_has_a_row_of_its_own(engine: InProcessEngine) -> None:
@@ -260,7 +287,9 @@ def test_message_mode_is_left_when_the_client_pipelines(engine: InProcessEngine)
     engine.feed([c.open(0)])
     for i in range(3):
         engine.feed([c.receives(10 * i + 1, request()), c.sends(10 * i + 4, response())])
-    engine.feed([c.exchanges(48, request("/b") + request("/c"), response(), first_start_ns=41), c.sends(50, response())])
+    engine.feed(
+        [c.exchanges(48, request("/b") + request("/c"), response(), first_start_ns=41), c.sends(50, response())]
+    )
     assert [(row.request, row.count) for row in engine.rows()] == [("/a", 3), ("/b", 1), ("/c", 1)]
     assert engine.mode(7) == "stream"
     assert engine.slots[engine_slot(7)] & 0xFFFF == 4096
@@ -281,14 +310,30 @@ def test_message_mode_can_be_switched_off() -> None:
 
 
 def test_the_connect_time_belongs_to_the_first_request_only(engine: InProcessEngine) -> None:
-    from tests.events import connect
-
     c = client()
     engine.feed([c.open(0), connect(500, 7, CLIENT, SERVER, duration_ns=400, comm="curl", pid=5)])
     engine.feed([c.sends(600, request()), c.receives(700, response())])
     assert engine.rows()[0].last[3] == 400
     engine.feed([c.sends(800, request()), c.receives(900, response())])
     assert engine.rows()[0].last[3] == 0
+
+
+def test_a_connect_that_is_told_before_its_connection_is_kept_for_it(engine: InProcessEngine) -> None:
+    c = client()
+    engine.feed([connect(500, 7, CLIENT, SERVER, duration_ns=400, comm="curl", pid=5)])
+    assert engine.stats() == {}
+    engine.feed([c.open(550), c.sends(600, request()), c.receives(700, response()), c.close(900)])
+    assert [(row.owner, row.count, row.last[3]) for row in engine.rows()] == [("curl", 1, 400)]
+    assert [(row.kind, row.connects) for row in engine.tcp_rows()] == [("connect", 1), ("health", 0)]
+    assert engine.stats() == {"connections_opened": 1, "connections_closed": 1, "requests": 1, "samples_shed": 1}
+
+
+def test_a_connection_that_never_moved_a_byte_is_forgotten_after_a_minute(engine: InProcessEngine) -> None:
+    engine.feed([connect(SECOND, 7, CLIENT, SERVER, duration_ns=400, comm="curl", pid=5)])
+    engine.tick(2 * SECOND)
+    assert engine.table.connections == 1
+    engine.tick(62 * SECOND)
+    assert (engine.table.connections, engine.stats()) == (0, {})
 
 
 def test_more_waiting_requests_than_allowed_are_counted_and_nothing_is_paired_wrongly(engine: InProcessEngine) -> None:

@@ -101,7 +101,9 @@ def test_a_lost_chunk_of_a_body_loses_nothing(engine: InProcessEngine) -> None:
     engine.feed([c.open(0), c.receives(1, request("/a"))])
     engine.feed([c.sends(2, b"HTTP/1.1 200 OK\r\nContent-Length: 3000\r\n\r\n")])
     c.skips(OUT, 1000)
-    engine.feed([c.moves(OUT, 4, b"", length=2000, flags=LOST_BEFORE), c.receives(5, request("/b")), c.sends(6, response())])
+    engine.feed(
+        [c.moves(OUT, 4, b"", length=2000, flags=LOST_BEFORE), c.receives(5, request("/b")), c.sends(6, response())]
+    )
     assert counts(engine) == [("/a", "200", 1), ("/b", "200", 1)]
     assert "discarded_exchanges" not in engine.stats()
 
@@ -116,7 +118,9 @@ def test_a_connection_seen_from_the_middle_counts_from_the_next_request_on(engin
 
 def test_a_connection_seen_from_a_response_on_counts_from_the_next_request_on(engine: InProcessEngine) -> None:
     c = server()
-    engine.feed([c.open(0, open_flags=LATE), c.sends(1, response(500)), c.receives(3, request("/a")), c.sends(4, response())])
+    engine.feed(
+        [c.open(0, open_flags=LATE), c.sends(1, response(500)), c.receives(3, request("/a")), c.sends(4, response())]
+    )
     assert counts(engine) == [("/a", "200", 1)]
     assert engine.stat("orphan_responses") == 1
 
@@ -182,7 +186,12 @@ def test_a_connection_that_only_looked_like_http_is_doubted_and_becomes_unknown(
 
 
 EXCHANGES = st.lists(
-    st.tuples(st.sampled_from(["/a", "/b", "/c/d"]), st.integers(0, 300), st.sampled_from([200, 301, 404, 503]), st.integers(0, 700)),
+    st.tuples(
+        st.sampled_from(["/a", "/b", "/c/d"]),
+        st.integers(0, 300),
+        st.sampled_from([200, 301, 404, 503]),
+        st.integers(0, 700),
+    ),
     min_size=1,
     max_size=8,
 )
@@ -247,4 +256,8 @@ def test_no_loss_makes_a_pair_that_never_was(
                 engine.tick((i + 1) * 100 * MS)
         engine.feed([events[-1]])
         for row in engine.rows():
-            assert row.protocol == "NOSUPPORT" or row.response == "no response" or "abcdefgh".index(row.request[1]) == row.status - 200
+            assert (
+                row.protocol == "NOSUPPORT"
+                or row.response == "no response"
+                or "abcdefgh".index(row.request[1]) == row.status - 200
+            )

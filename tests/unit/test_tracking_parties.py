@@ -93,7 +93,9 @@ def test_a_seeded_connection_is_the_servers_if_its_port_is_listened_on(engine: I
     engine.feed([listen(0, 3, ("0.0.0.0", 80 if listens else 81), comm="nginx", pid=1)])
     c = Conversation(7, SERVER, ("10.0.0.1", 443), "unknown", comm="app", pid=9)
     tls = b"\x17\x03\x03\x00\x10" + bytes(16)
-    engine.feed([c.open(1, open_flags=SEEDED), c.moves(IN if listens else OUT, 2, tls), c.moves(OUT if listens else IN, 3, tls)])
+    engine.feed(
+        [c.open(1, open_flags=SEEDED), c.moves(IN if listens else OUT, 2, tls), c.moves(OUT if listens else IN, 3, tls)]
+    )
     engine.feed([c.close(4)])
     (row,) = engine.rows()
     assert (row.role, row.protocol, row.count) == ("server" if listens else "client", "tls", 1)
@@ -114,14 +116,18 @@ def test_a_listener_ends_with_its_socket(engine: InProcessEngine) -> None:
     assert parties(engine) == [("client", "app", "", 1)]
 
 
-def ends(netns: tuple[int, int] = (1, 2), addresses: tuple[str, str] = ("10.0.0.1", "10.0.0.2")) -> tuple[Conversation, Conversation]:
+def ends(
+    netns: tuple[int, int] = (1, 2), addresses: tuple[str, str] = ("10.0.0.1", "10.0.0.2")
+) -> tuple[Conversation, Conversation]:
     near, far = (addresses[0], 40000), (addresses[1], 80)
     client = Conversation(1, near, far, "client", comm="curl", pid=5, netns=netns[0])
     server = Conversation(2, far, near, "server", comm="nginx", pid=6, netns=netns[1], send_seq=5000, recv_seq=1000)
     return client, server
 
 
-@pytest.mark.parametrize("addresses", [("10.0.0.1", "10.0.0.2"), ("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("fd00::1", "fd00::2")])
+@pytest.mark.parametrize(
+    "addresses", [("10.0.0.1", "10.0.0.2"), ("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("fd00::1", "fd00::2")]
+)
 def test_a_connection_inside_the_node_is_counted_once_and_the_client_is_silenced(
     engine: InProcessEngine, addresses: tuple[str, str]
 ) -> None:
@@ -130,10 +136,18 @@ def test_a_connection_inside_the_node_is_counted_once_and_the_client_is_silenced
     engine.feed([client.open(0), server.open(1)])
     for i in range(5):
         t = 10 * i + 10
-        engine.feed([client.sends(t, GET), server.receives(t + 1, GET), server.sends(t + 5, OK), client.receives(t + 6, OK)])
+        engine.feed(
+            [client.sends(t, GET), server.receives(t + 1, GET), server.sends(t + 5, OK), client.receives(t + 6, OK)]
+        )
     engine.feed([client.close(100), server.close(101)])
     (row,) = engine.rows()
-    assert (row.role, row.owner, row.peer, row.count, row.flags) == ("server", "nginx", "curl", 5, frozenset({"both_ends"}))
+    assert (row.role, row.owner, row.peer, row.count, row.flags) == (
+        "server",
+        "nginx",
+        "curl",
+        5,
+        frozenset({"both_ends"}),
+    )
     assert (row.duration_ns, row.remote[1], row.local[1]) == (5 * 4, 0, 80)
     assert (engine.stat("both_ends"), engine.stat("requests")) == (1, 5)
     assert engine.table.pending == 0
@@ -158,7 +172,7 @@ def test_the_client_tells_where_the_servers_payload_cannot_be_read(engine: InPro
         engine.feed([server.sends(t + 5, b"", length=len(OK), reason=SYSCALL), client.receives(t + 6, OK)])
     (row,) = engine.rows()
     assert (row.role, row.owner, row.peer, row.count) == ("client", "curl", "nginx", 3)
-    assert (engine.mode(2), engine.mode(1)) == ("silent", "message")
+    assert (engine.mode(2), engine.mode(1)) == ("silent", "message of requests out")
 
 
 def test_a_servers_event_without_payload_that_comes_first_waits_for_the_clients(engine: InProcessEngine) -> None:
@@ -192,9 +206,22 @@ def test_the_other_end_takes_over_with_the_next_request_when_the_telling_one_bec
     assert engine.mode(2) == "silent"
 
 
+@pytest.mark.parametrize("closes", [False, True])
+def test_the_first_request_waits_a_moment_for_the_clients_end_to_be_told(engine: InProcessEngine, closes: bool) -> None:
+    client, server = ends((1, 1), ("127.0.0.1", "127.0.0.1"))
+    engine.feed([server.open(0), server.receives(1 * MS, GET), server.sends(2 * MS, OK)])
+    engine.feed([client.open(3 * MS), client.sends(1 * MS, GET), client.receives(4 * MS, OK)])
+    engine.feed([server.close(5 * MS), client.close(5 * MS)] if closes else [])
+    assert engine.rows() == []
+    engine.tick(60 * MS)
+    (row,) = engine.rows()
+    assert (row.role, row.peer, row.count, row.duration_ns) == ("server", "curl", 1, 1 * MS)
+    assert (engine.table.pending, engine.table.connections) == (0, 0 if closes else 2)
+
+
 def test_loopback_addresses_of_two_namespaces_are_not_one_connection(engine: InProcessEngine) -> None:
     client, server = ends((1, 2), ("127.0.0.1", "127.0.0.1"))
-    engine.feed([client.open(0), server.open(1), server.receives(2, GET), server.sends(3, OK)])
+    engine.feed([client.open(0), server.open(1), server.receives(2, GET), server.sends(3, OK)]).tick(SECOND)
     assert (parties(engine), engine.stat("both_ends")) == ([("server", "nginx", "", 1)], 0)
 
 
@@ -202,6 +229,7 @@ def test_equal_addresses_in_several_other_namespaces_are_not_believed(engine: In
     client, server = ends((1, 2))
     twin = Conversation(3, client.local, client.remote, "client", comm="twin", netns=3)
     engine.feed([client.open(0), twin.open(1), server.open(2), server.receives(3, GET), server.sends(4, OK)])
+    engine.tick(SECOND)
     assert (parties(engine), engine.stat("both_ends")) == ([("server", "nginx", "", 1)], 0)
 
 

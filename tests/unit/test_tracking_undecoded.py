@@ -100,16 +100,16 @@ def test_what_had_no_event_in_flips_mode_is_known_from_the_offsets(engine: InPro
     c = client()
     engine.feed([c.open(0)])
     for i in range(3):
-        engine.feed([c.sends(10 * i + 1, b"\x01"), c.receives(10 * i + 5, b"\x02")])
+        engine.feed([c.sends(10 * i + 1, b"\xff" * 30), c.receives(10 * i + 5, b"\xfe" * 30)])
     for i in range(20):
         engine.feed([c.sends(100 + i, b"", length=10, reason=LENGTH_ONLY)])
     assert engine.mode(7) == "flips"
     c.skips(OUT, 5000)
     engine.feed([c.receives(200, b"", length=7, reason=LENGTH_ONLY)])
     c.skips(IN, 2000)
-    engine.feed([c.close(300, sent=3 + 200 + 5000, received=3 + 7 + 2000)])
+    engine.feed([c.sends(210, b"", length=1, reason=LENGTH_ONLY), c.close(300)])
     (row,) = engine.rows()
-    assert (row.count, row.request_bytes, row.response_bytes) == (4, 3 + 200 + 5000, 3 + 7 + 2000)
+    assert (row.count, row.request_bytes, row.response_bytes) == (4, 90 + 200 + 5001, 90 + 7 + 2000)
 
 
 def test_an_exchange_is_counted_although_its_response_is_told_first(engine: InProcessEngine) -> None:
@@ -158,7 +158,13 @@ def test_tls_is_counted_by_exchanges_under_the_name_that_was_asked_for(engine: I
     hello = b"\x03\x03" + bytes(32) + b"\0" + b"\0\x02\x13\x01" + b"\x01\0" + struct.pack(">H", len(sni)) + sni
     hello = b"\x16\x03\x01" + struct.pack(">H", len(hello) + 4) + b"\x01" + len(hello).to_bytes(3, "big") + hello
     server_hello = b"\x03\x03" + bytes(32) + b"\0" + b"\x13\x01\0"
-    server_hello = b"\x16\x03\x03" + struct.pack(">H", len(server_hello) + 4) + b"\x02" + len(server_hello).to_bytes(3, "big") + server_hello
+    server_hello = (
+        b"\x16\x03\x03"
+        + struct.pack(">H", len(server_hello) + 4)
+        + b"\x02"
+        + len(server_hello).to_bytes(3, "big")
+        + server_hello
+    )
     record = b"\x17\x03\x03\x00\x10" + bytes(16)
     c = client()
     engine.feed([c.open(0), c.sends(1, hello), c.receives(2, server_hello)])
@@ -194,7 +200,9 @@ def test_dns_over_udp_is_paired_by_id_and_question(engine: InProcessEngine) -> N
             close(50, 3),
         ]
     )
-    assert [(r.role, r.l4, r.owner, r.request, r.response, r.status, r.duration_ns, sorted(r.flags)) for r in engine.rows()] == [
+    assert [
+        (r.role, r.l4, r.owner, r.request, r.response, r.status, r.duration_ns, sorted(r.flags)) for r in engine.rows()
+    ] == [
         ("client", "udp", "app", "example.com A", "NOERROR", 0, 30, []),
         ("client", "udp", "app", "example.com AAAA", "NOERROR", 0, 20, []),
         ("client", "udp", "app", "missing.example.com A", "NXDOMAIN", 3, 8, ["error"]),
@@ -206,7 +214,12 @@ def test_dns_over_udp_is_paired_by_id_and_question(engine: InProcessEngine) -> N
 def test_an_unanswered_query_is_no_response(engine: InProcessEngine) -> None:
     me = ("10.0.0.1", 5353)
     engine.feed([open_event(0, 3, me, RESOLVER, l4="udp", comm="app", pid=5)])
-    engine.feed([datagram(SECOND, 3, OUT, me, RESOLVER, query(1), pid=5), datagram(SECOND, 3, OUT, me, RESOLVER, query(2), pid=5)])
+    engine.feed(
+        [
+            datagram(SECOND, 3, OUT, me, RESOLVER, query(1), pid=5),
+            datagram(SECOND, 3, OUT, me, RESOLVER, query(2), pid=5),
+        ]
+    )
     engine.feed([datagram(2 * SECOND, 3, IN, me, RESOLVER, answer(query(2)), pid=5)])
     for second in range(3, 14):
         engine.tick(second * SECOND)
@@ -222,7 +235,12 @@ def test_a_dns_server_has_a_row_per_client_address_and_counts_after_a_moment(eng
     engine.feed([open_event(0, 3, RESOLVER, ("0.0.0.0", 0), l4="udp", comm="dnsmasq", pid=9)])
     for port in range(1000, 1100):
         who = ("10.0.0.1", port)
-        engine.feed([datagram(port, 3, IN, RESOLVER, who, query(port), pid=9), datagram(port, 3, OUT, RESOLVER, who, answer(query(port)), pid=9)])
+        engine.feed(
+            [
+                datagram(port, 3, IN, RESOLVER, who, query(port), pid=9),
+                datagram(port, 3, OUT, RESOLVER, who, answer(query(port)), pid=9),
+            ]
+        )
     engine.tick(10 * MS)
     assert engine.rows() == []
     engine.tick(60 * MS)
@@ -238,14 +256,21 @@ def test_idle_queries_make_room_for_new_ones() -> None:
         engine.feed([open_event(0, 3, RESOLVER, ("0.0.0.0", 0), l4="udp", comm="dnsmasq", pid=9)])
         for port in range(1000, 1100):
             who = ("10.0.0.1", port)
-            engine.feed([datagram(port * 100 * MS, 3, IN, RESOLVER, who, query(1), pid=9), datagram(port * 100 * MS, 3, OUT, RESOLVER, who, answer(query(1)), pid=9)])
+            engine.feed(
+                [
+                    datagram(port * 100 * MS, 3, IN, RESOLVER, who, query(1), pid=9),
+                    datagram(port * 100 * MS, 3, OUT, RESOLVER, who, answer(query(1)), pid=9),
+                ]
+            )
             engine.tick((port * 100 + 60) * MS)
         engine.finish()
         assert (engine.rows()[0].count, engine.stat("connections_rejected")) == (100, 0)
 
 
 @pytest.mark.parametrize("first", ["client", "server"])
-def test_a_query_inside_the_node_is_one_request_whichever_end_is_told_first(engine: InProcessEngine, first: str) -> None:
+def test_a_query_inside_the_node_is_one_request_whichever_end_is_told_first(
+    engine: InProcessEngine, first: str
+) -> None:
     me, bound = ("127.0.0.1", 4444), ("0.0.0.0", 53)
     loop: Endpoint = ("127.0.0.1", 53)
     engine.feed([open_event(0, 3, bound, ("0.0.0.0", 0), l4="udp", comm="dnsmasq", pid=9)])
@@ -253,14 +278,23 @@ def test_a_query_inside_the_node_is_one_request_whichever_end_is_told_first(engi
     for i in range(3):
         t = SECOND + i * SECOND
         out = datagram(t, 4, OUT, me, loop, query(i), pid=5)
-        served = [datagram(t + 1, 3, IN, bound, me, query(i), pid=9), datagram(t + 5, 3, OUT, bound, me, answer(query(i)), pid=9)]
+        served = [
+            datagram(t + 1, 3, IN, bound, me, query(i), pid=9),
+            datagram(t + 5, 3, OUT, bound, me, answer(query(i)), pid=9),
+        ]
         engine.feed([out, *served] if first == "client" else [*served, out])
         engine.feed([datagram(t + 6, 4, IN, me, loop, answer(query(i)), pid=5)])
         engine.tick(t + 100 * MS)
     engine.feed([close(9 * SECOND, 4), close(9 * SECOND, 3)])
     engine.finish()
     (row,) = engine.rows()
-    assert (row.role, row.owner, row.peer, row.count, row.flags) == ("server", "dnsmasq", "dig", 3, frozenset({"both_ends"}))
+    assert (row.role, row.owner, row.peer, row.count, row.flags) == (
+        "server",
+        "dnsmasq",
+        "dig",
+        3,
+        frozenset({"both_ends"}),
+    )
     assert engine.table.pending == 0
 
 
@@ -268,7 +302,12 @@ def test_other_datagrams_are_exchanges_and_bytes(engine: InProcessEngine) -> Non
     me, far = ("10.0.0.1", 5000), ("10.0.0.9", 6000)
     engine.feed([open_event(0, 3, me, ("0.0.0.0", 0), l4="udp", comm="app", pid=5)])
     for i in range(3):
-        engine.feed([datagram(10 * i, 3, OUT, me, far, b"\xff" * 10, pid=5), datagram(10 * i + 5, 3, IN, me, far, b"\xfe" * 4, pid=5)])
+        engine.feed(
+            [
+                datagram(10 * i, 3, OUT, me, far, b"\xff" * 10, pid=5),
+                datagram(10 * i + 5, 3, IN, me, far, b"\xfe" * 4, pid=5),
+            ]
+        )
     engine.feed([close(99, 3)])
     (row,) = engine.rows()
     assert (row.protocol, row.l4, row.role, row.count) == ("NOSUPPORT", "udp", "client", 3)
@@ -291,7 +330,13 @@ def test_dns_over_tcp_is_paired_by_id(engine: InProcessEngine) -> None:
         return struct.pack(">H", len(text)) + text
 
     c = Conversation(7, CLIENT, RESOLVER, "client", comm="app", pid=5)
-    engine.feed([c.open(0), c.sends(1, framed(query(1)) + framed(query(2, "b.org"))), c.receives(5, framed(answer(query(2, "b.org"))))])
+    engine.feed(
+        [
+            c.open(0),
+            c.sends(1, framed(query(1)) + framed(query(2, "b.org"))),
+            c.receives(5, framed(answer(query(2, "b.org")))),
+        ]
+    )
     engine.feed(c.pieces(IN, 9, framed(answer(query(1), 2)), [1, 5]))
     assert [(row.request, row.response, row.duration_ns) for row in engine.rows()] == [
         ("b.org A", "NOERROR", 4),
@@ -310,7 +355,9 @@ def test_multicast_is_no_query_that_somebody_must_answer(engine: InProcessEngine
 def test_a_listening_datagram_port_is_a_server_also_where_it_speaks_first(engine: InProcessEngine) -> None:
     me, far = ("10.0.0.1", 5000), ("10.0.0.9", 6000)
     engine.feed([listen(0, 3, me, comm="app", l4="udp", pid=5), datagram(1, 3, OUT, me, far, b"\xff", pid=5)])
-    engine.feed([datagram(2, 3, IN, me, far, b"\xff\xff", pid=5), datagram(3, 3, OUT, me, far, b"\xff", pid=5), close(4, 3)])
+    engine.feed(
+        [datagram(2, 3, IN, me, far, b"\xff\xff", pid=5), datagram(3, 3, OUT, me, far, b"\xff", pid=5), close(4, 3)]
+    )
     engine.finish()
     assert [(row.role, row.local, row.count) for row in engine.rows()] == [("server", me, 1)]
 
@@ -318,7 +365,12 @@ def test_a_listening_datagram_port_is_a_server_also_where_it_speaks_first(engine
 def test_events_without_a_process_keep_the_socket_owner(engine: InProcessEngine) -> None:
     me, far = ("10.0.0.1", 5000), ("10.0.0.9", 6000)
     engine.feed([open_event(0, 3, me, far, l4="udp", comm="app", pid=5)])
-    engine.feed([datagram(1, 3, OUT, me, far, b"\xff", flags=NO_PROCESS), datagram(2, 3, IN, me, far, b"\xff", flags=NO_PROCESS)])
+    engine.feed(
+        [
+            datagram(1, 3, OUT, me, far, b"\xff", flags=NO_PROCESS),
+            datagram(2, 3, IN, me, far, b"\xff", flags=NO_PROCESS),
+        ]
+    )
     engine.finish()
     assert engine.rows()[0].owner == "app"
 
