@@ -269,8 +269,10 @@ def _check_config(given: Arguments) -> int:
 def _doctor(given: Arguments) -> int:
     from collector.config import find_source
     from collector.doctor import doctor
+    from collector.driver_check import DRIVER_CHECK
+    from collector.host_checks import CHECKS
 
-    return doctor(find_source(given.config, given.set), given.json)
+    return doctor(find_source(given.config, given.set), given.json, checks=(*CHECKS, DRIVER_CHECK))
 
 
 def _names(given: Arguments) -> int:

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The loader's side without a kernel: facts, the table of hooks against the programs, the handing over."""
+
+import os
+import re
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analyzers._native import ffi
+from collector.driver_check import findings
+from collector.host_checks import FAIL, OK, WARN
+from probes import facts
+from probes.attachment import ITERATOR, LINK, HookReport, LoaderError, Rejected, Report, receive, send
+from probes.control import ControlPage
+from probes.hooks import HOOKS, LOSS_REASONS, Attach
+
+PROGRAMS = Path(__file__).parents[2] / "probes" / "ebpf" / "firesteel.bpf.c"
+_SECTION = re.compile(r'SEC\("((?:tp_btf|cgroup|iter)/[\w/]+)"\)\s*int (?:BPF_PROG\()?(\w+)')
+
+
+def test_every_program_is_a_row_and_every_row_a_program() -> None:
+    programs = {(section.removeprefix("tp_btf/"), name) for section, name in _SECTION.findall(PROGRAMS.read_text())}
+    assert programs == {(hook.name, hook.program) for hook in HOOKS}
+
+
+def test_optional_hooks_say_what_is_lost_without_them() -> None:
+    silent = {hook.name for hook in HOOKS if not hook.required and not hook.loses}
+    assert silent == {"sched_process_exit"}
+    assert not any(hook.loses for hook in HOOKS if hook.required)
+    assert {hook.attach for hook in HOOKS} == set(Attach)
+
+
+def test_loss_reasons_are_named_once() -> None:
+    assert len(set(LOSS_REASONS)) == len(LOSS_REASONS)
+
+
+@pytest.mark.parametrize(
+    ("mounts", "root", "hierarchy", "controller"),
+    [
+        ("cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n", "/sys/fs/cgroup", "/sys/fs/cgroup", None),
+        (
+            "cgroup /sys/fs/cgroup/memory cgroup rw,memory 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n",
+            "/sys/fs/cgroup/unified",
+            "/sys/fs/cgroup/memory",
+            "memory",
+        ),
+        ("cgroup /sys/fs/cgroup/memory cgroup rw,memory 0 0\n", None, "/sys/fs/cgroup/memory", "memory"),
+        ("proc /proc proc rw 0 0\nbroken\n", None, None, None),
+        ("cgroup2 /mnt/with\\040space cgroup2 rw 0 0\n", "/mnt/with space", "/mnt/with space", None),
+    ],
+)
+def test_cgroup_layouts(
+    tmp_path: Path, mounts: str, root: str | None, hierarchy: str | None, controller: str | None
+) -> None:
+    file = tmp_path / "mounts"
+    file.write_text(mounts)
+    found = facts.gather(file)
+    assert (found.cgroup_root, found.pod_hierarchy, found.controller) == (
+        Path(root) if root else None,
+        Path(hierarchy) if hierarchy else None,
+        controller,
+    )
+
+
+REPORT = Report(
+    driver="core",
+    hook_set="socket-tracepoints",
+    kernel="6.18.1",
+    ring_bytes=1 << 20,
+    hooks=(HookReport("sock_send_length", True, True), HookReport("kfree_skb", False, False, "refused", "drops")),
+    rejected=(Rejected("bcc", "not built", "use core"),),
+    self_test="passed",
+)
+
+
+def test_descriptors_arrive_in_their_roles() -> None:
+    here, there = socket.socketpair()
+    read, write = os.pipe()
+    with here, there:
+        send(there, REPORT, {"ring": read, "control": write}, {LINK: [read, write], ITERATOR: [read]})
+        got = receive(here)
+    assert got.report == REPORT
+    assert os.fstat(got.ring).st_ino == os.fstat(read).st_ino
+    assert os.fstat(got.control).st_ino == os.fstat(write).st_ino
+    assert (got.modes, got.counters, len(got.iterators), len(got.links)) == (-1, -1, 1, 2)
+    held = [got.ring, got.control, *got.iterators, *got.links]
+    got.close()
+    for fd in held:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(fd)
+    os.close(read)
+    os.close(write)
+
+
+@pytest.mark.parametrize("message", [b"{", b'{"report": "{}"}', b'{"report": 1, "descriptors": []}'])
+def test_an_answer_that_makes_no_sense_is_an_error(message: bytes) -> None:
+    here, there = socket.socketpair()
+    with here, there:
+        there.send(message)
+        with pytest.raises(LoaderError, match="reinstall"):
+            receive(here)
+
+
+def test_a_loader_that_ends_or_hangs_is_an_error() -> None:
+    here, there = socket.socketpair()
+    with here:
+        there.close()
+        with pytest.raises(LoaderError, match="ended without an answer"):
+            receive(here)
+    here, there = socket.socketpair()
+    here.settimeout(0.05)
+    with here, there, pytest.raises(LoaderError, match="in time"):
+        receive(here)
+
+
+def test_the_control_page_is_laid_out_as_the_header_says() -> None:
+    fd = os.memfd_create("control")
+    os.truncate(fd, 12288)
+    page = ControlPage(fd)
+    page.prepare(100, 200)
+    page.set_epoch(9)
+    page.prepare(300, 400)
+    page.leave_out_processes(range(1, 20))
+    page.leave_out_ports([0, 80, 65535])
+    page.close()
+    control: Any = ffi.from_buffer("struct fs_control *", bytearray(os.pread(fd, ffi.sizeof("struct fs_control"), 0)))
+    os.close(fd)
+    assert (control.epoch, control.stream_budget, control.datagram_budget) == (9, 300, 400)
+    assert (control.magic, control.contract) == (0x4C545346, 1)
+    assert list(control.own_pids) == list(range(1, 9))
+    set_bits = {port for port in range(65536) if control.excluded_ports[port >> 3] >> (port & 7) & 1}
+    assert set_bits == {0, 80, 65535}
+
+
+def test_the_doctor_tells_a_report() -> None:
+    good = findings(REPORT)
+    assert [finding.state for finding in good] == [OK, OK, WARN]
+    assert "1 of 2 hooks" in good[0].sentence
+    none = findings(Report("none", "", "4.4", rejected=(Rejected("core", "no BTF", "another kernel"),)))
+    assert [(finding.state, finding.remedy) for finding in none] == [
+        (FAIL, "see the reasons that follow"),
+        (FAIL, "another kernel"),
+    ]
