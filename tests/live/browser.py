@@ -2,14 +2,13 @@
 """A Chromium that sees nothing but the server under test, and tells on everything that goes wrong in the page."""
 
 import asyncio
-import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from playwright.async_api import BrowserContext, ConsoleMessage, Page, Playwright, Request, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright
 
 from collector.kinds import Endpoint
 from collector.schema import Config
@@ -59,30 +58,19 @@ class Watched:
 
 
 @asynccontextmanager
-async def chromium(
-    playwright: Playwright, scheme: str, size: tuple[int, int], motion: str
-) -> AsyncIterator[BrowserContext]:
-    with tempfile.TemporaryDirectory(prefix="firesteel-chromium-", ignore_cleanup_errors=True) as profile:
-        context = await playwright.chromium.launch_persistent_context(
-            profile,
-            executable_path=str(CHROMIUM),
-            headless=True,
-            args=list(FLAGS),
-            color_scheme="light" if scheme == "light" else "dark",
-            reduced_motion="reduce" if motion == "reduce" else "no-preference",
-            viewport={"width": size[0], "height": size[1]},
-            locale="en-GB",
-            timezone_id="UTC",
-        )
-        context.set_default_timeout(15_000)
+async def chromium() -> AsyncIterator[Browser]:
+    """Playwright gives it a fresh profile and removes that afterwards."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=str(CHROMIUM), headless=True, args=list(FLAGS))
         try:
-            yield context
+            yield browser
         finally:
-            await context.close()
+            await browser.close()
 
 
 @asynccontextmanager
 async def watching(
+    browser: Browser,
     agent: FakeAgent,
     *,
     scheme: str = "dark",
@@ -90,19 +78,27 @@ async def watching(
     motion: str = "no-preference",
     token_file: str = "",
 ) -> AsyncIterator[Watched]:
-    """A server for `agent` and a browser; at the end nothing may have gone wrong and nothing may have gone out."""
+    """A server for `agent` and a page without a past; at the end nothing may have gone wrong and nothing gone out."""
     loopback = Endpoint("127.0.0.1", 0)
     settings = replace(Config().listen, metrics=loopback, api=loopback, auth=token_file or "none")
     http = HttpServer(settings, agent)
     await http.start()
+    context = await browser.new_context(
+        color_scheme="light" if scheme == "light" else "dark",
+        reduced_motion="reduce" if motion == "reduce" else "no-preference",
+        viewport={"width": size[0], "height": size[1]},
+        locale="en-GB",
+        timezone_id="UTC",
+    )
+    context.set_default_timeout(15_000)
     try:
-        async with async_playwright() as playwright, chromium(playwright, scheme, size, motion) as context:
-            watched = Watched(context.pages[0], http, agent)
-            watched.watch()
-            yield watched
-            assert watched.errors == []
-            assert watched.outside == []
+        watched = Watched(await context.new_page(), http, agent)
+        watched.watch()
+        yield watched
+        assert watched.errors == []
+        assert watched.outside == []
     finally:
+        await context.close()
         await http.stop()
 
 

@@ -1,13 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Skips with the reason where there is no browser."""
+"""One browser for all tests here, each with a profile of its own; skips with the reason where there is none."""
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 import pytest
+import pytest_asyncio
 
-from tests.live.browser import CHROMIUM
+if TYPE_CHECKING:
+    from playwright.async_api import Browser
 
 
-@pytest.fixture(autouse=True)
-def _browser() -> None:
-    pytest.importorskip("playwright", reason="the Python package playwright is not installed")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator["Browser"]:
+    from tests.live.browser import CHROMIUM, chromium
+
     if not CHROMIUM.exists():
         pytest.skip(f"no browser at {CHROMIUM}: apt-get install chromium")
+    async with chromium() as opened:
+        yield opened

@@ -3,11 +3,17 @@
 
 import re
 
-from playwright.async_api import Page, expect
+import pytest
+
+pytest.importorskip("playwright", reason="the Python package playwright is not installed")
+
+from playwright.async_api import Browser, Page, expect
 
 from tests.fake_agent import Peer, sample_of
 from tests.live.browser import Watched, until, watching
 from tests.live.scenes import NGINX, SHOP, Scene, crowd, shop
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 NGINX_TO_SHOP = "nginx.service → shop-api"
 
@@ -23,10 +29,10 @@ async def press_edge(page: Page, ends: str) -> None:
     await page.locator(f'.edge[aria-label^="{ends}"] .hit').first.dispatch_event("click")
 
 
-async def test_edges_nodes_and_requests_are_those_of_the_agent() -> None:
+async def test_edges_nodes_and_requests_are_those_of_the_agent(browser: Browser) -> None:
     scene = shop()
     scene.sample(60)
-    async with watching(scene) as watched:
+    async with watching(browser, scene) as watched:
         page = await opened(watched)
         await expect(page.locator(".node")).to_have_count(12)
         await expect(page.locator(".edge")).to_have_count(13)
@@ -44,9 +50,9 @@ async def test_edges_nodes_and_requests_are_those_of_the_agent() -> None:
         await expect(page.locator("#driver")).to_have_text("core")
 
 
-async def test_rates_and_failures_are_written_on_the_edge() -> None:
+async def test_rates_and_failures_are_written_on_the_edge(browser: Browser) -> None:
     scene = shop()
-    async with watching(scene) as watched:
+    async with watching(browser, scene) as watched:
         page = await opened(watched)
         scene.advance(10)
         label = page.locator(f'.edge[aria-label^="{NGINX_TO_SHOP}"]')
@@ -57,10 +63,10 @@ async def test_rates_and_failures_are_written_on_the_edge() -> None:
         await expect(failing).to_have_text("13/s")
 
 
-async def test_search_narrows_map_and_requests() -> None:
+async def test_search_narrows_map_and_requests(browser: Browser) -> None:
     scene = shop()
     scene.sample(80)
-    async with watching(scene) as watched:
+    async with watching(browser, scene) as watched:
         page = await opened(watched)
         rows = page.locator(".stream tbody tr")
         for query, wanted, edges in (
@@ -80,10 +86,10 @@ async def test_search_narrows_map_and_requests() -> None:
         await expect(rows).to_have_count(80)
 
 
-async def test_an_edge_opens_its_four_tuples() -> None:
+async def test_an_edge_opens_its_four_tuples(browser: Browser) -> None:
     scene = shop()
     scene.sample(80)
-    async with watching(scene) as watched:
+    async with watching(browser, scene) as watched:
         page = await opened(watched)
         await press_edge(page, NGINX_TO_SHOP)
         details = page.locator("#details")
@@ -98,10 +104,10 @@ async def test_an_edge_opens_its_four_tuples() -> None:
         await expect(details).to_be_hidden()
 
 
-async def test_a_node_lists_its_edges_and_leads_on_to_a_request() -> None:
+async def test_a_node_lists_its_edges_and_leads_on_to_a_request(browser: Browser) -> None:
     scene = shop()
     scene.sample(80)
-    async with watching(scene) as watched:
+    async with watching(browser, scene) as watched:
         page = await opened(watched)
         await page.locator('.node[aria-label^="shop-api"]').click()
         details = page.locator("#details")
@@ -114,10 +120,10 @@ async def test_a_node_lists_its_edges_and_leads_on_to_a_request() -> None:
         await expect(page.locator(".stream tr.selected")).to_have_count(1)
 
 
-async def test_everything_can_be_reached_with_the_keyboard() -> None:
+async def test_everything_can_be_reached_with_the_keyboard(browser: Browser) -> None:
     scene = shop()
     scene.sample(20)
-    async with watching(scene) as watched:
+    async with watching(browser, scene) as watched:
         page = await opened(watched)
         await page.keyboard.press("/")
         await expect(page.locator("#search")).to_be_focused()
@@ -147,9 +153,9 @@ async def test_everything_can_be_reached_with_the_keyboard() -> None:
         await expect(details.get_by_text("Phases")).to_be_visible()
 
 
-async def test_the_table_has_the_same_edges_and_sorts() -> None:
+async def test_the_table_has_the_same_edges_and_sorts(browser: Browser) -> None:
     scene = shop()
-    async with watching(scene) as watched:
+    async with watching(browser, scene) as watched:
         page = await opened(watched)
         scene.advance(10)
         await page.get_by_role("button", name="Table").click()
@@ -170,9 +176,9 @@ async def _starts_with(row: object, text: str) -> bool:
     return str(await row.inner_text()).startswith(text)  # type: ignore[attr-defined]
 
 
-async def test_levels_and_spans_can_be_chosen_and_are_kept_in_the_address() -> None:
+async def test_levels_and_spans_can_be_chosen_and_are_kept_in_the_address(browser: Browser) -> None:
     scene = shop()
-    async with watching(scene) as watched:
+    async with watching(browser, scene) as watched:
         page = await opened(watched)
         await page.select_option("#level", "address")
         await expect(page.locator(".node", has_text="127.0.0.1:8000")).to_have_count(1)
@@ -187,10 +193,10 @@ async def test_levels_and_spans_can_be_chosen_and_are_kept_in_the_address() -> N
         assert await page.input_value("#span") == "total"
 
 
-async def test_new_requests_arrive_and_can_be_held() -> None:
+async def test_new_requests_arrive_and_can_be_held(browser: Browser) -> None:
     scene = shop()
     scene.sample(5)
-    async with watching(scene) as watched:
+    async with watching(browser, scene) as watched:
         page = await opened(watched)
         rows = page.locator(".stream tbody tr")
         await expect(rows).to_have_count(5)
@@ -211,12 +217,12 @@ async def test_new_requests_arrive_and_can_be_held() -> None:
         await expect(rows).to_have_count(1)
 
 
-async def test_text_of_strangers_stays_text() -> None:
+async def test_text_of_strangers_stays_text(browser: Browser) -> None:
     evil = '"><img src=x onerror=document.title="owned"><script>document.title="owned"</script>'
     scene = Scene()
     scene.add(5, Peer("127.0.0.1", evil, comm=evil[:15]), Peer("127.0.0.1", "<b>bold</b>", comm="b"), 80, content=evil)
     scene.sample(3)
-    async with watching(scene) as watched:
+    async with watching(browser, scene) as watched:
         page = await opened(watched)
         await expect(page.locator(".stream tbody tr")).to_have_count(3)
         await page.locator(".stream tbody tr").first.click()
@@ -226,9 +232,9 @@ async def test_text_of_strangers_stays_text() -> None:
         assert await page.title() == "Firesteel"
 
 
-async def test_a_refresh_moves_nothing_and_a_newcomer_keeps_the_order() -> None:
+async def test_a_refresh_moves_nothing_and_a_newcomer_keeps_the_order(browser: Browser) -> None:
     scene = shop()
-    async with watching(scene) as watched:
+    async with watching(browser, scene) as watched:
         page = await opened(watched)
         await expect(page.locator(".node")).to_have_count(12)
         before = await _places(page)
@@ -254,9 +260,9 @@ async def _places(page: Page) -> dict[str, tuple[float, float]]:
     return found
 
 
-async def test_two_hundred_edges_are_drawn_without_overlaps() -> None:
+async def test_two_hundred_edges_are_drawn_without_overlaps(browser: Browser) -> None:
     scene = crowd()
-    async with watching(scene) as watched:
+    async with watching(browser, scene) as watched:
         page = await opened(watched)
         await expect(page.locator(".edge")).to_have_count(200)
         places = list((await _places(page)).values())
@@ -276,9 +282,9 @@ def scene_nodes(scene: Scene) -> set[str]:
     return {end.workload_name for named in scene.requests for end in (named.ends.local, named.ends.remote)}
 
 
-async def test_silent_edges_are_folded_away_until_asked_for() -> None:
+async def test_silent_edges_are_folded_away_until_asked_for(browser: Browser) -> None:
     scene = shop()
-    async with watching(scene) as watched:
+    async with watching(browser, scene) as watched:
         scene.clock_ns += 16 * 60 * 1_000_000_000
         scene.advance(10)
         page = await opened(watched)

@@ -9,7 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Page, Route, expect
+
+pytest.importorskip("playwright", reason="the Python package playwright is not installed")
+
+from playwright.async_api import Browser, Page, Route, expect
 
 from analyzers.rows import DriverCounters
 from collector.api import Configuration, Driver, Hook, Problem, RejectedDriver
@@ -20,11 +23,13 @@ from tests.fake_agent import FakeAgent, engine_state
 from tests.live.browser import Watched, watching
 from tests.live.scenes import Scene, crowd, shop
 
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
 GONE = ("ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_CONNECTION_RESET", "ERR_EMPTY_RESPONSE")
 
 
-async def test_while_the_first_answer_is_awaited_it_says_so() -> None:
-    async with watching(Scene()) as watched:
+async def test_while_the_first_answer_is_awaited_it_says_so(browser: Browser) -> None:
+    async with watching(browser, Scene()) as watched:
         answer = asyncio.Event()
 
         async def hold(route: Route) -> None:
@@ -39,9 +44,9 @@ async def test_while_the_first_answer_is_awaited_it_says_so() -> None:
         await expect(watched.page.locator("#empty h2")).to_have_text("Nothing yet")
 
 
-async def test_with_nothing_to_show_it_says_what_to_try_and_goes_on_by_itself() -> None:
+async def test_with_nothing_to_show_it_says_what_to_try_and_goes_on_by_itself(browser: Browser) -> None:
     scene = Scene()
-    async with watching(scene) as watched:
+    async with watching(browser, scene) as watched:
         await watched.open()
         page = watched.page
         await expect(page.locator("#empty code")).to_have_text(f"curl {watched.http.url('listen.metrics')}/metrics")
@@ -51,10 +56,10 @@ async def test_with_nothing_to_show_it_says_what_to_try_and_goes_on_by_itself() 
         await expect(page.locator(".edge")).to_have_count(1)
 
 
-async def test_an_agent_that_goes_away_leaves_the_last_picture_and_comes_back() -> None:
+async def test_an_agent_that_goes_away_leaves_the_last_picture_and_comes_back(browser: Browser) -> None:
     scene = shop()
     scene.sample(5)
-    async with watching(scene) as watched:
+    async with watching(browser, scene) as watched:
         watched.expected = GONE
         await watched.open()
         page = watched.page
@@ -77,11 +82,11 @@ async def test_an_agent_that_goes_away_leaves_the_last_picture_and_comes_back() 
             await again.stop()
 
 
-async def test_without_any_driver_it_says_why_and_what_helps() -> None:
+async def test_without_any_driver_it_says_why_and_what_helps(browser: Browser) -> None:
     agent = FakeAgent()
     reason = RejectedDriver("core", "this kernel refuses BPF", "run as root")
     agent.now = replace(agent.now, driver=Driver("none", "no probe may be loaded", (), (reason,)))
-    async with watching(agent) as watched:
+    async with watching(browser, agent) as watched:
         await watched.open()
         banner = watched.page.locator(".banner")
         await expect(banner).to_contain_text("Nothing can be seen inside connections.")
@@ -89,16 +94,16 @@ async def test_without_any_driver_it_says_why_and_what_helps() -> None:
         await expect(watched.page.locator("#empty h2")).to_have_text("No probe is in place")
 
 
-async def test_a_replay_says_that_it_is_one() -> None:
+async def test_a_replay_says_that_it_is_one(browser: Browser) -> None:
     agent = FakeAgent(requests=shop().requests)
     agent.now = replace(agent.now, mode="replay", driver=Driver("replay", "the bundled recording"))
-    async with watching(agent) as watched:
+    async with watching(browser, agent) as watched:
         await watched.open()
         await expect(watched.page.locator(".banner.info")).to_contain_text("A recording is replayed.")
         await expect(watched.page.locator("#driver")).to_have_text("replay")
 
 
-async def test_losses_problems_and_absent_hooks_are_shown() -> None:
+async def test_losses_problems_and_absent_hooks_are_shown(browser: Browser) -> None:
     agent = FakeAgent(requests=shop().requests)
     agent.now = replace(
         agent.now,
@@ -108,7 +113,7 @@ async def test_losses_problems_and_absent_hooks_are_shown() -> None:
         problems=(Problem("error", "dns", "no answer", "check the resolver"),),
         engine=engine_state(starts=3),
     )
-    async with watching(agent) as watched:
+    async with watching(browser, agent) as watched:
         await watched.open()
         page = watched.page
         await expect(page.locator(".banner")).to_have_count(2)
@@ -123,12 +128,12 @@ async def test_losses_problems_and_absent_hooks_are_shown() -> None:
         await expect(details).to_contain_text("compat")
 
 
-async def test_a_token_is_asked_for_once(tmp_path: Path) -> None:
+async def test_a_token_is_asked_for_once(browser: Browser, tmp_path: Path) -> None:
     path = tmp_path / "token"
     path.write_text("correct-horse-battery")
     scene = shop()
     scene.sample(4)
-    async with watching(scene, token_file=str(path)) as watched:
+    async with watching(browser, scene, token_file=str(path)) as watched:
         watched.expected = ("401",)
         await watched.open()
         page = watched.page
@@ -144,11 +149,11 @@ async def test_a_token_is_asked_for_once(tmp_path: Path) -> None:
         await expect(page.locator("#token")).to_be_hidden()
 
 
-async def test_dark_and_light_follow_the_system_and_motion_can_be_off() -> None:
+async def test_dark_and_light_follow_the_system_and_motion_can_be_off(browser: Browser) -> None:
     grounds = {}
     for scheme in ("dark", "light"):
         scene = shop()
-        async with watching(scene, scheme=scheme, motion="reduce") as watched:
+        async with watching(browser, scene, scheme=scheme, motion="reduce") as watched:
             await watched.open()
             page = watched.page
             await expect(page.locator(".edge")).to_have_count(13)
@@ -176,10 +181,10 @@ async def _contrast(page: Page, selector: str) -> float:
     return found
 
 
-async def test_it_fits_a_phone() -> None:
+async def test_it_fits_a_phone(browser: Browser) -> None:
     scene = shop()
     scene.sample(5)
-    async with watching(scene, size=(390, 844)) as watched:
+    async with watching(browser, scene, size=(390, 844)) as watched:
         await watched.open()
         page = watched.page
         await expect(page.locator(".edge")).to_have_count(13)
@@ -189,8 +194,8 @@ async def test_it_fits_a_phone() -> None:
 # --- parts that can be asked directly
 
 
-async def test_layers_go_from_who_asks_to_who_answers_also_in_a_circle() -> None:
-    async with watching(Scene()) as watched:
+async def test_layers_go_from_who_asks_to_who_answers_also_in_a_circle(browser: Browser) -> None:
+    async with watching(browser, Scene()) as watched:
         await watched.open()
         script = """async () => {
           const { layout } = await import("/live/layout.js");
@@ -215,8 +220,8 @@ async def test_layers_go_from_who_asks_to_who_answers_also_in_a_circle() -> None
         ]
 
 
-async def test_centres_keep_their_distance_and_stay_near_their_wishes() -> None:
-    async with watching(Scene()) as watched:
+async def test_centres_keep_their_distance_and_stay_near_their_wishes(browser: Browser) -> None:
+    async with watching(browser, Scene()) as watched:
         await watched.open()
         script = """async () => {
           const { spread } = await import("/live/layout.js");
@@ -225,8 +230,8 @@ async def test_centres_keep_their_distance_and_stay_near_their_wishes() -> None:
         assert await watched.page.evaluate(script) == [[0, 100, 200], [40, 60], [-7, 3, 13], []]
 
 
-async def test_numbers_and_the_search_language() -> None:
-    async with watching(Scene()) as watched:
+async def test_numbers_and_the_search_language(browser: Browser) -> None:
+    async with watching(browser, Scene()) as watched:
         await watched.open()
         script = """async () => {
           const f = await import("/live/format.js");
@@ -267,9 +272,9 @@ PICTURED: dict[str, Callable[[], Scene]] = {"dark": shop, "light": shop, "empty"
 
 
 @pytest.mark.parametrize("name", PICTURED)
-async def test_pictures(name: str, tmp_path: Path) -> None:
+async def test_pictures(browser: Browser, name: str, tmp_path: Path) -> None:
     scene = PICTURED[name]()
-    async with watching(scene, scheme="light" if name == "light" else "dark", size=(1280, 800)) as watched:
+    async with watching(browser, scene, scheme="light" if name == "light" else "dark", size=(1280, 800)) as watched:
         await watched.open()
         page = watched.page
         if scene.requests:
