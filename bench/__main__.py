@@ -66,9 +66,10 @@ def main(arguments: list[str]) -> int:
     if os.geteuid() != 0:
         print("bench: only root may load what is measured here: sudo make bench", file=sys.stderr)
         return 3
+    before = os.getloadavg()[0], machine.others_attached()
     sections, failed = measured(options.sections or list(SECTIONS))
     date = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d")
-    text = report.page(machine.description(driver(), ROOT), date, sections, failed)
+    text = report.page(machine.description(driver(), before, ROOT), date, sections, failed)
     if options.print or options.sections:
         print(text)
     else:

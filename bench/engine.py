@@ -8,6 +8,7 @@ HTTP exchanges over many keep-alive connections, which is the same on every mach
 from __future__ import annotations
 
 import signal
+import statistics
 import subprocess
 import tempfile
 import time
@@ -42,7 +43,9 @@ def _measured(title: str, path: Path) -> Line:
     events = sum(state.events.values())
     rates = [one[0] for one in rounds]
     what = f"engine, one core, {title} ({events:,} events, {state.stats['requests']:,} requests)"
-    return Line(what, spread(rates, lambda value: f"{value / 1e6:.2f} M events/s"), "3 M/s", max(rates) >= _BUDGET)
+    return Line(
+        what, spread(rates, lambda value: f"{value / 1e6:.2f} M events/s"), "3 M/s", statistics.median(rates) >= _BUDGET
+    )
 
 
 def record_live(path: Path, seconds: int) -> None:

@@ -8,6 +8,9 @@ import platform
 import subprocess
 from pathlib import Path
 
+from bench import programs
+from tests.servers import MissingProgram
+
 
 def processor() -> str:
     for line in Path("/proc/cpuinfo").read_text().splitlines():
@@ -36,13 +39,23 @@ def revision(root: Path) -> str:
     return done.stdout.strip() if done.returncode == 0 else "not a git checkout"
 
 
-def description(driver: str, root: Path) -> list[tuple[str, str]]:
-    """Rows of the report's first table."""
+def others_attached() -> str:
+    """How many BPF programs are loaded before anything of this benchmark is: they cost in every figure."""
+    try:
+        return str(len(programs.loaded()))
+    except (MissingProgram, OSError, subprocess.CalledProcessError):
+        return "unknown (no bpftool)"
+
+
+def description(driver: str, before: tuple[float, str], root: Path) -> list[tuple[str, str]]:
+    """Rows of the report's first table. `before`: the load average of the minute before, and who else was attached."""
     cores = os.cpu_count() or 1
     return [
         ("Processor", f"{cores} cores, {processor()} {virtual()}".strip()),
         ("Memory", f"{memory_gibibytes():.0f} GiB"),
         ("System", f"{distribution()}, Linux {platform.release()}, {platform.machine()}"),
         ("Driver", driver),
+        ("Load before", f"{before[0]:.2f} (the figures below mean little if this is not small)"),
+        ("BPF programs of others", before[1]),
         ("Firesteel", revision(root)),
     ]

@@ -30,4 +30,4 @@ def tripped(measured: float, recorded: float) -> bool:
 def measured_ratio(rounds: int = 3) -> float:
     """The median ratio of a few short pairs under nginx."""
     load = next(load for load in overhead.LOADS if load.name == "nginx")
-    return median_ratio(overhead.measure(load, rounds))
+    return median_ratio([one.rate for one in overhead.measure(load, rounds)])
