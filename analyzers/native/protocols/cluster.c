@@ -137,7 +137,7 @@ static bool find_path(struct fs_cursor *target)
 void fs_cluster_path(struct fs_text target, enum fs_clustering how, struct fs_label *out)
 {
 	struct fs_cursor path;
-	struct fs_text segment;
+	struct fs_text segment = {0};
 	bool more, written;
 	out->length = 0;
 	out->text[0] = 0;

@@ -114,8 +114,8 @@ static bool next_element(struct fs_cursor *list, struct fs_text *element)
 	struct fs_text name;
 	if (rest == 0)
 		return false;
-	if (!fs_take_until(list, ',', rest, element))
-		fs_take(list, rest, element);
+	if (!fs_take_until(list, ',', rest, element) && !fs_take(list, rest, element))
+		return false;
 	struct fs_cursor inside = fs_inside(*element);
 	if (fs_take_until(&inside, ';', element->length, &name))
 		*element = name;
