@@ -2,8 +2,7 @@
 """Builds `analyzers._parsers`: the protocol parsers as they stand in the engine, for tests.
 
 Run as `python analyzers/native/build_parsers_ffi.py`; the module lands next to the package and is left alone while it
-is newer than its sources. `--force` builds it anyway, `--sanitize` with address and undefined-behaviour sanitizers
-(load libasan with LD_PRELOAD then). The declarations below are checked by the compiler against protocol.h.
+is newer than its sources; `--force` builds it anyway. The compiler checks the declarations below against protocol.h.
 """
 
 import shutil
@@ -19,7 +18,6 @@ NATIVE = Path(__file__).resolve().parent
 MODULE = "analyzers._parsers"
 TARGET = NATIVE.parent / f"_parsers{sysconfig.get_config_var('EXT_SUFFIX')}"
 COMPILER_FLAGS = ("-std=gnu11", "-O2", "-g", "-fPIC", "-shared", "-fvisibility=hidden", "-Wall", "-Wextra")
-SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
 
 DECLARATIONS = """
 struct fs_text { const uint8_t *start; uint32_t length; };
@@ -56,7 +54,7 @@ double fs_frame_ns(uint8_t id, struct fs_frame_input *in, const uint8_t *bytes, 
 """
 
 # cffi cannot call through a function pointer in a struct without a wrapper of its own; these are it. Each call gets its
-# own copy of the bytes, exactly as long as they are, so that a sanitizer sees every read beyond them.
+# own copy of the bytes, exactly as long as they are, so that nothing behind them can be taken for them.
 GLUE = f"""
 #include <stdlib.h>
 #include <time.h>
@@ -133,7 +131,7 @@ def is_current() -> bool:
     return all(path.stat().st_mtime <= built for path in (Path(__file__), *sources(), *headers))
 
 
-def build(sanitize: bool = False) -> None:
+def build() -> None:
     """Writes the extension module; ends the program with the compiler's words if that fails."""
     compiler = sysconfig.get_config_var("CC").split()[0]
     if not shutil.which(compiler):
@@ -145,9 +143,8 @@ def build(sanitize: bool = False) -> None:
         glue = Path(scratch, "_parsers.c")
         ffi.emit_c_code(str(glue))
         library = Path(scratch, TARGET.name)
-        flags = COMPILER_FLAGS + (SANITIZERS if sanitize else ())
         files = [str(path) for path in (glue, *sources())]
-        command = [compiler, *flags, f"-I{sysconfig.get_path('include')}", "-o", str(library), *files]
+        command = [compiler, *COMPILER_FLAGS, f"-I{sysconfig.get_path('include')}", "-o", str(library), *files]
         output = subprocess.run(command, capture_output=True, text=True, check=False)
         if output.returncode:
             raise SystemExit(f"build_parsers_ffi: {compiler} could not build {MODULE}:\n{output.stderr}")
@@ -159,5 +156,5 @@ def build(sanitize: bool = False) -> None:
 
 
 if __name__ == "__main__":
-    if {"--force", "--sanitize"} & set(sys.argv[1:]) or not is_current():
-        build("--sanitize" in sys.argv[1:])
+    if "--force" in sys.argv[1:] or not is_current():
+        build()
