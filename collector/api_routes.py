@@ -20,7 +20,8 @@ from collector.http_guard import refusal
 from collector.kinds import nearest
 from collector.rates import RateWindow
 from collector.request_stream import MAX_LISTENERS, RequestStream, StreamFull
-from collector.topology import EDGE_LIMIT, TCP_ONLY, EdgeKey, address_rows_json, edge_id, rows_json, topology_json
+from collector.topology import EDGE_LIMIT, TCP_ONLY, EdgeKey, edge_id, topology_json
+from collector.topology_rows import address_rows_json, rows_json
 from collector.traffic import Traffic
 
 FRESH_SECONDS: Final = 1.0

@@ -39,7 +39,7 @@ class Source(Protocol):
 class Line:
     """One edge. Rates are per second over the last seconds, or since the start while nothing else is known.
 
-    `failed` is the share of requests and connection attempts that failed. Times are in seconds, None without requests.
+    What did not move in that time shows its latency and failures since the start, at a rate of 0. `failed` is the share of requests and connection attempts that failed. Times are in seconds, None without requests.
     """
 
     source: str
@@ -83,6 +83,8 @@ def _line(edge: Mapping[str, Any], titles: Mapping[str, str], topology: Mapping[
         tried = window["requests"] + failures
         failed = (window["errors_per_second"] * topology["window_seconds"] + failures) / tried if tried else 0.0
         latency = window["duration_seconds"] if window["requests"] else total["duration_seconds"]
+        if not tried and total["requests"] + all_failures:  # still: what it did last says more than nothing
+            failed = (total["errors"] + all_failures) / (total["requests"] + all_failures)
     else:
         rate, sent, received = (
             total[name] / seconds if seconds else 0.0 for name in ("requests", "request_bytes", "response_bytes")

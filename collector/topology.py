@@ -2,20 +2,17 @@
 """Nodes and edges at one level, with totals and rates, out of the table's rows. docs/api.md describes every field."""
 
 import errno
-import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from analyzers.rows import Role
-from collector.api import API_VERSION, Json, end_json
+from collector.api import API_VERSION, Json
 from collector.ends import End, Label, Level, directed, label
 from collector.rates import NANOSECONDS, Baseline, Tally, TcpTally, duration_json
 from collector.traffic import NamedRequest, NamedTcp, Traffic
 
 EDGE_LIMIT = 2000
 """Edges of one answer; the busiest are kept and the rest counted in `left_off`."""
-ROW_LIMIT = 300
-"""Rows of one detail answer."""
 _PORTS_SHOWN = 16
 _ADDRESSES_SHOWN = 16
 
@@ -80,13 +77,35 @@ def build_graph(level: Level, traffic: Traffic, baseline: Baseline | None) -> Gr
     for named in traffic.requests:
         _add_request(graph, level, named, baseline)
     # The protocol of a connection is in the request rows: TCP facts go to the busiest protocol on the same port.
-    spoken: dict[tuple[str, str, int], EdgeKey] = {}
+    spoken = _Spoken()
     for key, edge in sorted(graph.edges.items(), key=lambda item: item[1].total.requests):
         for port in edge.ports:
-            spoken[(key[0], key[1], port)] = key
-    for named_tcp in traffic.tcp:
+            spoken.between[(key[0], key[1], port)] = key
+    # Relations that the kernel told without a process (resets in softirq) come last: they look for a known edge.
+    for named_tcp in sorted(traffic.tcp, key=_is_nameless):
         _add_tcp(graph, level, named_tcp, baseline, spoken)
     return graph
+
+
+@dataclass(slots=True)
+class _Spoken:
+    """Which edge a TCP relation belongs to: by both nodes and the server's port, or by the serving side alone."""
+
+    between: dict[tuple[str, str, int], EdgeKey] = field(default_factory=dict)
+
+    def at(self, destination: str, port: int) -> EdgeKey | None:
+        """The edge to this port, if there is only one."""
+        found = {
+            key for (_, serving, at_port), key in self.between.items() if (serving, at_port) == (destination, port)
+        }
+        return found.pop() if len(found) == 1 else None
+
+
+def _is_nameless(named: NamedTcp) -> bool:
+    """Whether it tells neither a process nor a name for an asking end of this host."""
+    source, _ = directed(named.row.key, named.ends)
+    party = source.party
+    return not (source.process or party.workload_name or party.service or party.pod or party.outside)
 
 
 def _add_request(graph: Graph, level: Level, named: NamedRequest, baseline: Baseline | None) -> None:
@@ -119,14 +138,19 @@ def _add_tcp(
     level: Level,
     named: NamedTcp,
     baseline: Baseline | None,
-    spoken: dict[tuple[str, str, int], EdgeKey],
+    spoken: _Spoken,
 ) -> None:
     row, key = named.row, named.row.key
     source, destination = directed(key, named.ends)
     asking, answering = label(level, source, serving=False), label(level, destination, serving=True)
-    edge_key = spoken.get((asking.node_id, answering.node_id, destination.port))
+    place = (asking.node_id, answering.node_id, destination.port)
+    edge_key = spoken.between.get(place)
+    if edge_key is None and _is_nameless(named):
+        edge_key = spoken.at(answering.node_id, destination.port)
+        if edge_key is None and not destination.party.outside:
+            return  # an edge from nobody to this host itself says nothing; the address's own rows still tell it
     if edge_key is None:
-        edge_key = (asking.node_id, answering.node_id, TCP_ONLY)
+        edge_key = spoken.between[place] = (asking.node_id, answering.node_id, TCP_ONLY)
         graph.node(asking, source)
         graph.node(answering, destination)
     edge = graph.edges.get(edge_key)
@@ -149,7 +173,7 @@ def topology_json(
 ) -> dict[str, Json]:
     """The whole graph; `window_seconds` is null and so is every `window` when nothing recent is known to compare with."""
     graph = build_graph(level, traffic, baseline)
-    seconds = _window_seconds(traffic, baseline)
+    seconds = window_seconds(traffic, baseline)
     ranked = sorted(
         graph.edges.items(),
         key=lambda item: (-item[1].recent.requests, -item[1].total.requests, -item[1].tcp.connect_failures, item[0]),
@@ -174,7 +198,7 @@ def _counted_seconds(traffic: Traffic) -> float | None:
     return max(0, traffic.clock_ns - min(created)) / NANOSECONDS if created else None
 
 
-def _window_seconds(traffic: Traffic, baseline: Baseline | None) -> float | None:
+def window_seconds(traffic: Traffic, baseline: Baseline | None) -> float | None:
     return (traffic.clock_ns - baseline.clock_ns) / NANOSECONDS if baseline else None
 
 
@@ -274,110 +298,3 @@ def errno_name(code: int) -> str:
 
 def _per_second(count: int, seconds: float | None) -> float | None:
     return count / seconds if seconds else None
-
-
-def rows_json(
-    level: Level, traffic: Traffic, baseline: Baseline | None, wanted: Callable[[EdgeKey], bool]
-) -> dict[str, Json]:
-    """The single rows (four-tuple, content, status) behind the edges of `level` whose key is `wanted`; busiest first."""
-    seconds = _window_seconds(traffic, baseline)
-    requests: list[NamedRequest] = []
-    for named in traffic.requests:
-        source, destination = directed(named.row.key, named.ends)
-        asking, answering = label(level, source, serving=False), label(level, destination, serving=True)
-        if wanted((asking.node_id, answering.node_id, named.row.key.protocol)):
-            requests.append(named)
-    tcp: list[NamedTcp] = []
-    for named_tcp in traffic.tcp:
-        source, destination = directed(named_tcp.row.key, named_tcp.ends)
-        asking, answering = label(level, source, serving=False), label(level, destination, serving=True)
-        if wanted((asking.node_id, answering.node_id, TCP_ONLY)):
-            tcp.append(named_tcp)
-    return _selected_json(level, traffic, baseline, seconds, requests, tcp)
-
-
-def address_rows_json(traffic: Traffic, baseline: Baseline | None, ip: str, port: int) -> dict[str, Json]:
-    """The rows that touch an address, and its port if that is not 0; busiest first."""
-
-    def touches(source: End, destination: End) -> bool:
-        if port:
-            return destination.ip == ip and destination.port == port
-        return ip in (source.ip, destination.ip)
-
-    requests = [n for n in traffic.requests if touches(*directed(n.row.key, n.ends))]
-    tcp = [n for n in traffic.tcp if touches(*directed(n.row.key, n.ends))]
-    return _selected_json(Level.ADDRESS, traffic, baseline, _window_seconds(traffic, baseline), requests, tcp)
-
-
-def _selected_json(
-    level: Level,
-    traffic: Traffic,
-    baseline: Baseline | None,
-    seconds: float | None,
-    requests: Iterable[NamedRequest],
-    tcp: Iterable[NamedTcp],
-) -> dict[str, Json]:
-    busiest = sorted(requests, key=lambda named: (-named.row.count, named.row.key.index))
-    relations = sorted(tcp, key=lambda named: (-named.row.updated_ns, named.row.key.index))
-    return {
-        "version": API_VERSION,
-        "level": level.value,
-        "window_seconds": seconds,
-        "rows": [_row_json(named, traffic, baseline, seconds) for named in busiest[:ROW_LIMIT]],
-        "tcp": [_tcp_row_json(named) for named in relations[:ROW_LIMIT]],
-        "left_off": max(0, len(busiest) - ROW_LIMIT) + max(0, len(relations) - ROW_LIMIT),
-    }
-
-
-def _row_json(named: NamedRequest, traffic: Traffic, baseline: Baseline | None, seconds: float | None) -> Json:
-    row, key = named.row, named.row.key
-    source, destination = directed(key, named.ends)
-    total, recent = Tally(), Tally()
-    total.add(row, None)
-    if baseline is not None:
-        recent.add(row, baseline.requests.get((key.index, key.generation)))
-    last = row.last
-    return {
-        "source": end_json(source),
-        "destination": end_json(destination),
-        "protocol": key.protocol,
-        "l4": key.l4,
-        "seen_from": key.role.name.lower(),
-        "request_content": key.request_content,
-        "response_content": key.response_content,
-        "status": key.status,
-        "error": key.is_error,
-        "slow": key.is_slow,
-        "no_response": key.no_response,
-        "overflow": key.overflow,
-        "total": total_json(total, traffic.bucket_ns),
-        "window": window_json(recent, TcpTally(), traffic.bucket_ns, seconds),
-        "last": {
-            "idle_seconds": max(0, traffic.clock_ns - last.ended_ns) / NANOSECONDS,
-            "duration_seconds": last.duration_ns / NANOSECONDS,
-            "phases_seconds": {
-                "connect": last.connect_ns / NANOSECONDS,
-                "request": last.request_ns / NANOSECONDS,
-                "processing": last.processing_ns / NANOSECONDS,
-                "response": last.response_ns / NANOSECONDS,
-            },
-        },
-    }
-
-
-def _tcp_row_json(named: NamedTcp) -> Json:
-    row, key = named.row, named.row.key
-    source, destination = directed(key, named.ends)
-    tally = TcpTally()
-    tally.add(row, None)
-    error = key.error
-    return {
-        "source": end_json(source),
-        "destination": end_json(destination),
-        "seen_from": key.role.name.lower(),
-        "overflow": key.overflow,
-        "kind": "health" if error is None else "connect",
-        "error": errno_name(error) if error else "",
-        "error_text": os.strerror(error) if error else "",
-        **tcp_json(tally),
-    }

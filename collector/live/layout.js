@@ -5,6 +5,7 @@
 
 export const CARD = { width: 186, height: 46 };
 const GAP = { x: 146, y: 22, column: 26 };
+const UNSPLIT = 9; // cards that are never split into several columns
 const PASSAGE = 30; // height that a link takes on its way over a layer
 const SWEEPS = 12;
 
@@ -140,7 +141,7 @@ export function spread(wishes, sizes) {
 function rowsPerColumn(sizes, aspect) {
   const most = Math.max(1, ...sizes);
   let best = { rows: most, misfit: Infinity };
-  for (let rows = Math.min(most, 5); rows <= most; rows += 1) {
+  for (let rows = Math.min(most, UNSPLIT); rows <= most; rows += 1) {
     const columns = sizes.reduce((total, size) => total + Math.ceil(size / rows), 0);
     const width = columns * (CARD.width + GAP.column) + (sizes.length - 1) * (GAP.x - GAP.column);
     const tallest = Math.max(...sizes.map((size) => Math.ceil(size / Math.ceil(size / rows))));

@@ -173,10 +173,10 @@ export class TrafficMap {
       classList.toggle("selected", selected?.kind === "edge" && selected.id === edge.id);
       classList.toggle("mine", selected?.kind === "node" && (edge.source === selected.id || edge.destination === selected.id));
     }
-    const text = [
-      shown.moving && shown.perSecond ? rate(shown.perSecond) : "",
+    const text = !shown.moving ? "idle" : [
+      shown.perSecond ? rate(shown.perSecond) : "",
       shown.failuresOnly ? "no connection" : shown.durations.mean === null ? "" : brief(shown.durations.mean),
-    ].filter(Boolean).join(" · ") || "idle";
+    ].filter(Boolean).join(" · ");
     const mark = failing ? ` ✕ ${wholeShare(shown.failedShare)}` : "";
     const key = text + mark;
     if (parts.shown !== key) {

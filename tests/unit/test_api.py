@@ -13,7 +13,8 @@ from analyzers.rows import DriverCounters, Identity, RequestRow, Role, TcpRow
 from collector.api import loss_json, sample_json, status_json, traces_json
 from collector.ends import Level, host_port
 from collector.rates import RateWindow, quantile
-from collector.topology import ROW_LIMIT, TCP_ONLY, address_rows_json, build_graph, rows_json, topology_json
+from collector.topology import TCP_ONLY, build_graph, topology_json
+from collector.topology_rows import ROW_LIMIT, address_rows_json, rows_json
 from collector.traffic import NamedRequest, NamedTcp, Traffic, TrafficNames
 from tests.fake_agent import BOUNDS, MS, SECOND, WALL, FakeAgent, Peer, engine_state, grown, request, sample_of, tcp
 
@@ -158,6 +159,20 @@ def test_tcp_facts_go_to_the_busiest_protocol_on_their_port() -> None:
     assert found["http"]["srtt_seconds"] == 0.00025
     assert found["http"]["connect_seconds_mean"] == 0.002
     assert found["websocket"]["retransmits"] == found["dns"]["retransmits"] == 0
+
+
+def test_what_the_kernel_told_without_a_process_finds_the_only_edge_it_can_belong_to() -> None:
+    nobody = Peer("127.0.0.1")
+    other = Peer("127.0.0.1", "wget", comm="wget", pid=11)
+    reset = tcp(1, nobody, NGINX, 80, retransmits=5)
+    (edge,) = graph("workload", [request(1, CURL, NGINX, 80)], [reset])["edges"]
+    assert edge["tcp"]["retransmits"] == 5
+    (edge,) = graph("workload", [], [reset, tcp(2, CURL, NGINX, 80, connects=1)])["edges"]
+    assert (edge["tcp"]["retransmits"], edge["tcp"]["connects"]) == (5, 1)
+    two = [request(1, CURL, NGINX, 80), request(2, other, NGINX, 80)]
+    assert [edge["tcp"]["retransmits"] for edge in graph("workload", two, [reset])["edges"]] == [0, 0]
+    assert graph("workload", [], [reset])["edges"] == []
+    assert len(graph("workload", [], [tcp(1, nobody, BARE, 80, retransmits=5)])["edges"]) == 1
 
 
 def test_the_newest_round_trip_time_wins() -> None:

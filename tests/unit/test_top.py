@@ -82,7 +82,7 @@ def test_lines_have_rates_of_the_window() -> None:
     assert busiest.rate == 4.0
     assert busiest.failed == 0.25
     assert (busiest.requests, busiest.errors) == (10 + 12 + 5 + 4, 9)
-    assert [line.rate for line in found[1:]] == [0.0, 0.0]
+    assert [(line.rate, line.failed) for line in found[1:]] == [(0.0, 0.0), (0.0, 1.0)]
 
 
 def test_without_a_window_lines_have_rates_since_the_start() -> None:
