@@ -52,12 +52,13 @@ class Agent:
         return json.loads(self.get("/api/v1/status"))
 
     def page(self) -> list[Series]:
-        found = []
-        for line in self.get("/metrics", api=False).decode().splitlines():
-            if (match := _SAMPLE.match(line)) is not None:
-                found.append(Series(match["name"], dict(_LABEL.findall(match["labels"] or "")), float(match["value"])))
-        self.series = found
-        return found
+        matches = map(_SAMPLE.match, self.get("/metrics", api=False).decode().splitlines())
+        self.series = [
+            Series(match["name"], dict(_LABEL.findall(match["labels"] or "")), float(match["value"]))
+            for match in matches
+            if match is not None
+        ]
+        return self.series
 
     def find(self, name: str, **labels: str) -> list[Series]:
         """Of the page that was read last: those with this name and these labels."""
@@ -87,6 +88,13 @@ class Agent:
                 break
             time.sleep(0.25)
         return last
+
+    def counts(self, name: str, expected: float, **labels: str) -> float:
+        """The sum of a metric a turn of the agent after it reached `expected`, so that what is counted twice shows."""
+        self.wait(lambda agent: agent.total(name, **labels) >= expected)
+        time.sleep(1.3)
+        self.page()
+        return self.total(name, **labels)
 
 
 @contextmanager
