@@ -7,6 +7,7 @@ Times are nanoseconds of the engine's clock (CLOCK_MONOTONIC live, the events' o
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import add, sub
 
 from analyzers.rows import RequestRow, TcpRow
 
@@ -39,6 +40,8 @@ class Tally:
         """Adds what `row` counted, or what it counted since `since`."""
         count, duration_ns, request_bytes, response_bytes, buckets = since or _NOTHING
         requests = row.count - count
+        if since and not requests and row.request_bytes == request_bytes and row.response_bytes == response_bytes:
+            return  # most rows of a large table stand still
         key = row.key
         self.requests += requests
         self.errors += requests if key.is_error else 0
@@ -47,11 +50,8 @@ class Tally:
         self.duration_ns += row.duration_ns - duration_ns
         self.request_bytes += row.request_bytes - request_bytes
         self.response_bytes += row.response_bytes - response_bytes
-        missing = len(row.buckets) - len(self.buckets)
-        if missing > 0:
-            self.buckets.extend([0] * missing)
-        for index, value in enumerate(row.buckets):
-            self.buckets[index] += value - (buckets[index] if buckets else 0)
+        grown = map(sub, row.buckets, buckets) if buckets else row.buckets
+        self.buckets = list(map(add, self.buckets, grown)) if self.buckets else list(grown)
 
 
 RequestCounters = tuple[int, int, int, int, tuple[int, ...]]

@@ -43,14 +43,28 @@ class Edge:
 
 
 @dataclass(slots=True)
+class Side:
+    """Requests that a node asked, or answered: the sum of its edges."""
+
+    requests: int = 0
+    errors: int = 0
+    recent_requests: int = 0
+    recent_errors: int = 0
+
+    def add(self, edge: Edge) -> None:
+        self.requests += edge.total.requests
+        self.errors += edge.total.errors
+        self.recent_requests += edge.recent.requests
+        self.recent_errors += edge.recent.errors
+
+
+@dataclass(slots=True)
 class Node:
     label: Label
     end: End
     addresses: dict[str, None] = field(default_factory=dict)
-    asked: Tally = field(default_factory=Tally)
-    answered: Tally = field(default_factory=Tally)
-    recent_asked: Tally = field(default_factory=Tally)
-    recent_answered: Tally = field(default_factory=Tally)
+    asked: Side = field(default_factory=Side)
+    answered: Side = field(default_factory=Side)
 
 
 @dataclass(slots=True)
@@ -84,6 +98,9 @@ def build_graph(level: Level, traffic: Traffic, baseline: Baseline | None) -> Gr
     # Relations that the kernel told without a process (resets in softirq) come last: they look for a known edge.
     for named_tcp in sorted(traffic.tcp, key=_is_nameless):
         _add_tcp(graph, level, named_tcp, baseline, spoken)
+    for (source, destination, _), edge in graph.edges.items():
+        graph.nodes[source].asked.add(edge)
+        graph.nodes[destination].answered.add(edge)
     return graph
 
 
@@ -116,13 +133,11 @@ def _add_request(graph: Graph, level: Level, named: NamedRequest, baseline: Base
     edge = graph.edges.get(edge_key)
     if edge is None:
         edge = graph.edges[edge_key] = Edge()
-    source_node, destination_node = graph.node(asking, source), graph.node(answering, destination)
-    for tally in (edge.total, source_node.asked, destination_node.answered):
-        tally.add(row, None)
+    graph.node(asking, source)
+    graph.node(answering, destination)
+    edge.total.add(row, None)
     if baseline is not None:
-        since = baseline.requests.get((key.index, key.generation))
-        for tally in (edge.recent, source_node.recent_asked, destination_node.recent_answered):
-            tally.add(row, since)
+        edge.recent.add(row, baseline.requests.get((key.index, key.generation)))
     edge.rows += 1
     edge.updated_ns = max(edge.updated_ns, row.last.ended_ns)
     edge.born(key.created_ns)
@@ -215,17 +230,17 @@ def _node_json(node: Node, seconds: float | None) -> dict[str, Json]:
         "domain": party.domain,
         "process": node.end.process,
         "addresses": list(node.addresses),
-        "answered": node_side_json(node.answered, node.recent_answered, seconds),
-        "asked": node_side_json(node.asked, node.recent_asked, seconds),
+        "answered": _side_json(node.answered, seconds),
+        "asked": _side_json(node.asked, seconds),
     }
 
 
-def node_side_json(total: Tally, recent: Tally, seconds: float | None) -> dict[str, Json]:
+def _side_json(side: Side, seconds: float | None) -> dict[str, Json]:
     return {
-        "requests": total.requests,
-        "errors": total.errors,
-        "requests_per_second": _per_second(recent.requests, seconds),
-        "errors_per_second": _per_second(recent.errors, seconds),
+        "requests": side.requests,
+        "errors": side.errors,
+        "requests_per_second": _per_second(side.recent_requests, seconds),
+        "errors_per_second": _per_second(side.recent_errors, seconds),
     }
 
 

@@ -4,7 +4,7 @@
 // newcomer does not shuffle the map.
 
 export const CARD = { width: 186, height: 46 };
-const GAP = { x: 146, y: 22, column: 26 };
+const GAP = { x: 168, y: 22, column: 26 };
 const UNSPLIT = 9; // cards that are never split into several columns
 const PASSAGE = 30; // height that a link takes on its way over a layer
 const SWEEPS = 12;
