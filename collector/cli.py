@@ -48,7 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help(sys.stderr)
         return Exit.WRONG_USE
     try:
-        return int(command.run(given))
+        code = int(command.run(given))
+        sys.stdout.flush()  # what is still buffered may find the reader gone: here, and not at exit
+        return code
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:
