@@ -196,7 +196,7 @@ void fs_connection_close(struct fs_engine *e, const struct fs_close *event)
 		c->srtt_us = event->srtt_us;
 	if (c->kind == FS_KIND_STREAM) {
 		fs_connection_settle(e, c, event->head.time_ns, 0);
-		if (!(c->flags & FS_C_SEEN_BYTES) && fs_may_count(e, c))
+		if (!(c->flags & FS_C_SEEN_BYTES) && c->role == FS_ROLE_CLIENT && fs_may_count(e, c))
 			fs_row_exists(e, c);
 		fs_tcp_closed(e, c);
 	}

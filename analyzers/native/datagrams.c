@@ -164,6 +164,34 @@ static bool message(struct fs_engine *e, struct fs_connection *c, const struct f
 	return true;
 }
 
+#define FLOWS_SEARCHED 256
+
+/*
+ * Who sent it was not seen, because the program did not ask (a receive without an address). A response to a question
+ * names its question; anything else is taken for the peer that was talked to last.
+ */
+static struct fs_connection *flow_of_nobody(struct fs_engine *e, const struct fs_datagram *event,
+					    struct fs_cursor bytes)
+{
+	struct fs_connection *socket = fs_connection_find(e, event->head.conn_id), *newest = NULL;
+	uint32_t searched = 0;
+
+	for (uint32_t i = socket ? socket->first_flow : 0; i && searched++ < FLOWS_SEARCHED;) {
+		struct fs_connection *c = fs_connection_at(e, i);
+		const struct fs_protocol *p =
+			c->waiting && event->direction == FS_IN ? fs_protocol_by_id(c->protocol) : NULL;
+		if (p && fs_detect(e, p, bytes, true) == FS_MINE_RESPONSE &&
+		    fs_frame(e, c, event->direction, FS_SIDE_RESPONSE, bytes,
+			     &fs_waiting_at(e, c->first_waiting)->message, true) == FS_FRAME_MESSAGE &&
+		    fs_request_for(e, c, p, e->message.id))
+			return c;
+		if (!newest || c->last_ns > newest->last_ns)
+			newest = c;
+		i = c->next_flow;
+	}
+	return newest;
+}
+
 static void opaque(struct fs_engine *e, struct fs_connection *c, const struct fs_datagram *event)
 {
 	if (!fs_is_opaque(c->protocol)) {
@@ -186,8 +214,12 @@ void fs_datagram_event(struct fs_engine *e, const struct fs_datagram *event)
 {
 	struct fs_cursor bytes = fs_cursor_over(event + 1, event->captured, event->captured < event->bytes);
 	uint32_t hash = fs_connection_hash(event->head.conn_id, &event->tuple);
-	struct fs_connection *c = find_flow(e, event, hash);
+	bool has_peer = !(event->head.flags & FS_PEER_UNKNOWN) || !fs_is_zero(event->tuple.remote);
+	struct fs_connection *c = has_peer ? find_flow(e, event, hash) : flow_of_nobody(e, event, bytes);
 	enum fs_detected how = FS_NOT_MINE;
+
+	if (!c && !has_peer)
+		c = find_flow(e, event, hash);
 
 	if (!c && !(c = new_flow(e, event, hash)))
 		return;

@@ -98,6 +98,8 @@ void fs_role_settle(struct fs_engine *e, struct fs_connection *c)
 			c->flags |= FS_C_ROLE_GUESSED;
 		}
 		fs_connection_key_changed(c);
+		if (c->role && (c->protocol == FS_UNDECIDED || fs_is_opaque(c->protocol)))
+			c->requester = FS_DIRECTION_UNKNOWN; /* who spoke first is no evidence any more */
 	}
 	if (c->role && c->requester == FS_DIRECTION_UNKNOWN)
 		c->requester = c->role == FS_ROLE_CLIENT ? FS_OUT : FS_IN;

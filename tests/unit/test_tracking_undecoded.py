@@ -11,6 +11,7 @@ from tests.events import (
     LENGTH_ONLY,
     NO_PROCESS,
     OUT,
+    PEER_UNKNOWN,
     SECOND,
     Conversation,
     Endpoint,
@@ -322,6 +323,30 @@ def test_one_socket_with_two_peers_is_two_conversations(engine: InProcessEngine)
     assert [(row.role, row.remote[0], row.count, row.request_bytes) for row in engine.rows()] == [
         ("server", "10.0.0.8", 1, 2),
         ("server", "10.0.0.9", 1, 1),
+    ]
+
+
+def test_an_answer_whose_sender_was_not_asked_for_finds_its_question(engine: InProcessEngine) -> None:
+    me, nobody, second = ("10.0.0.1", 5353), ("0.0.0.0", 0), ("10.0.0.54", 53)
+    engine.feed([open_event(0, 3, me, nobody, l4="udp", comm="app", pid=5)])
+    engine.feed([datagram(1, 3, OUT, me, RESOLVER, query(1), pid=5), datagram(2, 3, OUT, me, second, query(2), pid=5)])
+    engine.feed([datagram(5, 3, IN, me, nobody, answer(query(1)), pid=5, flags=PEER_UNKNOWN)])
+    engine.feed([datagram(6, 3, IN, me, nobody, answer(query(2), 3), pid=5, flags=PEER_UNKNOWN)])
+    assert [(row.remote, row.response, row.count) for row in engine.rows()] == [
+        (RESOLVER, "NOERROR", 1),
+        (second, "NXDOMAIN", 1),
+    ]
+    assert engine.stat("orphan_responses") == 0
+
+
+def test_a_datagram_of_nobody_is_of_the_peer_that_was_talked_to_last(engine: InProcessEngine) -> None:
+    me, nobody, first, second = ("10.0.0.1", 5000), ("0.0.0.0", 0), ("10.0.0.9", 6000), ("10.0.0.8", 6000)
+    engine.feed([open_event(0, 3, me, nobody, l4="udp", comm="app", pid=5)])
+    engine.feed([datagram(1, 3, OUT, me, first, b"\xff", pid=5), datagram(2, 3, OUT, me, second, b"\xff", pid=5)])
+    engine.feed([datagram(3, 3, IN, me, nobody, b"\xff\xff", pid=5, flags=PEER_UNKNOWN), close(4, 3)])
+    assert [(row.remote[0], row.count, row.response_bytes) for row in engine.rows()] == [
+        ("10.0.0.8", 1, 2),
+        ("10.0.0.9", 0, 0),
     ]
 
 
