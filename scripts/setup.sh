@@ -40,10 +40,13 @@ curl:curl
 dnsmasq:dnsmasq-base
 dnsperf:dnsperf
 fuzzer-runtime:libclang-rt-dev
+go:golang-go
 ip:iproute2
 iperf3:iperf3
 iptables:iptables
+java:default-jdk-headless
 nginx:nginx-light
+node:nodejs
 openssl:openssl
 promtool:prometheus
 redis-benchmark:redis-tools
@@ -223,7 +226,7 @@ make_venv() {
 	say "installing $requirements"
 	"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$requirements" ||
 		die "pip could not install $requirements: see its message above (no network? a proxy?), then make again"
-	"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable . ||
+	"$venv/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable . ||
 		die "pip could not install the project itself: see its message above"
 	# Compiled modules depend on the Python's version only: this stamp changes when that does.
 	extension_suffix >"$stamps/python.new"

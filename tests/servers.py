@@ -29,10 +29,13 @@ PACKAGES: Mapping[str, str] = {
     "chromium": "chromium",
     "dnsmasq": "dnsmasq-base",
     "dnsperf": "dnsperf",
+    "go": "golang-go",
     "ip": "iproute2",
     "iperf3": "iperf3",
     "iptables": "iptables",
+    "java": "default-jdk-headless",
     "nginx": "nginx-light",
+    "node": "nodejs",
     "openssl": "openssl",
     "promtool": "prometheus",
     "redis-benchmark": "redis-tools",
@@ -226,6 +229,7 @@ http {{
         location /status/404 {{ return 404; }}
         location /status/500 {{ return 500; }}
         location /status/503 {{ return 503; }}
+        {locations}
     }}
 }}
 """
@@ -242,12 +246,14 @@ def nginx(
     tls: bool = False,
     access_log: bool = False,
     keepalive: int = 75,
+    locations: str = "",
     prefix: Sequence[str] = (),
 ) -> Iterator[Server]:
     """nginx: `/` says hello (200), `/moved` 301, `/missing` 404, `/error` 500, `/status/<n>/...`, `/upload` takes a
     body of up to 64 MiB, `/body/<size>` is a file of so many bytes for each size in `bodies`.
 
     With `access_log`, access.log in the server's folder has one line a request: status, request length, bytes sent.
+    `locations` are more of nginx's own words for the server's block; `{folder}` in them is the server's folder.
     """
     port = port or free_port(address)
     with _folder() as folder:
@@ -271,6 +277,7 @@ def nginx(
                 sendfile="on" if sendfile else "off",
                 listen=listen,
                 tls=secure,
+                locations=locations.replace("{folder}", str(folder)),
             )
         )
         command = [program("nginx"), "-e", f"{folder}/error.log", "-p", str(folder), "-c", str(folder / "nginx.conf")]
