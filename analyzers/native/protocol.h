@@ -15,6 +15,7 @@
 #include "cursor.h"
 
 /* Numbers are stored in tables and recordings' golden files: append only. `name` is the label value. */
+/* clang-format off: a table */
 #define FS_PROTOCOLS(X)            \
 	X(0, NOSUPPORT, "NOSUPPORT") \
 	X(1, HTTP, "http")           \
@@ -29,6 +30,7 @@ enum fs_protocol_id {
 	FS_PROTOCOL_COUNT = 5,
 	FS_PROTOCOL_MAX = 32
 };
+/* clang-format on */
 
 enum fs_side { FS_SIDE_REQUEST = 0, FS_SIDE_RESPONSE = 1 };
 

@@ -157,6 +157,7 @@ struct fs_sample {
 };
 
 /* Everything that did not go as it should, counted where it happened. Append only. */
+/* clang-format off: a table */
 #define FS_STATS(X)                                                                           \
 	X(connections_opened, "connections learned")                                            \
 	X(connections_closed, "connections ended")                                              \
@@ -191,6 +192,7 @@ struct fs_sample {
 	X(recording_written, "events written to the recording")                                 \
 	X(recording_failed, "events that could not be written to the recording")              \
 	X(ring_contradictions, "times the ring contradicted itself and its content was skipped")
+/* clang-format on */
 
 struct fs_stats {
 #define FS_STAT_FIELD(name, help) uint64_t name;

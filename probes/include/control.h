@@ -28,11 +28,13 @@ enum fs_mode {
 };
 
 #define FS_SLOT_TAG_BITS 40
+/* clang-format off: a table */
 #define fs_slot_of(conn_id) ((__u32)(((conn_id) * 0x9e3779b97f4a7c15ull) >> 48) & (FS_SLOTS - 1))
 #define fs_slot_make(conn_id, mode, budget) (((conn_id) << 24) | ((__u64)(mode) << 16) | (__u64)(budget))
 #define fs_slot_mine(slot, conn_id) ((((slot) >> 24) ^ (conn_id)) << 24 == 0)
 #define fs_slot_mode(slot) (((slot) >> 16) & 0xff)
 #define fs_slot_budget(slot) ((slot) & 0xffff)
+/* clang-format on */
 
 struct fs_control {
 	__u32 magic;
@@ -45,7 +47,7 @@ struct fs_control {
 	__u32 epoch;
 	__u32 stream_budget; /* payload bytes of an I/O for connections without a slot */
 	__u32 datagram_budget;
-	__u32 reserved;
+	__u32 request_budget; /* instead of stream_budget for what the client says: it may hold several requests */
 	__u32 own_pids[FS_OWN_PIDS]; /* the agent's own processes, not to be captured; 0 ends */
 	__u8 excluded_ports[8192]; /* bit per port, either side */
 };

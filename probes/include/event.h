@@ -17,6 +17,7 @@
 #define FS_CONTRACT_VERSION 1
 #define FS_SCHEMA_VERSION 1
 
+/* clang-format off: a table */
 /* One row per event: number, name, struct suffix, what it says. */
 #define FS_EVENTS(X)                                                                                    \
 	X(1, OPEN, open, "a connection or datagram socket is known: addresses, role, process")          \
@@ -56,6 +57,7 @@ enum fs_reason {
 #undef FS_REASON_NUMBER
 	FS_REASON_COUNT = 11
 };
+/* clang-format on */
 
 enum fs_direction { FS_IN = 0, FS_OUT = 1 };
 enum fs_role { FS_ROLE_UNKNOWN = 0, FS_ROLE_CLIENT = 1, FS_ROLE_SERVER = 2 };
