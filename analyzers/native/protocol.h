@@ -15,7 +15,7 @@
 #include "cursor.h"
 
 /* Numbers are stored in tables and recordings' golden files: append only. `name` is the label value. */
-/* clang-format off: a table */
+/* clang-format off */
 #define FS_PROTOCOLS(X)            \
 	X(0, NOSUPPORT, "NOSUPPORT") \
 	X(1, HTTP, "http")           \

@@ -157,7 +157,7 @@ struct fs_sample {
 };
 
 /* Everything that did not go as it should, counted where it happened. Append only. */
-/* clang-format off: a table */
+/* clang-format off */
 #define FS_STATS(X)                                                                           \
 	X(connections_opened, "connections learned")                                            \
 	X(connections_closed, "connections ended")                                              \

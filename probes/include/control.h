@@ -28,7 +28,7 @@ enum fs_mode {
 };
 
 #define FS_SLOT_TAG_BITS 40
-/* clang-format off: a table */
+/* clang-format off */
 #define fs_slot_of(conn_id) ((__u32)(((conn_id) * 0x9e3779b97f4a7c15ull) >> 48) & (FS_SLOTS - 1))
 #define fs_slot_make(conn_id, mode, budget) (((conn_id) << 24) | ((__u64)(mode) << 16) | (__u64)(budget))
 #define fs_slot_mine(slot, conn_id) ((((slot) >> 24) ^ (conn_id)) << 24 == 0)

@@ -17,7 +17,7 @@
 #define FS_CONTRACT_VERSION 1
 #define FS_SCHEMA_VERSION 1
 
-/* clang-format off: a table */
+/* clang-format off */
 /* One row per event: number, name, struct suffix, what it says. */
 #define FS_EVENTS(X)                                                                                    \
 	X(1, OPEN, open, "a connection or datagram socket is known: addresses, role, process")          \
