@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -206,6 +207,8 @@ int main(int count, char **values)
 	static struct fs_run run;
 	struct arguments given;
 
+	/* It was started from a descriptor, and ps would show that descriptor's number. */
+	prctl(PR_SET_NAME, "firesteel-engine", 0, 0, 0);
 	if (!parse_arguments(count, values, &given)) {
 		fprintf(stderr,
 			"usage: firesteel-engine --table FD --config FD [--parent PID]\n"
