@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from analyzers import recording
@@ -41,6 +42,7 @@ TURN_SECONDS = 1.0
 _TURN_SHARE = 20
 """A turn may take a twentieth of the time between two: on a large node they come less often."""
 _REFRESH_SECONDS = 30.0
+_THREADS = 2
 
 _log = log.Log("agent")
 
@@ -96,7 +98,7 @@ class Agent:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._watcher.request)
-        await self._server.start()
+        await self._open_listeners(loop)
         # Also has every module imported that a page needs, while the files can still be read.
         for openmetrics in (False, True):
             for _ in self.metrics(openmetrics=openmetrics):
@@ -114,6 +116,13 @@ class Agent:
         finally:
             await self._server.stop()
         return Exit.DONE
+
+    async def _open_listeners(self, loop: asyncio.AbstractEventLoop) -> None:
+        """With threads (for names of hosts) that end here: one that goes on would keep its privileges."""
+        with ThreadPoolExecutor(1) as executor:
+            loop.set_default_executor(executor)
+            await self._server.start()
+        loop.set_default_executor(ThreadPoolExecutor(_THREADS, "firesteel"))
 
     def _tell_start(self) -> None:
         report = self._capture.report

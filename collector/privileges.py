@@ -2,19 +2,23 @@
 """Giving privileges up, for good: uid 65532, no capability in any set, no new privileges.
 
 Order and reasons: capabilities(7), prctl(2). The bounding set goes first, for it needs CAP_SETPCAP; then groups and
-users, which empties the other sets because no user id is 0 any more.
+users, which empties the other sets where the user id was 0; then those sets by name, for where it was not.
+
+All of it but the user and group is of one thread: another thread that runs already keeps what it has. So `drop` looks
+at every thread afterwards, and callers end their threads before.
 """
 
 import ctypes
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 NOBODY = 65532
 _PR_CAPBSET_READ, _PR_CAPBSET_DROP = 23, 24
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
-_PR_SET_DUMPABLE = 4
 _HIGHEST = 63
+_CAPABILITY_VERSION_3 = 0x20080522
 
 
 class PrivilegeError(Exception):
@@ -31,16 +35,15 @@ def drop(uid: int = NOBODY) -> None:
             os.setgroups([])
             os.setresgid(uid, uid, uid)
             os.setresuid(uid, uid, uid)
+        _empty_other_sets(libc)
     except PermissionError as error:
         raise PrivilegeError(
             f"privileges cannot be given up ({error}): CAP_SETUID, CAP_SETGID and CAP_SETPCAP are needed for that"
         ) from None
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         raise PrivilegeError(f"no_new_privs cannot be set: {os.strerror(ctypes.get_errno())}")
-    # /proc/self is root's otherwise, and the agent reads its own use of CPU and memory there.
-    libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
-    if left := _held():
-        raise PrivilegeError(f"capabilities are still held after giving them up: {left}")
+    if left := list(_held()):
+        raise PrivilegeError(f"privileges are still held after giving them up: {'; '.join(left)}")
 
 
 def _empty_bounding_set(libc: ctypes.CDLL) -> None:
@@ -51,10 +54,20 @@ def _empty_bounding_set(libc: ctypes.CDLL) -> None:
             raise PermissionError(ctypes.get_errno(), f"capability {capability} in the bounding set")
 
 
-def _held() -> str:
-    """Every non-empty capability set of this process, empty text if there is none."""
+def _empty_other_sets(libc: ctypes.CDLL) -> None:
+    """Permitted, effective and inheritable: capset(2) with version 3 takes two words of each."""
+    head = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    if libc.capset(head, (ctypes.c_uint32 * 6)()) != 0:
+        raise PermissionError(ctypes.get_errno(), "capset")
+
+
+def _held(tasks: Path = Path("/proc/self/task")) -> Iterator[str]:
+    """For each thread that could do or become more than nothing: which, and what it still has."""
     sets = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
-    lines = (line.split() for line in Path("/proc/self/status").read_text().splitlines())
-    return ", ".join(
-        f"{words[0]} {words[1]}" for words in lines if words and words[0].rstrip(":") in sets and int(words[1], 16)
-    )
+    for status in tasks.glob("*/status"):
+        fields = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+        held = [f"{name} {fields[name].strip()}" for name in sets if int(fields.get(name, "0"), 16)]
+        if fields.get("NoNewPrivs", "1").strip() != "1":
+            held.append("new privileges by exec")
+        if held:
+            yield f"thread {status.parent.name}: {', '.join(held)}"
