@@ -2,7 +2,8 @@
 """What watching costs the watched: the same load with and without the agent, in turn.
 
 Both ends of every load are on this machine and share its cores with the agent: the worst case. Next to the rate stands
-the CPU time that server and client took for each unit of work: what else runs on the machine changes it less.
+the CPU time that server, client and agent together took for each unit of work: what else runs on the machine changes
+it less than a rate.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One pair: rates, and CPU seconds of server and client for each unit of work."""
+    """One pair: rates, and CPU seconds of server, client and agent for each unit of work."""
 
     rate: Pair
     cpu: Pair
@@ -90,19 +91,23 @@ LOADS = (
 
 
 @contextmanager
-def _agent_if(wanted: bool) -> Iterator[None]:
+def _agent_if(wanted: bool) -> Iterator[agent.RunningAgent | None]:
     if wanted:
-        with agent.running():
-            yield
+        with agent.running() as running:
+            yield running
     else:
-        yield
+        yield None
 
 
-def _once(load: Load, server: Server) -> tuple[float, float]:
-    """Rate, and CPU seconds of server and client for a unit of work."""
-    before = tree_cpu_seconds(server.pid) + _children_seconds()
+def _once(load: Load, server: Server, running: agent.RunningAgent | None) -> tuple[float, float]:
+    """Rate, and CPU seconds of server, client and agent for a unit of work."""
+    before = _spent(server, running)
     done = load.run(server)
-    return done.rate, (tree_cpu_seconds(server.pid) + _children_seconds() - before) / done.units
+    return done.rate, (_spent(server, running) - before) / done.units
+
+
+def _spent(server: Server, running: agent.RunningAgent | None) -> float:
+    return tree_cpu_seconds(server.pid) + _children_seconds() + (running.cpu_seconds() if running else 0.0)
 
 
 def _children_seconds() -> float:
@@ -119,8 +124,8 @@ def measure(load: Load, rounds: int) -> list[Round]:
         for number in range(rounds):
             found = {}
             for wanted in (False, True) if number % 2 == 0 else (True, False):
-                with _agent_if(wanted):
-                    found[wanted] = _once(load, server)
+                with _agent_if(wanted) as running:
+                    found[wanted] = _once(load, server, running)
             (rate, cpu), (rate_with, cpu_with) = found[False], found[True]
             pairs.append(Round(Pair(rate, rate_with), Pair(cpu, cpu_with)))
     return pairs
@@ -132,7 +137,7 @@ def _lines(load: Load, rounds: Sequence[Round]) -> list[Line]:
     kept = kept_above(median_ratio(rates), load.budget) if load.budget else None
     return [
         Line(f"{load.title}: rate with agent / without", _ratios(rates), budget, kept),
-        Line(f"{load.title}: CPU of server and client per unit, with agent / without", _ratios(cpus)),
+        Line(f"{load.title}: CPU of server, client and agent per unit, with agent / without", _ratios(cpus)),
     ]
 
 
@@ -162,6 +167,7 @@ def run() -> Section:
     for load in LOADS:
         rounds = measure(load, count)
         recorded[f"overhead.{load.name}"] = round(median_ratio([one.rate for one in rounds]), 4)
+        recorded[f"overhead.{load.name}.cpu"] = round(median_ratio([one.cpu for one in rounds]), 4)
         lines += _lines(load, rounds)
         tables.append(_table(load, rounds))
     return Section(lines, tables, recorded)
