@@ -46,7 +46,8 @@ class Capture:
         """What the programs leave out and how much they copy. Holds for connections that begin afterwards."""
         if self._control is None:
             return
-        self._control.prepare(config.payload.parse_bytes, config.payload.parse_bytes)
+        payload = config.payload
+        self._control.prepare(payload.parse_bytes, payload.parse_bytes, payload.stream_bytes)
         self._control.leave_out_ports(config.scope.exclude_ports)
         self._control.leave_out_processes([] if config.scope.own_traffic else [os.getpid()])
 

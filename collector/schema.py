@@ -139,7 +139,9 @@ class Payload:
         "Bytes of request and response that samples carry, blanked; 0: no payload leaves the engine.",
     )
     parse_bytes: int = key(Count(64, 4096), "512", "Bytes of each read or write that reach the parsers.")
-    stream_bytes: int = key(Count(64, 4096), "4096", "The same, once pipelining or multiplexing is known.")
+    stream_bytes: int = key(
+        Count(64, 4096), "4096", "The same for first requests, and for all once pipelining or multiplexing is known."
+    )
     redact: str = key(
         Choice(("standard",)),
         "standard",
