@@ -79,7 +79,7 @@ class ApiRoutes:
         get("/api/v1/rows", self._rows)
         get("/api/v1/traces", self._traces)
         get("/api/v1/explain", self._explain)
-        get("/api/v1/stream", self._stream)
+        get("/api/v1/stream", self._stream, allow_head=False)  # its head would never be followed by an end
         get("/api/graph/fields", self._graph_fields)
         get("/api/graph/data", self._graph_data)
         get("/api/graph/health", self._graph_health)

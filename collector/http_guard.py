@@ -83,7 +83,9 @@ class TokenFile:
             with contextlib.suppress(OSError, ValueError):
                 self._token = self._read()
         scheme, _, given = authorization.partition(" ")
-        return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), self._token)
+        # aiohttp tells bytes that are no UTF-8 as surrogates.
+        sent = given.strip().encode("utf-8", "surrogateescape")
+        return scheme.lower() == "bearer" and hmac.compare_digest(sent, self._token)
 
 
 def refusal(status: int, what: str, remedy: str, headers: dict[str, str] | None = None) -> web.Response:

@@ -5,7 +5,6 @@ Both run in the agent's event loop. What they show comes from an AgentView, so t
 """
 
 import asyncio
-import errno
 import logging
 import socket
 import ssl
@@ -31,26 +30,30 @@ from collector.http_guard import (
     with_token,
 )
 from collector.kinds import Endpoint
+from collector.listening import BACKLOG, bind, close_all
 from collector.schema import Listeners
 
 log = logging.getLogger(__name__)
 
 STALLED_SECONDS: Final = 60.0
 """/healthz fails when the agent's loop has not finished a turn for so long."""
+WRITE_SECONDS: Final = 30.0
+"""A scraper that takes nothing of the page for so long is cut off: it holds the page in memory."""
+PAGES_MAX: Final = 16
+"""Pages that are written at once."""
 TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 _GZIP_LEVEL: Final = 1  # level 6 costs three times the CPU for a tenth of the bytes
 _GZIP_WBITS: Final = 31
 _KEEPALIVE_SECONDS: Final = 75.0
 _SHUTDOWN_SECONDS: Final = 3.0
-_BACKLOG: Final = 128
 
 
 class _Listener:
-    """One application on one endpoint."""
+    """One application on the sockets of one endpoint."""
 
-    def __init__(self, key: str, endpoint: Endpoint, app: web.Application, tls: ssl.SSLContext | None) -> None:
-        self._key, self._endpoint, self._tls = key, endpoint, tls
+    def __init__(self, sockets: Sequence[socket.socket], app: web.Application, tls: ssl.SSLContext | None) -> None:
+        self._sockets, self._tls = sockets, tls
         self._turnstile: Turnstile | None = None
         app.middlewares.insert(0, self._let_in())
         app.on_response_prepare.append(add_headers)
@@ -76,18 +79,16 @@ class _Listener:
         return note
 
     async def start(self) -> None:
-        """Raises ListenError; then nothing is left open."""
-        sockets = await _bind(self._key, self._endpoint)
         await self._runner.setup()
         server = self._runner.server
         assert server is not None
         self._turnstile = Turnstile(server)
         loop = asyncio.get_running_loop()
         handshake = 10.0 if self._tls else None
-        for sock in sockets:
+        for sock in self._sockets:
             self._servers.append(
                 await loop.create_server(
-                    self._turnstile, sock=sock, ssl=self._tls, backlog=_BACKLOG, ssl_handshake_timeout=handshake
+                    self._turnstile, sock=sock, ssl=self._tls, backlog=BACKLOG, ssl_handshake_timeout=handshake
                 )
             )
 
@@ -95,9 +96,15 @@ class _Listener:
     def port(self) -> int:
         return int(self._servers[0].sockets[0].getsockname()[1])
 
+    def sockets_again(self) -> list[socket.socket]:
+        """The same sockets for a successor: what connects in between waits, and no privilege is needed again."""
+        return [sock.dup() for server in self._servers for sock in server.sockets]
+
     async def stop(self) -> None:
         for server in self._servers:
             server.close()
+        for sock in self._sockets:
+            sock.close()
         self._servers.clear()
         await self._runner.cleanup()
 
@@ -107,30 +114,67 @@ class HttpServer:
 
     def __init__(self, listeners: Listeners, view: AgentView) -> None:
         self._listeners, self._view = listeners, view
+        self._tls: ssl.SSLContext | None = None
+        self._token: TokenFile | None = None
         self._api: ApiRoutes | None = None
         self._open: dict[str, _Listener] = {}
 
     async def start(self) -> None:
         """Raises ListenError: a port in use, an address that is not ours, an API that would be open to everybody."""
-        listeners = self._listeners
+        await self._take_over(self._listeners)
+
+    async def replace(self, listeners: Listeners) -> None:
+        """Takes over changed settings. Raises ListenError, and then the old ones are in force as if nothing was."""
+        if listeners != self._listeners:
+            await self._take_over(listeners)
+
+    async def _take_over(self, listeners: Listeners) -> None:
+        """Everything that can fail comes first. What was opened or read with privileges is used again."""
         check_listeners(listeners)
-        tls = _tls_context(listeners)
-        token = TokenFile(listeners.token_file) if listeners.token_file else None
+        tls = self._context(listeners)
+        token = self._token if listeners.token_file == self._listeners.token_file else None
+        if listeners.token_file and token is None:
+            token = TokenFile(listeners.token_file)
+        sockets = await self._sockets(listeners)
+        await self.stop()
+        self._listeners, self._tls, self._token = listeners, tls, token
         try:
             if listeners.metrics is not None:
                 app = metrics_app(self._view, loopback=listeners.metrics.loopback)
-                await self._start("listen.metrics", listeners.metrics, app, tls)
+                await self._start("listen.metrics", sockets, app)
             if listeners.api is not None:
                 self._api = ApiRoutes(self._view, self.url("listen.metrics"))
-                await self._start("listen.api", listeners.api, api_app(self._api, listeners.api, token), tls)
+                await self._start("listen.api", sockets, api_app(self._api, listeners.api, token))
         except BaseException:
             await self.stop()
+            close_all(sockets)
             raise
 
-    async def _start(self, key: str, endpoint: Endpoint, app: web.Application, tls: ssl.SSLContext | None) -> None:
-        listener = _Listener(key, endpoint, app, tls)
+    def _context(self, listeners: Listeners) -> ssl.SSLContext | None:
+        """Read anew each time; files that can no longer be read, or not in this moment, leave what was read before."""
+        try:
+            return _tls_context(listeners)
+        except ListenError:
+            if self._tls is not None and listeners.tls == self._listeners.tls:
+                return self._tls
+            raise
+
+    async def _sockets(self, listeners: Listeners) -> dict[str, list[socket.socket]]:
+        old = {"listen.metrics": self._listeners.metrics, "listen.api": self._listeners.api}
+        sockets: dict[str, list[socket.socket]] = {}
+        try:
+            for key, endpoint in (("listen.metrics", listeners.metrics), ("listen.api", listeners.api)):
+                if endpoint is not None:
+                    running = self._open.get(key) if endpoint == old[key] else None
+                    sockets[key] = running.sockets_again() if running else list(await bind(key, endpoint))
+        except BaseException:
+            close_all(sockets)
+            raise
+        return sockets
+
+    async def _start(self, key: str, sockets: dict[str, list[socket.socket]], app: web.Application) -> None:
+        listener = self._open[key] = _Listener(sockets[key], app, self._tls)
         await listener.start()
-        self._open[key] = listener
 
     async def stop(self) -> None:
         """Ends open streams and lets running answers finish for a few seconds."""
@@ -140,21 +184,6 @@ class HttpServer:
             await listener.stop()
         self._open.clear()
         self._api = None
-
-    async def replace(self, listeners: Listeners) -> None:
-        """Takes over changed settings. Raises ListenError, and then the old ones are in force again."""
-        if listeners == self._listeners:
-            return
-        check_listeners(listeners)
-        old = self._listeners
-        await self.stop()
-        self._listeners = listeners
-        try:
-            await self.start()
-        except ListenError:
-            self._listeners = old
-            await self.start()
-            raise
 
     def url(self, key: str) -> str:
         """Where `listen.metrics` or `listen.api` can be opened from this machine; empty if it is off."""
@@ -183,7 +212,19 @@ def check_listeners(listeners: Listeners) -> None:
 def metrics_app(view: AgentView, *, loopback: bool) -> web.Application:
     """/metrics, /healthz and /readyz."""
 
+    writing = 0
+
     async def metrics(request: web.Request) -> web.StreamResponse:
+        nonlocal writing
+        if writing >= PAGES_MAX:
+            return refusal(503, f"{PAGES_MAX} pages are being read already", "scrape less often", {"Retry-After": "5"})
+        writing += 1
+        try:
+            return await page(request)
+        finally:
+            writing -= 1
+
+    async def page(request: web.Request) -> web.StreamResponse:
         openmetrics = wants_openmetrics(request.headers.get("Accept", ""))
         chunks = iter(view.metrics(openmetrics=openmetrics))
         first = next(chunks, b"")  # before the head is sent, so that a failure is still a 500
@@ -193,9 +234,13 @@ def metrics_app(view: AgentView, *, loopback: bool) -> web.Application:
         if zipped:
             response.headers["Content-Encoding"] = "gzip"
         await response.prepare(request)
-        await _send(
-            response, first, chunks, zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, _GZIP_WBITS) if zipped else None
-        )
+        packer = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, _GZIP_WBITS) if zipped else None
+        if request.method != "HEAD":
+            try:
+                await _send(response, first, chunks, packer)
+            except TimeoutError:
+                if request.transport is not None:
+                    request.transport.abort()
         return response
 
     async def healthz(_request: web.Request) -> web.Response:
@@ -235,18 +280,23 @@ def api_app(routes: ApiRoutes, endpoint: Endpoint, token: TokenFile | None) -> w
 async def _send(
     response: web.StreamResponse, first: bytes, chunks: Iterable[bytes], packer: "zlib._Compress | None"
 ) -> None:
-    """Writes the page piece by piece and lets the loop run in between: a large page takes a while to make."""
+    """Writes the page piece by piece and lets the loop run in between: a large page takes a while to make.
+
+    Raises TimeoutError for a reader that takes nothing any more.
+    """
     chunk: bytes | None = first
     rest = iter(chunks)
     while chunk is not None:
         data = packer.compress(chunk) if packer else chunk
         if data:
-            await response.write(data)
+            async with asyncio.timeout(WRITE_SECONDS):
+                await response.write(data)
         await asyncio.sleep(0)
         chunk = next(rest, None)
-    if packer:
-        await response.write(packer.flush())
-    await response.write_eof()
+    async with asyncio.timeout(WRITE_SECONDS):
+        if packer:
+            await response.write(packer.flush())
+        await response.write_eof()
 
 
 def accepts(header: str, name: str) -> float:
@@ -288,61 +338,3 @@ def _tls_context(listeners: Listeners) -> ssl.SSLContext | None:
             "both must be readable PEM files that belong together",
         ) from error
     return context
-
-
-async def _bind(key: str, endpoint: Endpoint) -> Sequence[socket.socket]:
-    """Sockets that listen on every address that the endpoint's name stands for. Raises ListenError."""
-    if not endpoint.host:
-        found = [(socket.AF_INET6, ("::", endpoint.port)), (socket.AF_INET, ("0.0.0.0", endpoint.port))]  # noqa: S104
-    else:
-        try:
-            infos = await asyncio.get_running_loop().getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
-        except OSError as error:
-            message = f'the name "{endpoint.host}" cannot be resolved ({error.strerror})'
-            raise ListenError(key, message, "use an address of this machine") from error
-        found = [(socket.AddressFamily(family), (str(name[0]), endpoint.port)) for family, _, _, _, name in infos]
-    opened: list[socket.socket] = []
-    failed: OSError | None = None
-    for family, name in dict.fromkeys(found):
-        try:
-            opened.append(_bind_one(family, name, both=not endpoint.host))
-        except OSError as error:
-            failed = error
-        if opened and not endpoint.host:
-            break  # an IPv6 socket for all addresses takes IPv4 as well
-        if failed and failed.errno not in {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}:
-            break
-    if not opened or (failed and failed.errno not in {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}):
-        for sock in opened:
-            sock.close()
-        assert failed is not None
-        raise _bind_error(key, endpoint, failed) from failed
-    return opened
-
-
-def _bind_one(family: socket.AddressFamily, name: tuple[str, int], *, both: bool) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if both else 1)
-        sock.bind(name)
-        sock.listen(_BACKLOG)
-        sock.setblocking(False)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def _bind_error(key: str, endpoint: Endpoint, error: OSError) -> ListenError:
-    other = Endpoint(endpoint.host, endpoint.port + 10 if endpoint.port < 65525 else 9510)
-    if error.errno == errno.EADDRINUSE:
-        remedy = f"see who uses it with `ss -ltnp sport = :{endpoint.port}`, or choose another: --set {key}={other}"
-        return ListenError(key, f"{endpoint} is in use", remedy)
-    if error.errno in {errno.EACCES, errno.EPERM}:
-        remedy = f"choose a port above 1023: --set {key}={Endpoint(endpoint.host, endpoint.port + 9000)}"
-        return ListenError(key, f"{endpoint} may not be opened by this user", remedy)
-    if error.errno == errno.EADDRNOTAVAIL:
-        return ListenError(key, f"{endpoint.host} is no address of this machine", "see `ip address` for those that are")
-    return ListenError(key, f"{endpoint} cannot be opened ({error.strerror})", "choose another address")

@@ -52,6 +52,16 @@ async def client() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
+async def raw(url: str, head: bytes) -> bytes:
+    """Everything that a listener sends for a request head, to which the last lines are added."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+    writer.write(head + b"Connection: close\r\n\r\n")
+    try:
+        return await asyncio.wait_for(reader.read(), 5)
+    finally:
+        writer.close()
+
+
 async def get(session: aiohttp.ClientSession, url: str, **more: Any) -> tuple[int, Any, Any]:
     async with session.get(url, **more) as answer:
         body = await answer.read()
@@ -332,6 +342,40 @@ async def test_the_token_guards_the_api_and_nothing_else(client: aiohttp.ClientS
         assert (await get(client, f"{metrics}/metrics"))[0] == 200
 
 
+async def test_a_token_of_stray_bytes_is_a_wrong_one(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("0123456789abcdef")
+    async with serving(FakeAgent(), listeners(auth=str(file))) as (_, api):
+        answer = await raw(api, b"GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer \xff\xfe\r\n")
+        assert answer.startswith(b"HTTP/1.1 401 ")
+
+
+async def test_a_head_has_no_body() -> None:
+    async with serving(FakeAgent()) as (metrics, api):
+        answer = await raw(metrics, b"HEAD /metrics HTTP/1.1\r\nHost: localhost\r\n")
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert answer.endswith(b"\r\n\r\n")
+        answer = await raw(api, b"HEAD /api/v1/stream HTTP/1.1\r\nHost: localhost\r\n")
+        assert answer.startswith(b"HTTP/1.1 405 ")
+
+
+async def test_a_reader_that_takes_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "WRITE_SECONDS", 0.2)
+    monkeypatch.setattr(server, "PAGES_MAX", 1)
+    agent = FakeAgent()
+    agent.metrics = lambda **_: iter([b"# " + b"x" * (1 << 20) + b"\n"] * 64)  # type: ignore[method-assign]
+    async with serving(agent) as (url, _), aiohttp.ClientSession() as client:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]), limit=1 << 10)
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await reader.readline()
+        status, told, _ = await get(client, f"{url}/metrics")
+        assert (status, told["error"]["what"]) == (503, "1 pages are being read already")
+        await asyncio.sleep(0.8)
+        assert (await get(client, f"{url}/metrics"))[0] == 200
+        assert len(await asyncio.wait_for(reader.read(), 5)) < 64 << 20
+        writer.close()
+
+
 async def test_a_rotated_token_is_taken_over(
     client: aiohttp.ClientSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -418,6 +462,35 @@ async def test_new_settings_replace_old_ones_or_leave_them_in_force(client: aioh
         await http.replace(listeners(metrics=Endpoint("127.0.0.2", 0)))
         assert http.url("listen.metrics").startswith("http://127.0.0.2:")
         assert (await get(client, f"{http.url('listen.metrics')}/readyz"))[0] == 200
+    finally:
+        await http.stop()
+
+
+async def test_what_privileges_opened_stays_open_without_them(
+    client: aiohttp.ClientSession, tmp_path: Path, certificate: Tls
+) -> None:
+    """A token, a key and a port that cannot be had again: other settings change all the same, or nothing changes."""
+    file = tmp_path / "token"
+    file.write_text("0123456789abcdef")
+    trust = ssl.create_default_context(cafile=certificate.cert)
+    first = listeners(auth=str(file), tls=certificate)
+    key = Path(certificate.key)
+    http = HttpServer(first, FakeAgent())
+    await http.start()
+    try:
+        metrics, api = http.url("listen.metrics"), http.url("listen.api")
+        file.unlink()
+        key.unlink()  # noqa: ASYNC240 - a file of the test
+        with pytest.raises(ListenError, match=r"listen\.auth"):
+            await http.replace(replace(first, auth=str(tmp_path / "other")))
+        assert (await get(client, f"{metrics}/readyz", ssl=trust))[0] == 200
+        await http.replace(replace(first, metrics=Endpoint("127.0.0.2", 0)))
+        assert http.url("listen.api") == api
+        bearer = {"Authorization": "Bearer 0123456789abcdef"}
+        assert (await get(client, f"{api}/api/v1/status", ssl=trust))[0] == 401
+        assert (await get(client, f"{api}/api/v1/status", ssl=trust, headers=bearer))[0] == 200
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await get(client, f"{metrics}/readyz", ssl=trust)
     finally:
         await http.stop()
 
