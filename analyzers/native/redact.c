@@ -27,19 +27,31 @@ static bool is_secret(const uint8_t *line, uint32_t length, uint32_t *name_lengt
 	return false;
 }
 
+/* What was seen of a line so far. */
+struct blanks {
+	bool in_query, after_colon;
+	uint32_t user_end; /* where an '@' ends somebody's name */
+	uint32_t scanned;
+};
+
 /* In a request line or a header's value: from a '?' to the next blank, and the user before an '@' of an address. */
-static bool is_blanked(const uint8_t *line, uint32_t at, uint32_t length, bool *in_query)
+static bool is_blanked(const uint8_t *line, uint32_t at, uint32_t length, struct blanks *seen)
 {
+	if (at >= seen->scanned) {
+		uint32_t end = at;
+		for (seen->user_end = 0; end < length && line[end] != ' ' && line[end] != '/'; end++)
+			if (line[end] == '@')
+				seen->user_end = end;
+		seen->scanned = end + 1;
+	}
+	bool user = at < seen->user_end && seen->after_colon;
+	seen->after_colon |= line[at] == ':';
 	if (line[at] == ' ' || line[at] == '#')
-		*in_query = false;
-	if (*in_query)
+		seen->in_query = false;
+	if (seen->in_query)
 		return true;
-	if (line[at] == '?')
-		*in_query = true;
-	for (uint32_t i = at; i < length && line[i] != ' ' && line[i] != '/'; i++)
-		if (line[i] == '@')
-			return at < i && at >= 2 && memchr(line, ':', at) != NULL;
-	return false;
+	seen->in_query = line[at] == '?';
+	return user;
 }
 
 struct blank_text {
@@ -58,11 +70,11 @@ static void put(struct blank_text *text, uint8_t byte)
 static void put_line(struct blank_text *text, const uint8_t *line, uint32_t length)
 {
 	uint32_t shown = length;
-	bool in_query = false, was_blanked = false;
+	struct blanks seen = {false, false, 0, 0};
+	bool was_blanked = false, secret = is_secret(line, length, &shown);
 
-	bool secret = is_secret(line, length, &shown);
-	for (uint32_t i = 0; i < shown; i++) {
-		bool blanked = is_blanked(line, i, length, &in_query);
+	for (uint32_t i = 0; i < shown && text->used < text->limit; i++) {
+		bool blanked = is_blanked(line, i, length, &seen);
 		if (!blanked)
 			put(text, line[i]);
 		else if (!was_blanked)
