@@ -49,8 +49,9 @@ _log = log.Log("agent")
 
 def run(config: Config, options: RunOptions) -> int:
     """Watches this machine until SIGTERM or SIGINT."""
-    agent = Agent(config, options)
+    agent: Agent | None = None
     try:
+        agent = Agent(config, options)
         return asyncio.run(agent.serve())
     except privileges.PrivilegeError as error:
         print(f"firesteel run: {error}", file=sys.stderr)
@@ -59,7 +60,8 @@ def run(config: Config, options: RunOptions) -> int:
         print(f"firesteel run: {error}", file=sys.stderr)
         return Exit.NOT_AS_WISHED
     finally:
-        agent.close()
+        if agent is not None:
+            agent.close()
 
 
 class Agent:
@@ -83,6 +85,7 @@ class Agent:
         self._view = TableView(self._table, self._names, metrics_settings(config), config.scope.exclude_comms)
         self._own = OwnMetrics()
         self._server = HttpServer(config.listen, self)
+        self._listen_fault = ""
         self._capture.configure(config)
 
     def close(self) -> None:
@@ -180,8 +183,15 @@ class Agent:
             _log.warning(sentence, remedy="remove the key, or use a version that has it")
         try:
             await self._server.replace(config.listen)
+            self._listen_fault = ""
         except ListenError as error:
-            _log.error(f"the changed listeners were not taken over: {error}")
+            self._listen_fault = str(error)
+            _log.error("the changed listeners were not taken over", cause=str(error))
+
+    def _faults(self) -> list[str]:
+        """Of the configuration as it now stands: what was not taken over, and why."""
+        told = [str(fault) for fault in self._watcher.faults]
+        return [*told, self._listen_fault] if self._listen_fault else told
 
     def _clock(self) -> int:
         return time.monotonic_ns()
@@ -191,7 +201,7 @@ class Agent:
     def status(self) -> AgentStatus:
         report = self._capture.report
         state, counters = self._table.state(), self._capture.counters()
-        faults = [str(fault) for fault in self._watcher.faults]
+        faults = self._faults()
         found = [
             *problems.of_driver(report),
             *problems.of_engine(self._capture.status(), state, self._clock()),
@@ -233,7 +243,7 @@ class Agent:
     def metrics(self, *, openmetrics: bool) -> Iterator[bytes]:
         clock = self._clock()
         absent = own_state.absent(self._capture.report)
-        own = own_state.gather(self._capture, self._table, self._view, self._config, not self._watcher.faults)
+        own = own_state.gather(self._capture, self._table, self._view, self._config, not self._faults())
         told = self._own.render(own, "openmetrics" if openmetrics else "text")
         return self._view.page(clock, self.wall_minus_monotonic_ns(), openmetrics=openmetrics, own=told, absent=absent)
 
@@ -265,6 +275,9 @@ def record(config: Config, options: RecordOptions) -> int:
     except privileges.PrivilegeError as error:
         print(f"firesteel record: {error}", file=sys.stderr)
         return Exit.NOT_PERMITTED
+    except OSError as error:
+        print(f"firesteel record: {error}", file=sys.stderr)
+        return Exit.NOT_AS_WISHED
     finally:
         capture.stop()
         written = table.state().stats["recording_written"]

@@ -4,6 +4,7 @@
 import asyncio
 import logging
 import os
+import resource
 
 from analyzers.counters import MappedCounters
 from analyzers.engine import Engine, EngineStatus, RingSource
@@ -16,6 +17,12 @@ from probes.control import ControlPage
 
 _SEED_CHUNK = 1 << 16
 _log = logging.getLogger(__name__)
+
+
+def children_cpu_seconds() -> float:
+    """Of all that ended and were waited for: engines that crashed, so that their successor's count does not go back."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 class Capture:
@@ -32,6 +39,7 @@ class Capture:
         self._table = table
         self._seeded_starts = 0
         self.seeds_missed = 0
+        self.children_cpu_before = children_cpu_seconds()
         self._counters: MappedCounters | None = None
         self._control: ControlPage | None = None
         self._engine: Engine | None = None

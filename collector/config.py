@@ -98,7 +98,9 @@ def read(source: Source) -> bytes:
             return b""
         raise ConfigError([Fault(str(source.path), 0, "", "", "there is no such file", "a YAML file")]) from None
     except OSError as error:
-        message = f"cannot be read: {error.strerror or error}"
+        # The agent reads it again without privileges: whose permission is missing is half of the answer.
+        who = f" by user {os.geteuid()}" if isinstance(error, PermissionError) else ""
+        message = f"cannot be read{who}: {error.strerror or error}"
         raise ConfigError([Fault(str(source.path), 0, "", "", message, "a readable YAML file")]) from None
 
 

@@ -61,6 +61,9 @@ class TokenFile:
         self._read_at = time.monotonic()
         try:
             self._token = self._read()
+        except PermissionError as error:
+            remedy = "let user 65532 read it, as which the agent goes on once it has started, or restart the agent"
+            raise ListenError("listen.auth", f"{path}: {error.strerror}", remedy) from error
         except (OSError, ValueError) as error:
             raise ListenError(
                 "listen.auth", f"{path}: {error}", "write a token of at least 16 characters into it"

@@ -2,11 +2,12 @@
 """What the agent tells of itself on the metrics page: driver, losses, processes, and which metrics cannot be had."""
 
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from analyzers.table import SharedTable
-from collector.capture import Capture
+from collector.capture import Capture, children_cpu_seconds
 from collector.schema import Config
 from collector.table_view import TableView
 from collector.version import VERSION
@@ -19,9 +20,9 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 _NEEDS = {
     "tcp_retransmit_skb": traffic.RETRANSMIT.name,
     "kfree_skb": traffic.PACKET_LOSS.name,
-    "tcp_send_reset": traffic.RESET.name,
 }
 """Metrics that one optional hook feeds."""
+_RESETS = ("tcp_send_reset", "tcp_receive_reset")
 
 
 def hierarchy(report: Report) -> Path | None:
@@ -35,6 +36,9 @@ def absent(report: Report) -> Mapping[str, str]:
     for hook in report.hooks:
         if not hook.attached and hook.name in _NEEDS:
             missing[_NEEDS[hook.name]] = f"hook {hook.name} is not attached: {hook.reason}"
+    resets = [hook for hook in report.hooks if hook.name in _RESETS]
+    if resets and not any(hook.attached for hook in resets):
+        missing[traffic.RESET.name] = "; ".join(f"hook {hook.name} is not attached: {hook.reason}" for hook in resets)
     if report.driver == "none":
         reason = "no driver is in place: " + "; ".join(f"{r.driver}: {r.reason}" for r in report.rejected)
         missing |= {metric.name: reason for metric in traffic.TRAFFIC if metric.name not in missing}
@@ -50,17 +54,21 @@ def gather(capture: Capture, table: SharedTable, view: TableView, config: Config
     if status and status.pid:
         processes["engine"] = status.pid
     attached = {hook.name: hook.attached for hook in report.hooks}
+    uses = {name: use for name, pid in processes.items() if (use := process_use(pid)) is not None}
+    if "engine" in uses:
+        ended = children_cpu_seconds() - capture.children_cpu_before
+        uses["engine"] = ProcessUse(uses["engine"].cpu_seconds + ended, uses["engine"].memory_bytes)
     return OwnState(
         version=VERSION,
-        now_ns=state.heartbeat_ns,
+        now_ns=time.monotonic_ns(),
         driver=DriverReport(report.driver, report.hook_set, report.kernel, attached),
-        engine=state,
+        engine=state if state.starts else None,
         counters=capture.counters(),
         sizes=TableSizes(connections=config.connections.max),
         snapshot=view.snapshot,
         series=view.report(),
         absent={name.format(prefix=config.metrics.prefix): why for name, why in absent(report).items()},
-        processes={name: use for name, pid in processes.items() if (use := process_use(pid)) is not None},
+        processes=uses,
         restarts=max(0, state.starts - 1),
         config_valid=config_valid,
     )

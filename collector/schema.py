@@ -71,7 +71,10 @@ class Connections:
     """The engine's table of connections."""
 
     max: int = key(
-        Count(64, 1 << 20), "65536", "Connections that are followed at once; those beyond are counted as rejected."
+        Count(64, 1 << 20),
+        "65536",
+        "Connections that are followed at once; those beyond are counted as rejected.",
+        restart=True,
     )
     idle: int = key(Duration(SECOND, 7 * 24 * HOUR), "2h", "A connection without traffic for so long is forgotten.")
 

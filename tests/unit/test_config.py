@@ -133,7 +133,7 @@ log: {level: info, format: logfmt, repeat_every: 1m}
     loaded = read_text(text)
     assert loaded.config == Config()
     assert set(loaded.origins) == set(BY_NAME) - {"listen.tls.cert", "listen.tls.key"}
-    assert {row.name for row in KEYS if row.restart} == {"driver", "ring.size"}
+    assert {row.name for row in KEYS if row.restart} == {"driver", "ring.size", "connections.max"}
 
 
 def test_every_key_can_be_set_and_says_who_set_it() -> None:
