@@ -310,8 +310,9 @@ class Conversation:
         self.seq[1 - direction] += len(second) if second_length is None else second_length
         return made
 
-    def close(self, time_ns: int, *, sent: int = 0, received: int = 0, srtt_us: int = 0) -> bytes:
-        return close(time_ns, self.conn_id, sent=sent, received=received, srtt_us=srtt_us, **self.head)
+    def close(self, time_ns: int, *, sent: int = 0, received: int = 0, srtt_us: int = 0, **head: int) -> bytes:
+        values = {**self.head, **head}
+        return close(time_ns, self.conn_id, sent=sent, received=received, srtt_us=srtt_us, **values)
 
     def pieces(self, direction: int, time_ns: int, payload: bytes, cuts: list[int]) -> Iterator[bytes]:
         """The payload in several I/Os, cut at the given places."""

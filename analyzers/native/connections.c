@@ -191,16 +191,18 @@ void fs_connection_close(struct fs_engine *e, const struct fs_close *event)
 		e->table->stats.connections_unknown++;
 		return;
 	}
+	/* What was lost last may have been the answer: then what waits is half-seen, not unanswered. */
+	uint64_t patience_ns = event->head.flags & FS_LOST_BEFORE ? UINT64_MAX : 0;
 	e->table->stats.connections_closed++;
 	if (event->srtt_us)
 		c->srtt_us = event->srtt_us;
 	if (c->kind == FS_KIND_STREAM) {
-		fs_connection_settle(e, c, event->head.time_ns, 0);
+		fs_connection_settle(e, c, event->head.time_ns, patience_ns);
 		if (!(c->flags & FS_C_SEEN_BYTES) && c->role == FS_ROLE_CLIENT && fs_may_count(e, c))
 			fs_row_exists(e, c);
 		fs_tcp_closed(e, c);
 	}
 	for (uint32_t flow = c->first_flow; flow; flow = fs_connection_at(e, flow)->next_flow)
-		fs_connection_settle(e, fs_connection_at(e, flow), event->head.time_ns, 0);
+		fs_connection_settle(e, fs_connection_at(e, flow), event->head.time_ns, patience_ns);
 	fs_connection_free(e, c);
 }

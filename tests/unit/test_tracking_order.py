@@ -77,6 +77,17 @@ def test_a_marked_loss_is_not_waited_for(engine: InProcessEngine) -> None:
     assert "no_response" not in engine.stats()
 
 
+def test_a_loss_before_the_close_leaves_no_unanswered_request(engine: InProcessEngine) -> None:
+    c, other = server(), server(8)
+    engine.feed([c.open(0), c.receives(1, request("/a")), c.sends(2, response()), c.receives(3, request("/b"))])
+    c.moves(OUT, 4, response(500))
+    engine.feed([c.close(5, flags=LOST_BEFORE)])
+    assert counts(engine) == [("/a", "200", 1)]
+    assert engine.stat("discarded_exchanges") == 1
+    engine.feed([other.open(6), other.receives(7, request("/c")), other.close(8)])
+    assert counts(engine) == [("/a", "200", 1), ("/c", "no response", 1)]
+
+
 @pytest.mark.parametrize("lost", ["request", "response"])
 def test_one_lost_half_never_makes_a_wrong_pair(engine: InProcessEngine, lost: str) -> None:
     c = server()
