@@ -58,7 +58,7 @@ static __always_inline void begin(struct connection *connection, const struct so
 	connection->netns = netns_of(sk);
 	connection->role = role;
 	connection->start_ns = now;
-	if (port_excluded(sk->__sk_common.skc_num) || port_excluded(bpf_ntohs(sk->__sk_common.skc_dport)))
+	if (ports_excluded(sk))
 		connection->flags |= CONNECTION_EXCLUDED;
 	if (sk->sk_protocol == IPPROTO_MPTCP)
 		connection->flags |= CONNECTION_NO_SEQ;
@@ -68,6 +68,8 @@ static __always_inline void begin(struct connection *connection, const struct so
 static __always_inline struct connection *connection_of(struct sock *sk)
 {
 	struct connection *connection = bpf_sk_storage_get(&connections, sk, 0, 0);
+	bool accepting;
+
 	if (connection)
 		return connection;
 	connection = bpf_sk_storage_get(&connections, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
@@ -75,7 +77,9 @@ static __always_inline struct connection *connection_of(struct sock *sk)
 		__sync_fetch_and_add(&own_counters()->storage_failed, 1);
 		return 0;
 	}
-	begin(connection, sk, FS_ROLE_UNKNOWN, 0);
+	/* A TCP fast open request is read before the handshake ends. */
+	accepting = is_tcp(sk) && sk->__sk_common.skc_state == TCP_SYN_RECV;
+	begin(connection, sk, accepting ? FS_ROLE_SERVER : FS_ROLE_UNKNOWN, accepting ? bpf_ktime_get_ns() : 0);
 	return connection;
 }
 
@@ -104,7 +108,7 @@ static __noinline bool tell(struct connection *connection, struct sock *sk, __u3
 	event->srtt_us = 0;
 	tcp = bpf_skc_to_tcp_sock(sk);
 	if (tcp) {
-		event->send_seq = tcp->write_seq - sending;
+		event->send_seq = bytes_written(sk, tcp) - sending;
 		event->recv_seq = bytes_read(sk, tcp) - reading;
 		event->srtt_us = tcp->srtt_us >> 3;
 	}
@@ -132,13 +136,13 @@ static __always_inline bool ensure_told(struct connection *connection, struct so
 		return !(connection->flags & CONNECTION_EXCLUDED);
 	if (!connection->pid)
 		adopt_process(connection);
+	if (ports_excluded(sk)) /* MPTCP has them only now */
+		connection->flags |= CONNECTION_EXCLUDED;
 	if (connection->flags & CONNECTION_EXCLUDED) {
 		connection->epoch = control.epoch;
 		return false;
 	}
 	connection->pending.waiting = 0;
-	if (result < 0)
-		result = 0;
 	if (!tell(connection, sk, direction == FS_OUT ? result : 0, direction == FS_IN ? result : 0))
 		connection->flags |= CONNECTION_LOST;
 	return connection->epoch == control.epoch;

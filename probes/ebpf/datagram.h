@@ -6,9 +6,10 @@
 #include "payload.h"
 
 /* The cgroup hooks run in the same thread, just before (send) or after (receive) the datagram is copied. */
-static __always_inline void remember_peer(struct datagram_peer *peer, __u8 direction)
+static __always_inline void remember_peer(struct datagram_peer *peer, const void *socket, __u8 direction)
 {
 	__u64 thread = bpf_get_current_pid_tgid();
+	peer->socket = (__u64)socket;
 	peer->direction = direction;
 	peer->known = 1;
 	peer->reserved = 0;
@@ -20,16 +21,27 @@ static __always_inline void set_peer(struct fs_datagram *event, struct sock *sk,
 	__u64 thread = bpf_get_current_pid_tgid();
 	struct datagram_peer *peer;
 
-	if (event->tuple.remote_port)
-		return; /* a connected socket has but one peer */
+	/* A connected socket may still send to somebody else, but it receives from its one peer. */
+	if (event->tuple.remote_port && direction == FS_IN)
+		return;
 	peer = bpf_map_lookup_elem(&datagram_peers, &thread);
-	if (!peer || !peer->known || peer->direction != direction) {
-		event->head.flags |= FS_PEER_UNKNOWN;
+	if (!peer || !peer->known || peer->direction != direction || peer->socket != (__u64)sk) {
+		if (!event->tuple.remote_port)
+			event->head.flags |= FS_PEER_UNKNOWN;
 		return;
 	}
 	__builtin_memcpy(event->tuple.remote, peer->address, 16);
 	event->tuple.remote_port = peer->port;
 	peer->known = 0;
+}
+
+/* A datagram that failed or was only looked at leaves its peer behind, and the next one may have none of its own. */
+static __always_inline void forget_peer(void)
+{
+	__u64 thread = bpf_get_current_pid_tgid();
+	struct datagram_peer *peer = bpf_map_lookup_elem(&datagram_peers, &thread);
+	if (peer)
+		peer->known = 0;
 }
 
 #define DATAGRAM_EVENT(room)                                                                                           \
@@ -45,6 +57,10 @@ static __always_inline void set_peer(struct fs_datagram *event, struct sock *sk,
 		head_for(&event->head, FS_EV_DATAGRAM, sizeof(*event), bpf_ktime_get_ns(), connection, true);          \
 		tuple_of(sk, connection->role, &event->tuple);                                                         \
 		set_peer(event, sk, direction);                                                                        \
+		if (port_excluded(event->tuple.remote_port)) {                                                         \
+			bpf_ringbuf_discard(event, BPF_RB_NO_WAKEUP);                                                  \
+			return;                                                                                        \
+		}                                                                                                      \
 		event->bytes = bytes;                                                                                  \
 		event->direction = direction;                                                                          \
 		captured = copy_payload(event + 1, (room), source, bytes, control.datagram_budget, &event->reason);    \
@@ -66,8 +82,8 @@ static __noinline int datagram_io(struct sock *sk, int result, int flags, __u8 d
 	if (!sk)
 		return 0;
 	if (result <= 0) {
-		/* a failed message still moves a thread's place in sendmmsg or recvmmsg */
-		find_source(&source, sk, result, flags);
+		forget_peer();
+		skip_message(sk, result);
 		return 0;
 	}
 	connection = connection_of(sk);

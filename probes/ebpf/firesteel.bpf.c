@@ -8,10 +8,13 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 static __always_inline int on_io(struct sock *sk, int result, int flags, __u8 direction)
 {
-	if (!control.epoch || !is_inet(sk))
+	if (!control.epoch || !is_inet(sk) || is_kernels_own(sk))
 		return 0;
-	if (flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB))
+	if (flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB)) {
+		if (is_udp(sk))
+			forget_peer();
 		return 0;
+	}
 	if (is_stream(sk))
 		return stream_io(sk, result, flags, direction);
 	if (is_udp(sk))
@@ -57,7 +60,7 @@ static __always_inline int on_send_to(struct bpf_sock_addr *context, bool ipv6)
 		map_ipv4(peer.address, context->user_ip4);
 	}
 	peer.port = bpf_ntohs(context->user_port);
-	remember_peer(&peer, FS_OUT);
+	remember_peer(&peer, context->sk, FS_OUT);
 	return 1;
 }
 
@@ -75,7 +78,7 @@ static __always_inline int on_receive_from(struct bpf_sock_addr *context, bool i
 		map_ipv4(peer.address, context->user_ip4);
 	}
 	peer.port = bpf_ntohs(context->user_port);
-	remember_peer(&peer, FS_IN);
+	remember_peer(&peer, context->sk, FS_IN);
 	return 1;
 }
 
@@ -103,24 +106,29 @@ int on_recvmsg6(struct bpf_sock_addr *context)
 	return on_receive_from(context, true);
 }
 
-/* Datagram sockets have no destroy hook of their own. */
+/* Datagram sockets have no destroy hook of their own, and that of MPTCP is called for its subflows only. */
 SEC("cgroup/sock_release")
 int on_release(struct bpf_sock *socket)
 {
 	struct connection *connection;
 	struct fs_close *event;
 
-	if (!control.epoch || socket->protocol != IPPROTO_UDP)
+	if (!control.epoch || (socket->protocol != IPPROTO_UDP && socket->protocol != IPPROTO_MPTCP))
 		return 1;
 	connection = bpf_sk_storage_get(&connections, socket, 0, 0);
 	if (!connection || connection->epoch != control.epoch || connection->flags & CONNECTION_EXCLUDED)
 		return 1;
+	if (connection->pending.waiting)
+		flush(connection);
 	event = reserve(FS_EV_CLOSE, sizeof(*event));
 	if (!event)
 		return 1;
 	head_for(&event->head, FS_EV_CLOSE, sizeof(*event), bpf_ktime_get_ns(), connection, false);
 	__builtin_memset(&event->bytes_sent, 0, sizeof(*event) - sizeof(event->head));
+	event->bytes_sent = connection->sent; /* counted where there are no sequence numbers */
+	event->bytes_received = connection->received;
 	submit(event, FS_EV_CLOSE);
+	connection->epoch = 0;
 	return 1;
 }
 

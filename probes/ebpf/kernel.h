@@ -79,6 +79,7 @@ struct tcp_sock {
 	__u64 bytes_sent;
 	__u64 bytes_retrans;
 	__u32 total_retrans;
+	bool is_mptcp;
 };
 
 struct request_sock {
@@ -184,14 +185,19 @@ struct bpf_iter__task_file {
 #define PF_IO_WORKER 0x00000010
 #define PF_USER_WORKER 0x00004000 /* io_uring's and vhost's, since 6.4 (54e6842d0775) */
 #define PF_KTHREAD 0x00200000
+#define ENOSYS 38
 #define TS_COMPAT 0x0002 /* x86: a 32-bit system call is running */
 
 enum tcp_state {
 	TCP_ESTABLISHED = 1,
 	TCP_SYN_SENT = 2,
 	TCP_SYN_RECV = 3,
+	TCP_FIN_WAIT1 = 4,
+	TCP_FIN_WAIT2 = 5,
 	TCP_CLOSE = 7,
+	TCP_LAST_ACK = 9,
 	TCP_LISTEN = 10,
+	TCP_CLOSING = 11,
 };
 
 extern void *bpf_rdonly_cast(const void *object, __u32 btf_id) __ksym;

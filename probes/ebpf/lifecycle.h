@@ -40,42 +40,6 @@ static __always_inline void listening(struct connection *connection, struct sock
 	connection->epoch = control.epoch;
 }
 
-/*
- * CLOSE->SYN_SENT draws a new id: one socket may connect, be refused and connect again. SYN_RECV->ESTABLISHED runs in
- * softirq, where only the server's role and the time are known; its process shows at the first I/O. A server that goes
- * 10->3->1 has no handshake time of its own.
- */
-static __always_inline int state_changed(struct sock *sk, int from, int to)
-{
-	struct connection *connection;
-
-	if (!is_inet(sk) || !is_stream(sk) || is_kernels_own(sk))
-		return 0;
-	if (to == TCP_SYN_SENT || to == TCP_LISTEN || (from == TCP_SYN_RECV && to == TCP_ESTABLISHED)) {
-		connection = bpf_sk_storage_get(&connections, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-		if (!connection) {
-			__sync_fetch_and_add(&own_counters()->storage_failed, 1);
-			return 0;
-		}
-		begin(connection, sk, to == TCP_SYN_SENT ? FS_ROLE_CLIENT : FS_ROLE_SERVER, bpf_ktime_get_ns());
-		if (to == TCP_SYN_SENT || to == TCP_LISTEN)
-			adopt_process(connection);
-		if (to == TCP_LISTEN)
-			listening(connection, sk);
-		return 0;
-	}
-	if (from != TCP_SYN_SENT)
-		return 0;
-	connection = bpf_sk_storage_get(&connections, sk, 0, 0);
-	if (!connection)
-		return 0;
-	if (to == TCP_ESTABLISHED)
-		connect_ended(connection, sk, 0);
-	else if (to == TCP_CLOSE)
-		connect_ended(connection, sk, sk->sk_err ? sk->sk_err : ECANCELED);
-	return 0;
-}
-
 /* The last word: what still waits, then the close. Connections that were never told end untold. */
 static __noinline int closed(struct sock *sk)
 {
@@ -107,6 +71,53 @@ static __noinline int closed(struct sock *sk)
 	submit(event, FS_EV_CLOSE);
 	connection->epoch = 0;
 	connection->start_ns = 0;
+	return 0;
+}
+
+/*
+ * CLOSE->SYN_SENT draws a new id: one socket may connect, be refused (or dissolved by connect to AF_UNSPEC) and connect
+ * again. SYN_RECV->ESTABLISHED runs in softirq, where only the server's role and the time are known; its process shows at
+ * the first I/O, which TCP fast open has before that. A client gets there when both ends connected at once. A server that
+ * goes 10->3->1 has no handshake time of its own; one of MPTCP goes 10->1. What a listener of MPTCP accepts from a client
+ * that does not speak it is the kernel's own socket until the application takes it.
+ */
+static __always_inline int state_changed(struct sock *sk, int from, int to)
+{
+	bool accepted = to == TCP_ESTABLISHED && (from == TCP_SYN_RECV || from == TCP_LISTEN);
+	struct connection *connection;
+
+	if (!is_inet(sk) || !is_stream(sk))
+		return 0;
+	if (is_kernels_own(sk) && (!accepted || is_subflow(sk)))
+		return 0;
+	if (to == TCP_SYN_SENT || to == TCP_LISTEN || accepted) {
+		connection = bpf_sk_storage_get(&connections, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+		if (!connection) {
+			__sync_fetch_and_add(&own_counters()->storage_failed, 1);
+			return 0;
+		}
+		if (accepted && connection->id) {
+			connect_ended(connection, sk, 0);
+			return 0;
+		}
+		if (to == TCP_SYN_SENT)
+			closed(sk);
+		begin(connection, sk, to == TCP_SYN_SENT ? FS_ROLE_CLIENT : FS_ROLE_SERVER, bpf_ktime_get_ns());
+		if (to == TCP_SYN_SENT || to == TCP_LISTEN)
+			adopt_process(connection);
+		if (to == TCP_LISTEN)
+			listening(connection, sk);
+		return 0;
+	}
+	if (from != TCP_SYN_SENT)
+		return 0;
+	connection = bpf_sk_storage_get(&connections, sk, 0, 0);
+	if (!connection)
+		return 0;
+	if (to == TCP_ESTABLISHED)
+		connect_ended(connection, sk, 0);
+	else if (to == TCP_CLOSE)
+		connect_ended(connection, sk, sk->sk_err ? sk->sk_err : ECANCELED);
 	return 0;
 }
 

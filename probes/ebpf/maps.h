@@ -70,6 +70,7 @@ struct {
 
 /* The peer of the datagram that a thread is sending or receiving, from the cgroup hook until the length hook. */
 struct datagram_peer {
+	__u64 socket; /* its peer and nobody else's */
 	__u8 address[16];
 	__u16 port;
 	__u8 direction;

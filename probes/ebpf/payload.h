@@ -53,7 +53,8 @@ static __always_inline bool is_descriptor_of(struct task_struct *task, __u32 des
 		return false;
 	struct hlist_head *entry = bpf_rdonly_cast((void *)((__u64)table->fd + 8ull * descriptor),
 						   bpf_core_type_id_kernel(struct hlist_head));
-	return (__u64)entry->first == (__u64)sk->sk_socket->file;
+	__u64 file = (__u64)sk->sk_socket->file; /* 0: the kernel's own, or closed meanwhile */
+	return file && (__u64)entry->first == file;
 }
 
 struct user_message { /* struct user_msghdr of the 64-bit ABI */
@@ -138,6 +139,42 @@ __noinline int source_messages(struct source *source, const struct messages_call
 	return 0;
 }
 
+static __always_inline void source_of_messages(struct source *source, struct pt_regs *regs, struct sock *sk,
+					       __s32 bytes)
+{
+	struct messages_call call = {
+		.vector = regs->si,
+		.socket = (__u64)sk,
+		.length = regs->dx,
+		.bytes = bytes,
+		.may_end_unseen = regs->orig_ax == 299 && regs->r8,
+	};
+	source_messages(source, &call);
+}
+
+/* A datagram without bytes, or a failure, moves a thread's place in sendmmsg or recvmmsg too. */
+static __always_inline void skip_message(struct sock *sk, __s32 bytes)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct source source = {};
+	struct pt_regs *regs;
+
+	if (task->flags & PF_KTHREAD)
+		return;
+	regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	if (form_of(regs->orig_ax) == FORM_MESSAGES)
+		source_of_messages(&source, regs, sk, bytes);
+}
+
+/*
+ * A register that still says ENOSYS is that of a system call which has not returned. Work that the kernel left for the
+ * way back to user space (io_uring's completions) runs with the registers of a call that is over.
+ */
+static __always_inline bool is_in_call(const struct pt_regs *regs)
+{
+	return (__s64)regs->ax == -ENOSYS;
+}
+
 static __always_inline void find_source(struct source *source, struct sock *sk, __s32 bytes, int flags)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
@@ -151,14 +188,16 @@ static __always_inline void find_source(struct source *source, struct sock *sk, 
 	}
 	regs = (struct pt_regs *)bpf_task_pt_regs(task);
 	form = form_of(regs->orig_ax);
-	if (form == FORM_NONE)
-		source->reason = FS_REASON_SYSCALL;
-	else if (task->thread_info.status & TS_COMPAT)
+	if (task->thread_info.status & TS_COMPAT) /* its numbers are those of another table */
 		source->reason = FS_REASON_COMPAT;
+	else if (form == FORM_NONE || !is_in_call(regs))
+		source->reason = FS_REASON_SYSCALL;
 	else if (!is_descriptor_of(task, regs->di, sk))
 		source->reason = FS_REASON_NOT_THIS_SOCKET;
 	else if (is_stream(sk) && (flags & MSG_TRUNC))
 		source->reason = FS_REASON_DISCARDED;
+	else if (is_stream(sk) && form == FORM_MESSAGES && regs->dx != 1)
+		source->reason = FS_REASON_MESSAGE_INDEX; /* the call may end after part of a message, unseen */
 	if (source->reason)
 		return;
 	if (form == FORM_PLAIN) {
@@ -169,14 +208,7 @@ static __always_inline void find_source(struct source *source, struct sock *sk, 
 	} else if (form == FORM_MESSAGE) {
 		source_message(source, regs->si);
 	} else {
-		struct messages_call call = {
-			.vector = regs->si,
-			.socket = (__u64)sk,
-			.length = regs->dx,
-			.bytes = bytes,
-			.may_end_unseen = regs->orig_ax == 299 && regs->r8,
-		};
-		source_messages(source, &call);
+		source_of_messages(source, regs, sk, bytes);
 	}
 }
 
@@ -236,7 +268,7 @@ __noinline __u32 gather(struct scratch *scratch, const struct source *source, __
 static __always_inline __u32 copy_payload(void *out, const __u32 room, struct source *source, __u64 bytes, __u32 limit,
 					  __u8 *reason)
 {
-	__u32 want = bytes < limit ? bytes : limit;
+	__u64 want = bytes < limit ? bytes : limit; /* 64 bits: the verifier loses a bound on half a register */
 	long failed;
 
 	*reason = source->reason;
@@ -251,6 +283,7 @@ static __always_inline __u32 copy_payload(void *out, const __u32 room, struct so
 			return 0;
 		}
 		want = gather(scratch, source, want);
+		barrier_var(want);
 		if (want > room)
 			want = room;
 		failed = bpf_probe_read_kernel(out, want, scratch->bytes);
@@ -258,6 +291,7 @@ static __always_inline __u32 copy_payload(void *out, const __u32 room, struct so
 	} else {
 		if (want > source->length)
 			want = source->length;
+		barrier_var(want);
 		if (want > room)
 			want = room;
 		failed = bpf_probe_read_user(out, want, (void *)source->base);

@@ -29,7 +29,14 @@ static __always_inline bool is_udp(const struct sock *sk)
 
 static __always_inline bool is_kernels_own(const struct sock *sk)
 {
-	return BPF_CORE_READ_BITFIELD_PROBED((struct sock *)sk, sk_kern_sock);
+	return BPF_CORE_READ_BITFIELD(sk, sk_kern_sock);
+}
+
+/* MPTCP's own TCP connection. */
+static __always_inline bool is_subflow(struct sock *sk)
+{
+	const struct tcp_sock *tcp = bpf_skc_to_tcp_sock(sk);
+	return tcp && bpf_core_field_exists(tcp->is_mptcp) && tcp->is_mptcp;
 }
 
 static __always_inline __u32 netns_of(const struct sock *sk)
@@ -47,6 +54,18 @@ static __always_inline __u32 bytes_read(struct sock *sk, const struct tcp_sock *
 {
 	__u32 copied = tcp->copied_seq;
 	return copied - (copied == tcp->rcv_nxt && has_fin(sk) ? 1 : 0);
+}
+
+/*
+ * Our own FIN takes a number too, as soon as it is queued. A socket that closed without an error has sent one: what it
+ * received may still be read.
+ */
+static __always_inline __u32 bytes_written(const struct sock *sk, const struct tcp_sock *tcp)
+{
+	const __u32 after_fin = 1 << TCP_FIN_WAIT1 | 1 << TCP_FIN_WAIT2 | 1 << TCP_LAST_ACK | 1 << TCP_CLOSING;
+	__u32 state = sk->__sk_common.skc_state & 31;
+	bool fin = after_fin >> state & 1 || (state == TCP_CLOSE && !sk->sk_err);
+	return tcp->write_seq - fin;
 }
 
 static __always_inline void map_ipv4(__u8 out[16], __be32 address)
@@ -86,6 +105,11 @@ static __always_inline void tuple_of(const struct sock *sk, __u8 role, struct fs
 static __always_inline bool port_excluded(__u16 port)
 {
 	return control.excluded_ports[port >> 3] & (1 << (port & 7));
+}
+
+static __always_inline bool ports_excluded(const struct sock *sk)
+{
+	return port_excluded(sk->__sk_common.skc_num) || port_excluded(bpf_ntohs(sk->__sk_common.skc_dport));
 }
 
 #endif

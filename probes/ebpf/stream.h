@@ -165,14 +165,15 @@ __noinline int flush(struct connection *connection)
 
 #define MESSAGE_MORE 128 /* a later chunk of a request may have this much, or goes out by itself */
 
-/* More of a request that waits. False: it does not fit. */
+/* More of a request that waits. False: it does not fit, or the answer has moved meanwhile without being seen. */
 static __always_inline bool keep_more(struct connection *connection, const struct io *io, struct source *source)
 {
 	struct pending *pending = &connection->pending;
 	__u32 at = pending->captured;
 	__u8 reason;
 
-	if (at > FS_MESSAGE_MAX - MESSAGE_MORE || io->bytes > MESSAGE_MORE || pending->seq + at != io->seq)
+	if (at > FS_MESSAGE_MAX - MESSAGE_MORE || io->bytes > MESSAGE_MORE || pending->seq + at != io->seq ||
+	    pending->peer_seq != io->peer_seq)
 		return false;
 	if (copy_payload(connection->text + at, MESSAGE_MORE, source, io->bytes, MESSAGE_MORE, &reason) != io->bytes)
 		return false;
@@ -289,7 +290,7 @@ static __always_inline void locate_io(struct connection *connection, struct sock
 {
 	__u32 offsets[2];
 	if (tcp) {
-		offsets[FS_OUT] = tcp->write_seq;
+		offsets[FS_OUT] = bytes_written(sk, tcp);
 		offsets[FS_IN] = bytes_read(sk, tcp);
 		io->srtt_us = tcp->srtt_us >> 3;
 		asm volatile("" ::: "memory");
@@ -314,10 +315,10 @@ static __always_inline int stream_io(struct sock *sk, int result, int flags, __u
 	struct source source = {};
 	struct tcp_sock *tcp;
 
-	if (is_kernels_own(sk))
+	if (result <= 0)
 		return 0;
 	connection = connection_of(sk);
-	if (!connection || !ensure_told(connection, sk, result, direction) || result <= 0)
+	if (!connection || !ensure_told(connection, sk, result, direction))
 		return 0;
 	capture_policy(connection, &io);
 	if (io.mode == FS_MODE_SILENT) {
