@@ -2,9 +2,10 @@
 """What the programs in the kernel say, event by event, with no engine between: for tests of the hooks."""
 
 import ipaddress
+import mmap
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,10 @@ from probes._libbpf import ffi, lib
 from probes.control import ControlPage
 
 RING_BYTES = 4 << 20
+STREAM, MESSAGE, LENGTHS, SILENT, FLIPS, REQUESTS_OUT = 0, 1, 2, 3, 4, 0x80
+_SLOTS = 65536
+_CPUS = 256
+_COUNTERS = struct.Struct("=16Q16Q16QQQ14Q")
 _HEAD = struct.Struct("=QQQIIIHHII")
 _TUPLE = struct.Struct("=16s16sHHBBBB")
 _BODIES = {
@@ -62,13 +67,47 @@ class Event:
             raise AttributeError(name) from None
 
 
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """struct fs_cpu_counters, summed over the CPUs: by kind of event, `absent` by number of the reason."""
+
+    written: dict[str, int]
+    lost: dict[str, int]
+    absent: list[int]
+    storage_failed: int
+    merged: int
+
+
 class Capture:
     """Loaded programs that write into a ring of our own. `take` empties it."""
 
     def __init__(self, loaded: core.Loaded, control: ControlPage, reader: Any) -> None:
         self._reader = reader
+        self._modes = mmap.mmap(loaded.map_fd(".data.modes"), 8 * _SLOTS)
+        self._counters = mmap.mmap(loaded.map_fd(".data.counters"), _COUNTERS.size * _CPUS)
         self.loaded = loaded
         self.control = control
+
+    def set_mode(self, conn_id: int, mode: int, budget: int = 512) -> None:
+        """As an engine does: fs_slot_of and fs_slot_make of control.h."""
+        slot = (conn_id * 0x9E3779B97F4A7C15 >> 48) & (_SLOTS - 1)
+        value = (conn_id << 24 | mode << 16 | budget) & (1 << 64) - 1
+        struct.pack_into("=Q", self._modes, 8 * slot, value)
+
+    def counters(self) -> Counters:
+        """What the programs counted since they were loaded."""
+        sums = [0] * (_COUNTERS.size // 8)
+        for cpu in range(_CPUS):
+            sums = [
+                a + b for a, b in zip(sums, _COUNTERS.unpack_from(self._counters, cpu * _COUNTERS.size), strict=True)
+            ]
+        kinds = range(1, len(_NAMES))
+        return Counters({_NAMES[i]: sums[i] for i in kinds}, {_NAMES[i]: sums[16 + i] for i in kinds}, sums[32:48],
+                        sums[48], sums[49])  # fmt: skip
+
+    def unmap(self) -> None:
+        self._modes.close()
+        self._counters.close()
 
     def take(self) -> list[Event]:
         """What came since the last call, in the order of the ring."""
@@ -88,18 +127,27 @@ class Capture:
 
 
 @contextmanager
-def capturing(epoch: int = 7) -> Iterator[Capture]:
-    """Needs root and BPF. Everything is off again at the end."""
-    loaded = core.load(facts.gather(), RING_BYTES)
+def capturing(
+    epoch: int = 7, *, ring_bytes: int = RING_BYTES, only_ports: Iterable[int] | None = None
+) -> Iterator[Capture]:
+    """Needs root and BPF. Everything is off again at the end.
+
+    With `only_ports` whatever else the machine talks about stays out: both ports of a connection must be among them.
+    """
+    loaded = core.load(facts.gather(), ring_bytes)
     control = ControlPage(loaded.map_fd(".data.control"))
-    reader = lib.fs_reader_open(loaded.map_fd("events"), RING_BYTES)
+    reader = lib.fs_reader_open(loaded.map_fd("events"), ring_bytes)
+    capture = Capture(loaded, control, reader)
     try:
         control.prepare()
+        if only_ports is not None:
+            control.leave_out_ports(set(range(1, 65536)) - set(only_ports))
         control.set_epoch(epoch)
-        yield Capture(loaded, control, reader)
+        yield capture
     finally:
         control.set_epoch(0)
         control.close()
+        capture.unmap()
         lib.fs_reader_close(reader)
         loaded.close()
 
