@@ -179,6 +179,22 @@ static enum field field_of(struct fs_text name)
 	return FIELD_OTHER;
 }
 
+/* A cheap look at a line, for most lines are none of ours: the first letter, and a name's end where it would have to be. */
+static bool may_be_field(const struct fs_cursor *line)
+{
+	int first = fs_peek(line, 0);
+	if (first < 0)
+		return false;
+	for (size_t i = 0; i < sizeof(field_names) / sizeof(field_names[0]); i++) {
+		if ((fs_lower((uint8_t)first)) != (uint8_t)field_names[i].name[0])
+			continue;
+		int end = fs_peek(line, field_names[i].length);
+		if (end == ':' || end == ' ' || end == '\t')
+			return true;
+	}
+	return false;
+}
+
 static void read_field(struct fs_http_fields *head, enum field field, struct fs_text value)
 {
 	value = fs_trimmed(value);
@@ -204,7 +220,7 @@ bool fs_http_fields(struct fs_cursor *bytes, struct fs_http_fields *head)
 			return true;
 		/* A folded line goes on with the value of the one before (RFC 9112, section 5.2). */
 		if (fs_peek(&inside, 0) != ' ' && fs_peek(&inside, 0) != '\t') {
-			head->last = fs_take_until(&inside, ':', line.length, &name)
+			head->last = may_be_field(&inside) && fs_take_until(&inside, ':', line.length, &name)
 					     ? (uint8_t)field_of(fs_trimmed(name))
 					     : FIELD_OTHER;
 		}
