@@ -69,10 +69,17 @@ struct fs_waiting *fs_request_begin(struct fs_engine *e, struct fs_connection *c
 		return NULL;
 	}
 	struct fs_waiting *w = fs_waiting_at(e, index);
-	memset(w, 0, offsetof(struct fs_waiting, message));
+	/* Field by field: a memset of this size is the slowest part of a request. */
+	w->next = 0;
 	w->connection = fs_index_of(e, c);
 	w->first_ns = w->last_ns = first_ns;
+	w->bytes = w->response_bytes = 0;
+	w->response_first_ns = w->response_last_ns = w->due_ns = 0;
+	w->request_content = w->response_content = 0;
 	w->pid = pid ? pid : c->pid;
+	w->status = 0;
+	w->text_length[FS_SIDE_REQUEST] = w->text_length[FS_SIDE_RESPONSE] = 0;
+	w->complete = w->counted = w->error = w->answer_flags = w->next_protocol = 0;
 	copy_message(&w->message, &e->message);
 	append(e, c, index);
 	c->receiving = index;
