@@ -386,6 +386,7 @@ WIRE = query("www.example.com", use_edns=False, id=0x1234).to_wire()
         WIRE[:10] + b"\0\1" + WIRE[12:],
         WIRE[:12] + b"\xc0\x0c" + WIRE[12:],
         WIRE[:12] + b"\x40" + WIRE[13:],
+        WIRE[:12] + b"\x40" + b"a" * 64 + b"\0\0\1\0\1",
         WIRE[:-2] + b"\0\7",
         WIRE[:-4] + b"\0\0\0\1",
         WIRE[:12]
