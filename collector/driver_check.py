@@ -14,7 +14,10 @@ TRIAL_RING_BYTES = 1 << 18
 def trial(host: Host, config: Config) -> list[Finding]:
     """Loads for real: needs the privileges that the agent needs. Nothing stays loaded."""
     have = capabilities.capabilities_in(host.process())
-    if all(capabilities.missing(driver, have) for driver in config.drivers if driver != "none"):
+    wanted = [driver for driver in config.drivers if driver != "none"]
+    if not wanted:
+        return [Finding(WARN, "driver: none is configured: requests are not seen", "driver: auto")]
+    if all(capabilities.missing(driver, have) for driver in wanted):
         return [Finding(WARN, "not tried: privileges are missing", "run firesteel doctor as root")]
     attachment = loader.start(config.drivers, TRIAL_RING_BYTES)
     attachment.close()

@@ -96,15 +96,19 @@ def send(
 def receive(channel: socket.socket) -> Attachment:
     """The agent's side: waits as long as the channel's time-out. Raises LoaderError."""
     try:
-        message, fds, _, _ = socket.recv_fds(channel, _LARGEST_REPORT, _MOST_DESCRIPTORS)
+        message, fds, flags, _ = socket.recv_fds(channel, _LARGEST_REPORT, _MOST_DESCRIPTORS)
     except TimeoutError:
         raise LoaderError("the loader did not answer in time; its last words are above") from None
+    for fd in fds:
+        os.set_inheritable(fd, False)  # recv_fds does not hand its flags on
     if not message:
         raise LoaderError("the loader ended without an answer; its last words are above")
     try:
         answer = json.loads(message)
         roles: list[str] = answer["descriptors"]
         report = Report.from_json(answer["report"])
+        if len(roles) != len(fds) or flags & socket.MSG_CTRUNC:
+            raise ValueError(f"{len(fds)} of {len(roles)} descriptors arrived, see ulimit -n")
     except (ValueError, KeyError, TypeError) as error:
         for fd in fds:
             os.close(fd)

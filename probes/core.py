@@ -136,9 +136,15 @@ def _try_load(facts: Facts, ring_bytes: int, path: Path, wanted: Sequence[Hook])
     for hook in HOOKS:
         program = lib.bpf_object__find_program_by_name(opened, hook.program.encode())
         lib.bpf_program__set_autoload(program, hook in wanted)
-    _settings(opened, facts)
+    try:
+        _settings(opened, facts)
+    except Rejection:
+        lib.bpf_object__close(opened)
+        raise
     ring = lib.bpf_object__find_map_by_name(opened, b"events")
-    lib.bpf_map__set_max_entries(ring, ring_bytes)
+    if result := lib.bpf_map__set_max_entries(ring, ring_bytes):
+        lib.bpf_object__close(opened)
+        raise Rejection(f"ring.size {ring_bytes} cannot be set: {os.strerror(-result)}", "another ring.size")
     result = lib.bpf_object__load(opened)
     if result == 0:
         return Loaded(opened, ring_bytes)
@@ -148,6 +154,11 @@ def _try_load(facts: Facts, ring_bytes: int, path: Path, wanted: Sequence[Hook])
         raise Rejection(
             "the kernel does not permit bpf(): CAP_BPF and CAP_PERFMON are missing, or seccomp or lockdown forbid it",
             "run as root or with the core profile's capabilities and seccomp Unconfined; firesteel doctor says which",
+        )
+    if "map 'events'" in words:
+        raise Rejection(
+            f"the kernel refused a ring of {ring_bytes} bytes: {os.strerror(-result)}",
+            "a smaller ring.size: it needs that much memory at once, and a multiple of the page size",
         )
     if failed := _FAILED_PROGRAM.search(words):
         return _Refused(failed[1], f"{os.strerror(-result)}; the verifier says: {_verdict(words)}")
@@ -159,11 +170,16 @@ def _settings(opened: Any, facts: Facts) -> None:
     if facts.controller is not None:
         controller = lib.fs_enumerator(b"cgroup_subsys_id", f"{facts.controller}_cgrp_id".encode())
         if controller >= 0:
-            lib.fs_set_setting(opened, b"cgroup_controller", 0, controller)
+            _set(opened, "cgroup_controller", 0, controller)
     reasons = [lib.fs_enumerator(b"skb_drop_reason", f"SKB_DROP_REASON_{name}".encode()) for name in LOSS_REASONS]
     bits = sum(1 << reason for reason in reasons if 0 <= reason < _REASON_BITS)
     for word in range(_REASON_BITS // 64):
-        lib.fs_set_setting(opened, b"loss_reasons", word, bits >> 64 * word & (1 << 64) - 1)
+        _set(opened, "loss_reasons", word, bits >> 64 * word & (1 << 64) - 1)
+
+
+def _set(opened: Any, name: str, index: int, value: int) -> None:
+    if number := lib.fs_set_setting(opened, name.encode(), index, value):
+        raise Rejection(f"the programs have no setting {name} ({os.strerror(-number)})", "rebuild them: make build")
 
 
 def _attach(loaded: Loaded, hook: Hook, facts: Facts) -> HookReport:
@@ -185,6 +201,8 @@ def _attach(loaded: Loaded, hook: Hook, facts: Facts) -> HookReport:
     if hook.attach is Attach.ITERATOR:
         made = [lib.bpf_iter_create(lib.bpf_link__fd(link)) for _ in range(_ITERATORS)]
         loaded.iterators += [fd for fd in made if fd >= 0]
+        if not loaded.iterators:
+            return HookReport(hook.name, False, False, f"cannot be read: {os.strerror(-made[0])}", hook.loses)
     return HookReport(hook.name, True, hook.required, "", hook.loses)
 
 

@@ -50,6 +50,11 @@ def _core(facts: Facts, ring_bytes: int, rejected: Sequence[Rejected], started: 
     fault = selftest.run(loaded.map_fd("events"), ring_bytes, loaded.map_fd(".data.control"), peers=peers)
     if fault:
         loaded.close()
+        if facts.own_pids:
+            raise core.Rejection(
+                "the agent is in a pid namespace of its own, and the kernel's events tell processes by the node's numbers",
+                "hostPID: true in Kubernetes, --pid=host for a container; nodes that are containers are not supported yet",
+            )
         raise core.Rejection(f"self-test: {fault}", "report this kernel, with the output of firesteel doctor --json")
     report = Report(
         driver="core",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 BTF = Path("/sys/kernel/btf/vmlinux")
 _CGROUP_V2_MAGIC = "cgroup2"
+_FIRST_PID_NAMESPACE = 0xEFFFFFFC  # include/linux/proc_ns.h, PROC_PID_INIT_INO
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,8 @@ class Facts:
     cgroup_root: Path | None
     pod_hierarchy: Path | None
     controller: str | None
+    own_pids: bool = False
+    """This process is in a pid namespace of its own: events have other numbers than it knows."""
 
 
 def gather(mounts: Path = Path("/proc/self/mounts")) -> Facts:
@@ -38,6 +41,7 @@ def gather(mounts: Path = Path("/proc/self/mounts")) -> Facts:
         cgroup_root=unified,
         pod_hierarchy=memory or unified,
         controller=controller,
+        own_pids=Path("/proc/self/ns/pid").stat().st_ino != _FIRST_PID_NAMESPACE,
     )
 
 

@@ -1,18 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """The loader's side without a kernel: facts, the table of hooks against the programs, the handing over."""
 
+import json
 import os
 import re
 import socket
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from analyzers._native import ffi
-from collector.driver_check import findings
+from collector.driver_check import findings, trial
+from collector.host import Host
 from collector.host_checks import FAIL, OK, WARN
-from probes import facts
+from collector.schema import Config
+from probes import facts, loader
 from probes.attachment import ITERATOR, LINK, HookReport, LoaderError, Rejected, Report, receive, send
 from probes.control import ControlPage
 from probes.hooks import HOOKS, LOSS_REASONS, Attach
@@ -87,6 +92,7 @@ def test_descriptors_arrive_in_their_roles() -> None:
     assert os.fstat(got.control).st_ino == os.fstat(write).st_ino
     assert (got.modes, got.counters, len(got.iterators), len(got.links)) == (-1, -1, 1, 2)
     held = [got.ring, got.control, *got.iterators, *got.links]
+    assert not any(os.get_inheritable(fd) for fd in held)
     got.close()
     for fd in held:
         with pytest.raises(OSError, match="Bad file descriptor"):
@@ -102,6 +108,56 @@ def test_an_answer_that_makes_no_sense_is_an_error(message: bytes) -> None:
         there.send(message)
         with pytest.raises(LoaderError, match="reinstall"):
             receive(here)
+
+
+def test_an_answer_without_all_of_its_descriptors_is_an_error() -> None:
+    here, there = socket.socketpair()
+    with here, there:
+        there.send(json.dumps({"report": REPORT.to_json(), "descriptors": ["ring"]}).encode())
+        with pytest.raises(LoaderError, match="0 of 1 descriptors arrived"):
+            receive(here)
+
+
+def test_the_loader_imports_nothing_from_the_folder_it_was_started_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "probes").mkdir()
+    (tmp_path / "probes" / "__init__.py").write_text("raise SystemExit('taken over')")
+    monkeypatch.chdir(tmp_path)
+    attachment = loader.start(["none"], 1 << 12)
+    assert attachment.report.rejected[0].reason == "not asked for"
+    assert "taken over" not in capfd.readouterr().err
+
+
+def test_a_loader_that_fails_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr("probes.drivers.choose", fail)
+    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with here:
+        child = os.fork()
+        if not child:
+            os._exit(loader.main([str(there.fileno()), "4096", str(os.getppid()), "core", "none"]))
+        there.close()
+        report = receive(here).report
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+    assert [(rejected.driver, rejected.reason) for rejected in report.rejected] == [
+        ("core", "the loader failed: MemoryError: no room")
+    ]
+
+
+def test_a_loader_that_is_killed_or_hangs_costs_the_driver_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loader, "LOADER_SECONDS", 1.0)
+    for program, reason in (
+        ("import os; os.kill(os.getpid(), 9)", "without an answer"),
+        ("import time; time.sleep(60)", "in time"),
+    ):
+        monkeypatch.setattr(loader, "PROGRAM", (sys.executable, "-c", program))
+        report = loader.start(["core", "none"], 1 << 12).report
+        assert report.driver == "none"
+        assert [rejected.driver for rejected in report.rejected] == ["core"]
+        assert reason in report.rejected[0].reason
 
 
 def test_a_loader_that_ends_or_hangs_is_an_error() -> None:
@@ -134,6 +190,11 @@ def test_the_control_page_is_laid_out_as_the_header_says() -> None:
     assert list(control.own_pids) == list(range(1, 9))
     set_bits = {port for port in range(65536) if control.excluded_ports[port >> 3] >> (port & 7) & 1}
     assert set_bits == {0, 80, 65535}
+
+
+def test_the_doctor_tries_nothing_when_no_driver_is_configured() -> None:
+    told = trial(Host(), replace(Config(), driver=("none",)))
+    assert [(finding.state, finding.remedy) for finding in told] == [(WARN, "driver: auto")]
 
 
 def test_the_doctor_tells_a_report() -> None:
