@@ -58,6 +58,12 @@ class RawConnection:
             self.send(body)
         return self.answer(method)
 
+    def take(self, size: int) -> bytes:
+        """Exactly so many bytes of what follows the last response."""
+        data = self._stream.read(size)
+        self.received += len(data)
+        return data
+
     def close(self) -> None:
         self._stream.close()
         self.link.close()

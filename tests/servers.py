@@ -19,7 +19,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,14 +111,17 @@ def _encoded(address: str, port: int) -> str:
 
 
 def listens(pid: int, address: str, port: int, kind: str = "tcp") -> bool:
-    """Whether a socket of `kind` (tcp, udp) listens there in the network namespace of process `pid`."""
-    table = Path(f"/proc/{pid}/net/{kind}{'6' if ':' in address else ''}")
-    wanted = {_encoded(address, port), _encoded("::" if ":" in address else "0.0.0.0", port)}
+    """Whether a socket of `kind` (tcp, udp) listens there in the network namespace of process `pid`.
+
+    An IPv6 socket may take what comes for an IPv4 address: Java's do.
+    """
+    addresses = (address, "::") if ":" in address else (address, "0.0.0.0", f"::ffff:{address}", "::")
+    wanted = {_encoded(one, port) for one in addresses}
     states = {"tcp": "0A", "udp": "07"}
-    try:
-        rows = [line.split() for line in table.read_text().splitlines()[1:]]
-    except FileNotFoundError:
-        return False
+    rows: list[list[str]] = []
+    for table in (kind, f"{kind}6"):
+        with suppress(FileNotFoundError):
+            rows += [line.split() for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]]
     return any(row[1] in wanted and row[3] == states[kind] for row in rows)
 
 
@@ -266,7 +269,7 @@ def nginx(
         secure = ""
         if tls:
             cert, key = certificate(folder)
-            secure = f"ssl_certificate {cert}; ssl_certificate_key {key};"
+            secure = f"ssl_certificate {cert}; ssl_certificate_key {key}; ssl_protocols TLSv1.2 TLSv1.3;"
         (folder / "nginx.conf").write_text(
             _NGINX.format(
                 user="user root;" if os.geteuid() == 0 else "",
