@@ -43,7 +43,7 @@ static void close_gap(struct fs_engine *e, struct fs_connection *c, uint8_t dire
 	if (!s->known) {
 		anchor(s, raw);
 	} else if (missing > 0) {
-		/* The offset that a socket gave before its handshake may not count the SYN. */
+		/* The offset that a socket gave before its handshake may not count the SYN: nothing is missing then. */
 		if (missing == 1 && !(c->flags & FS_C_SEEN_BYTES))
 			anchor(s, raw);
 		else
@@ -51,16 +51,10 @@ static void close_gap(struct fs_engine *e, struct fs_connection *c, uint8_t dire
 	}
 }
 
-static bool syn_only(const struct fs_connection *c, const struct fs_stream *s, uint32_t raw)
-{
-	return !(c->flags & FS_C_SEEN_BYTES) && s->known && (int32_t)(raw - (uint32_t)s->next) == 1;
-}
-
 static bool is_in_order(const struct fs_connection *c, const struct fs_chunk *k)
 {
 	const struct fs_stream *mine = &c->stream[k->direction], *other = &c->stream[!k->direction];
-	return (is_complete_before(mine, k->seq) || syn_only(c, mine, k->seq)) &&
-	       (!k->has_peer_seq || is_complete_before(other, k->peer_seq) || syn_only(c, other, k->peer_seq));
+	return is_complete_before(mine, k->seq) && (!k->has_peer_seq || is_complete_before(other, k->peer_seq));
 }
 
 static void hand_on(struct fs_engine *e, struct fs_connection *c, struct fs_chunk *k)

@@ -151,7 +151,18 @@ def test_offsets_of_an_open_before_the_handshake_may_be_unknown_or_miss_the_syn(
         engine.feed([c.open(0)])
         c.seq = {OUT: 1000, IN: 5000}
         engine.feed([c.sends(1, request("/a")), c.receives(2, response())])
+    engine.tick(60 * MS)
     assert counts(engine) == [("/a", "200", 3)]
+    assert engine.stat("stream_gaps") == 0
+
+
+def test_a_first_chunk_of_one_byte_may_be_overtaken(engine: InProcessEngine) -> None:
+    c = client()
+    opened = c.open(0)
+    pieces = list(c.pieces(OUT, 1, request("/a"), [1]))
+    engine.feed([opened, pieces[1], pieces[0], c.receives(2, response())])
+    assert counts(engine) == [("/a", "200", 1)]
+    assert engine.rows()[0].request_bytes == len(request("/a"))
 
 
 def test_a_head_larger_than_what_was_captured_asks_for_more_bytes(engine: InProcessEngine) -> None:
