@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
+from analyzers.contract import REASON_HELP
 from collector.client import AgentClient
 from collector.options import Exit
 
@@ -36,8 +37,9 @@ def _print(answer: dict[str, Any], sentences: Iterator[str], as_json: bool, out:
 def status_sentences(answer: Mapping[str, Any]) -> Iterator[str]:
     """One fact a line, problems last because that is where a terminal ends."""
     agent, driver, engine = _map(answer, "agent"), _map(answer, "driver"), _map(answer, "engine")
+    node = f" on {agent['node']}" if agent.get("node") else ""  # a recording does not say where it was made
     yield (
-        f"Firesteel {agent.get('version', '?')} on {agent.get('node', '?')} (Linux {agent.get('kernel', '?')}), "
+        f"Firesteel {agent.get('version', '?')}{node} (Linux {agent.get('kernel', '?')}), "
         f"{agent.get('mode', '?')} for {_span(agent.get('uptime_seconds', 0))}."
     )
     why = f": {driver['why']}" if driver.get("why") else ""
@@ -53,7 +55,8 @@ def status_sentences(answer: Mapping[str, Any]) -> Iterator[str]:
     yield from _engine_sentences(engine)
     yield from _loss_sentences(_map(answer, "loss"))
     for reason, count in sorted(_map(answer, "not_visible").items()):
-        yield f"  {count} reads or writes without payload: {reason}"
+        sentence = f", {REASON_HELP[reason]}" if reason in REASON_HELP else ""  # the agent may be a later version
+        yield f"  {count} reads or writes not captured, or not in full: {reason}{sentence}"
     configuration = _map(answer, "configuration")
     yield f"Configuration from {configuration.get('source', '?')}."
     if configuration.get("problem"):
