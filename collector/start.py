@@ -113,7 +113,8 @@ def _demo(loaded: Loaded, refusal: str) -> int:
         print("firesteel run: and the bundled recording is not part of this installation", file=sys.stderr)
         return Exit.NOT_PERMITTED
     print(
-        "Shown instead is a recording of another machine. For this machine: sudo firesteel run, or sudo make run.",
+        "Shown instead is a recording of another machine, until Ctrl-C. For this machine: sudo make run "
+        "(installed: sudo firesteel run).",
         file=sys.stderr,
     )
     from collector import replay_server  # noqa: PLC0415

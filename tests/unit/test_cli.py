@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from analyzers.contract import REASON_HELP
 from collector import capabilities, start
 from collector.cli import COMMANDS, main
 from collector.options import Exit
@@ -311,11 +312,18 @@ def test_status_is_told_in_sentences() -> None:
         "Tables: 3 request rows, 4 TCP rows, 5 texts, 6 owners.",
         "Lost: 5 at ring.",
         "  the ring was full: raise ring.size, or give the agent more CPU",
-        "  2 reads or writes without payload: syscall",
+        f"  2 reads or writes not captured, or not in full: syscall, {REASON_HELP['syscall']}",
         "Configuration from /etc/firesteel/firesteel.yaml.",
         "  the changed file was not taken over: line 3",
         "  waiting for a restart: ring.size",
     ]
+
+
+def test_a_replay_has_no_node_and_a_reason_of_another_version_no_sentence() -> None:
+    agent_of_a_recording = {"version": "0.1.0", "node": "", "kernel": "6.18", "mode": "replay", "uptime_seconds": 5}
+    told = list(status_sentences(STATUS | {"agent": agent_of_a_recording, "not_visible": {"later": 1}}))
+    assert told[0] == "Firesteel 0.1.0 (Linux 6.18), replay for 5 s."
+    assert "  1 reads or writes not captured, or not in full: later" in told
 
 
 def test_status_asks_the_agent_that_the_configuration_names(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -457,8 +465,5 @@ def test_without_privileges_the_demo_is_shown_and_the_real_thing_named(
     assert played == [(recording, True)]
     told = capsys.readouterr().err
     assert "the core driver needs CAP_BPF" in told
-    assert (
-        "Shown instead is a recording of another machine. For this machine: sudo firesteel run, or sudo make run."
-        in told
-    )
+    assert "Shown instead is a recording of another machine, until Ctrl-C. For this machine: sudo make run" in told
     assert ends(["run"]) == Exit.NOT_PERMITTED, "only who asked for the demo gets it"
