@@ -29,7 +29,7 @@ help: ## what there is
 
 .PHONY: run
 run: build ## build what is stale, then watch this machine (as root) or the bundled demo recording
-	@$(venv)/bin/firesteel run --demo-if-unprivileged --set samples.normal=1.0 $(ARGS)
+	@$(venv)/bin/firesteel run --demo-if-unprivileged --set log.format=text --set samples.normal=1.0 $(ARGS)
 
 .PHONY: test
 test: test-ready ## all tests; what this machine cannot run is named at the end. TESTS=path, ARGS="-k word"
@@ -72,14 +72,15 @@ $(stamps)/engine: $(engine_sources) | $(stamps)/venv-run
 	@$(MAKE) --silent --no-print-directory -C analyzers/native
 	@touch $@
 
+# cffi writes the name of a temporary file to stdout; faults go to stderr.
 $(stamps)/native: $(engine_sources) analyzers/native/build_ffi.py $(stamps)/python | $(stamps)/venv-run
 	@echo 'building analyzers._native'
-	@$(python) analyzers/native/build_ffi.py
+	@$(python) analyzers/native/build_ffi.py >/dev/null
 	@touch $@
 
 $(stamps)/parsers: $(engine_sources) analyzers/native/build_parsers_ffi.py $(stamps)/python | $(stamps)/venv-run
 	@echo 'building analyzers._parsers'
-	@$(python) analyzers/native/build_parsers_ffi.py
+	@$(python) analyzers/native/build_parsers_ffi.py >/dev/null
 	@touch $@
 
 $(stamps)/probes: $(kernel_sources) $(stamps)/python | $(stamps)/venv-run
