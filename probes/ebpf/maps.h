@@ -31,6 +31,7 @@ struct pending {
 	__u8 direction;
 	__u8 reason;
 	__u8 reserved[3];
+	__u64 claimed; /* a thread is at it; another one tells its I/O as it is */
 };
 
 enum connection_flag {

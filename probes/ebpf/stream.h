@@ -202,6 +202,17 @@ static __always_inline bool keep(struct connection *connection, const struct io 
 	return true;
 }
 
+/* A socket may be read by one thread and written by another. Who comes second does not wait. */
+static __always_inline bool claim_pending(struct pending *pending)
+{
+	return __sync_val_compare_and_swap(&pending->claimed, 0, 1) == 0;
+}
+
+static __always_inline void release_pending(struct pending *pending)
+{
+	__sync_lock_test_and_set(&pending->claimed, 0);
+}
+
 /* True: the I/O was kept or told as part of an exchange. False: tell it as it is. */
 static __always_inline bool message_io(struct connection *connection, const struct io *io, struct source *source)
 {
@@ -230,7 +241,8 @@ static __always_inline void flips_io(struct connection *connection, const struct
 {
 	struct pending *pending = &connection->pending;
 
-	if (pending->waiting == WAITING_FLIP && pending->direction == io->direction && pending->bytes < FLIP_BYTES) {
+	if (pending->waiting == WAITING_FLIP && pending->direction == io->direction && pending->bytes < FLIP_BYTES &&
+	    pending->seq + (__u32)pending->bytes == io->seq) {
 		pending->bytes += io->bytes;
 		pending->end_ns = io->time_ns;
 		__sync_fetch_and_add(&own_counters()->merged, 1);
@@ -314,6 +326,7 @@ static __always_inline int stream_io(struct sock *sk, int result, int flags, __u
 	struct io io = {.bytes = result, .direction = direction};
 	struct source source = {};
 	struct tcp_sock *tcp;
+	bool done = false;
 
 	if (result <= 0)
 		return 0;
@@ -329,7 +342,12 @@ static __always_inline int stream_io(struct sock *sk, int result, int flags, __u
 	io.time_ns = socket_time(connection, tcp);
 	locate_io(connection, sk, tcp, &io);
 	if (io.mode == FS_MODE_FLIPS) {
-		flips_io(connection, &io);
+		if (claim_pending(&connection->pending)) {
+			flips_io(connection, &io);
+			release_pending(&connection->pending);
+		} else {
+			length_event(connection, &io, FS_REASON_LENGTH_ONLY);
+		}
 		return 0;
 	}
 	if (io.mode == FS_MODE_LENGTHS)
@@ -337,9 +355,13 @@ static __always_inline int stream_io(struct sock *sk, int result, int flags, __u
 	if (io.budget)
 		find_source(&source, sk, io.bytes, flags);
 	if (io.mode == FS_MODE_MESSAGE) {
-		if (connection->pending.waiting == WAITING_FLIP)
-			flush(connection);
-		if (message_io(connection, &io, &source))
+		if (claim_pending(&connection->pending)) {
+			if (connection->pending.waiting == WAITING_FLIP)
+				flush(connection);
+			done = message_io(connection, &io, &source);
+			release_pending(&connection->pending);
+		}
+		if (done)
 			return 0;
 	} else if (connection->pending.waiting) {
 		flush(connection);
