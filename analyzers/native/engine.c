@@ -67,6 +67,7 @@ static void lay_out(struct fs_engine *e, struct plan *plan)
 	e->row_content = carve(plan, FS_ROWS * sizeof(uint32_t));
 	e->tcp_row_hash = carve(plan, FS_TCP_ROWS * sizeof(uint32_t));
 	e->contents_of = carve(plan, (size_t)FS_IDENTS * FS_PROTOCOL_MAX * sizeof(uint16_t));
+	e->memos = carve(plan, FS_MEMOS * fs_memo_size());
 	e->addresses = carve(plan, FS_ADDRESSES * 16);
 	e->processes = carve(plan, FS_PROCESSES * sizeof(struct fs_process_name));
 }

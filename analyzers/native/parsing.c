@@ -161,14 +161,21 @@ enum fs_framed fs_frame(struct fs_engine *e, struct fs_connection *c, uint8_t di
 
 	if (!p || !is_enabled(e, p->id))
 		return FS_FRAME_INVALID;
+	uint32_t hash = fs_memo_hash(&input, p->id);
+	if (fs_memo_recall(e, &input, p->id, hash)) {
+		e->table->parsed[p->id]++;
+		return FS_FRAME_MESSAGE;
+	}
 	memset(&e->message, 0, offsetof(struct fs_message, content.text) + 1);
 	uint64_t begun_ns = begin(e, p->id);
 	enum fs_framed framed = p->frame(&input, &e->message);
 	end(e, p->id, begun_ns);
-	if (framed == FS_FRAME_INVALID)
+	if (framed == FS_FRAME_INVALID) {
 		e->table->parse_failures[p->id]++;
-	else if (framed == FS_FRAME_MESSAGE)
+	} else if (framed == FS_FRAME_MESSAGE) {
 		e->table->parsed[p->id]++;
+		fs_memo_keep(e, &input, p->id, hash);
+	}
 	return framed;
 }
 

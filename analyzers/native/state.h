@@ -72,6 +72,8 @@ struct fs_counted {
 	const struct fs_waiting *request; /* NULL for an undecoded exchange */
 };
 
+struct fs_memo;
+
 struct fs_engine {
 	struct fs_table *table;
 	const struct fs_engine_config *shared;
@@ -104,6 +106,7 @@ struct fs_engine {
 	uint64_t sweep_ns;
 	uint64_t tokens, tokens_ns, dice; /* samples */
 
+	struct fs_memo *memos; /* answers of parsers, by hash of the question */
 	struct fs_message message; /* the newest that a parser filled */
 	struct fs_outcome outcome;
 	uint8_t *memory;
@@ -146,6 +149,14 @@ static inline bool fs_is_opaque(uint8_t protocol)
 {
 	return protocol == FS_PROTOCOL_NOSUPPORT || protocol == FS_PROTOCOL_TLS || protocol == FS_PROTOCOL_WEBSOCKET;
 }
+
+/* memo.c */
+#define FS_MEMOS 1024
+#define FS_MEMO_BYTES 512
+size_t fs_memo_size(void);
+uint32_t fs_memo_hash(const struct fs_frame_input *in, uint8_t protocol);
+bool fs_memo_recall(struct fs_engine *e, const struct fs_frame_input *in, uint8_t protocol, uint32_t hash);
+void fs_memo_keep(struct fs_engine *e, const struct fs_frame_input *in, uint8_t protocol, uint32_t hash);
 
 /* validate.c */
 bool fs_event_is_valid(const void *event, uint32_t size);
