@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What each mode of a connection writes into the ring, as an engine sets it while the connection is in use."""
 
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -59,6 +61,11 @@ def ground() -> Iterator[Ground]:
     ports = socket_calls.free_ports(60)
     with capturing(only_ports=ports) as capture:
         yield Ground(capture, ports)
+
+
+@pytest.fixture(scope="module")
+def duplex(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return socket_calls.built("duplex", tmp_path_factory.mktemp("programs"))
 
 
 def test_message_mode_is_one_event_for_a_request_and_its_response(ground: Ground) -> None:
@@ -254,3 +261,43 @@ def test_a_slot_of_another_connection_changes_nothing(ground: Ground) -> None:
         ask(pair)
         mine, theirs = watched.take()
         assert [event.payload for event in (*mine, *theirs)] == [ASK, ASK]
+
+
+def _stream(events: list[Event], direction: int) -> list[tuple[int, int, bytes]]:
+    """Offset, length and payload of each piece that moved in `direction`, in the order of the stream."""
+    pieces = []
+    for event in events:
+        if event.kind == "data" and event.direction == direction:
+            pieces.append((event.seq, event.bytes, event.payload))
+        elif event.kind == "exchange":
+            first = event.payload[: event.first_captured], event.payload[event.first_captured :]
+            if event.direction == direction:
+                pieces.append((event.first_seq, event.first_bytes, first[0]))
+            elif event.second_bytes:
+                pieces.append((event.second_seq, event.second_bytes, first[1]))
+    return sorted(pieces)
+
+
+@pytest.mark.parametrize("mode", [MESSAGE | REQUESTS_OUT, FLIPS])
+def test_a_reader_and_a_writer_thread_at_once_keep_every_byte_in_its_place(
+    ground: Ground, duplex: Path, mode: int
+) -> None:
+    rounds, record = 4000, 64
+    with ground.pair("tcp4") as pair:
+        watched = Watched(ground, pair, mode, SILENT)
+
+        ends = (pair.near.fileno(), pair.far.fileno())
+        pair.far.setblocking(True)
+        running = [subprocess.Popen([duplex, str(end), str(rounds)], pass_fds=[end]) for end in ends]
+        assert [process.wait(socket_calls.TIMEOUT) for process in running] == [0, 0]
+        pair.close()
+        told = [event for event in watched.take()[0] if event.kind != "close"]
+    assert ground.capture.counters().lost["data"] == ground.capture.counters().lost["exchange"] == 0
+    for direction, start in ((OUT, watched.sent), (IN, watched.received)):
+        at = 0
+        for seq, length, payload in sorted((seq - start & 0xFFFFFFFF, n, p) for seq, n, p in _stream(told, direction)):
+            assert seq == at
+            at += length
+            text = b"".join(b"%0*d" % (record, n) for n in range(seq // record, (seq + length) // record))
+            assert payload == text[: len(payload)]
+        assert at == rounds * record
