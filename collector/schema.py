@@ -143,7 +143,9 @@ class Payload:
     )
     parse_bytes: int = key(Count(64, 4096), "512", "Bytes of each read or write that reach the parsers.")
     stream_bytes: int = key(
-        Count(64, 4096), "4096", "The same for first requests, and for all once pipelining or multiplexing is known."
+        Count(64, 4096),
+        "4096",
+        "The same for short first messages, and for all once pipelining or multiplexing is known.",
     )
     redact: str = key(
         Choice(("standard",)),

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 _MAGIC = 0x4C545346
 _CONTRACT = 1
-_FIELDS = struct.Struct("=IIIIII")  # magic, contract, epoch, stream, datagram and request budget
+_FIELDS = struct.Struct("=IIIIII")  # magic, contract, epoch, stream budget, datagram budget, whole bytes
 _EPOCH = 8
 _OWN_PIDS = _FIELDS.size
 _MOST_OWN_PIDS = 8
@@ -19,7 +19,7 @@ _PORT_BYTES = 8192
 _BYTES = _EXCLUDED_PORTS + _PORT_BYTES
 STREAM_BYTES = 512
 DATAGRAM_BYTES = 512
-REQUEST_BYTES = 4096
+WHOLE_BYTES = 4096
 
 
 class ControlPage:
@@ -33,15 +33,15 @@ class ControlPage:
         self,
         stream_budget: int = STREAM_BYTES,
         datagram_budget: int = DATAGRAM_BYTES,
-        request_budget: int = REQUEST_BYTES,
+        whole_bytes: int = WHOLE_BYTES,
     ) -> None:
         """Payload budgets in bytes for connections that have no mode of their own; the epoch stays as it is.
 
-        `request_budget` holds instead of `stream_budget` for what a client says: the first thing that is seen of a
-        pipelining one is already several requests, and what is not captured of them can never be paired.
+        A read or write of at most `whole_bytes` comes whole even if it exceeds `stream_budget`: the first thing that is
+        seen of a pipelining client is already several requests, and what is not captured of them can never be paired.
         """
         epoch = struct.unpack_from("=I", self._page, _EPOCH)[0]
-        _FIELDS.pack_into(self._page, 0, _MAGIC, _CONTRACT, epoch, stream_budget, datagram_budget, request_budget)
+        _FIELDS.pack_into(self._page, 0, _MAGIC, _CONTRACT, epoch, stream_budget, datagram_budget, whole_bytes)
 
     def set_epoch(self, epoch: int) -> None:
         """0: nothing is captured."""

@@ -262,25 +262,25 @@ static __always_inline void flips_io(struct connection *connection, const struct
 
 /*
  * The engine asks for more once it has seen requests overlap; then the rest of the first ones is gone for good. So what
- * a client says comes with more from the start, and in message mode where it is too long to wait for its response.
+ * is not long comes whole from the start, and in message mode a request that is too long to wait for its response.
  */
 static __always_inline void capture_policy(const struct connection *connection, struct io *io)
 {
 	__u64 slot = modes[fs_slot_of(connection->id)];
-	__u32 from_client = control.request_budget;
+	__u32 whole = control.whole_bytes;
 	io->mode = FS_MODE_STREAM;
 	io->budget = control.stream_budget;
 	if (!fs_slot_mine(slot, connection->id)) {
-		if (connection->role == (io->direction == FS_IN ? FS_ROLE_SERVER : FS_ROLE_CLIENT))
-			io->budget = from_client;
+		if (io->bytes <= whole)
+			io->budget = whole;
 		return;
 	}
 	io->mode = fs_slot_mode(slot) & ~FS_MODE_REQUESTS_OUT;
 	io->budget = fs_slot_budget(slot);
 	io->request_direction = fs_slot_mode(slot) & FS_MODE_REQUESTS_OUT ? FS_OUT : FS_IN;
 	if (io->mode == FS_MODE_MESSAGE && io->direction == io->request_direction && !connection->pending.waiting &&
-	    io->bytes > FS_MESSAGE_MAX && io->bytes <= from_client)
-		io->budget = from_client;
+	    io->bytes > FS_MESSAGE_MAX && io->bytes <= whole)
+		io->budget = whole;
 }
 
 /*

@@ -184,7 +184,7 @@ def test_the_control_page_is_laid_out_as_the_header_says() -> None:
     page.close()
     control: Any = ffi.from_buffer("struct fs_control *", bytearray(os.pread(fd, ffi.sizeof("struct fs_control"), 0)))
     os.close(fd)
-    budgets = (control.stream_budget, control.datagram_budget, control.request_budget)
+    budgets = (control.stream_budget, control.datagram_budget, control.whole_bytes)
     assert (control.epoch, budgets) == (9, (300, 400, 500))
     assert (control.magic, control.contract) == (0x4C545346, 1)
     assert list(control.own_pids) == list(range(1, 9))
