@@ -34,11 +34,11 @@ LOST_STAGES = ("ring", "table", "parse")
 
 
 @contextmanager
-def watching(*settings: str) -> Iterator[Agent]:
+def watching(*settings: str, ring: str = "8MiB") -> Iterator[Agent]:
     """An agent with a driver. Skips where this kernel takes none."""
     with (
         tempfile.TemporaryDirectory(prefix="firesteel-agent-") as folder,
-        running_agent(Path(folder), settings) as agent,
+        running_agent(Path(folder), settings, ring=ring) as agent,
     ):
         driver = agent.status()["driver"]
         if driver["name"] == "none":

@@ -60,22 +60,36 @@ def assert_as_logged(agent: Agent, server: Server, requests: int) -> None:
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize(("script", "path", "in_flight"), [("", "/", CONNECTIONS), (PIPELINE, "/", 16 * CONNECTIONS)])
-def test_every_request_of_wrk_at_full_speed_is_counted(agent: Agent, script: str, path: str, in_flight: int) -> None:
-    seconds = max(2, LOAD_SECONDS // 3) if script else LOAD_SECONDS
+def test_every_request_of_wrk_at_full_speed_is_counted(agent: Agent) -> None:
     agent.page()
     before = lost(agent)
     with nginx(access_log=True, workers=2) as server:
-        load = wrk(server, path, seconds=seconds, connections=CONNECTIONS, script=script)
+        load = wrk(server, seconds=LOAD_SECONDS, connections=CONNECTIONS)
         time.sleep(0.5)
         log = access_log(server.folder)
         requests = total(log).requests
-        assert load.requests <= requests <= load.requests + in_flight
+        assert load.requests <= requests <= load.requests + CONNECTIONS
         wait_for(agent, server.port, requests)
+    assert lost(agent) == before
     assert total(entity(agent, server.port)).requests == requests
     assert total(edge(agent, server.port)).requests == requests
     assert counts(entity(agent, server.port)) == counts(log)
-    assert lost(agent) == before
+
+
+@pytest.mark.timeout(180)
+def test_every_pipelined_request_of_wrk_at_full_speed_is_counted() -> None:
+    """nginx has read up to 16 requests of each connection when wrk closes it: it logs some, and drops the rest."""
+    in_flight = 16 * CONNECTIONS
+    with watching(ring="32MiB") as agent, nginx(access_log=True, workers=2) as server:
+        load = wrk(server, seconds=max(2, LOAD_SECONDS // 3), connections=CONNECTIONS, script=PIPELINE)
+        time.sleep(0.5)
+        log = total(access_log(server.folder)).requests
+        agent.settled("kindling_topology_request_total", dst_port=str(server.port))
+        seen = counts(entity(agent, server.port))
+        assert lost(agent) == {}
+        assert set(seen) <= {"200", "no response"}
+        assert load.requests <= seen["200"] <= log <= sum(seen.values()) <= load.requests + in_flight
+        assert total(entity(agent, server.port)) == total(edge(agent, server.port))
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
@@ -126,6 +140,18 @@ def test_bodies_that_the_server_throws_away_after_its_response(agent: Agent) -> 
     assert edge(agent, server.port) == sent
 
 
+def test_a_client_that_begins_to_pipeline_later(agent: Agent) -> None:
+    """Its requests had been merged with their responses, and a batch is longer than what can be merged."""
+    with nginx(access_log=True) as server, connected(server) as client:
+        for _ in range(10):
+            assert client.ask("GET", "/").status == 200
+        time.sleep(0.5)  # the engine has seen enough of it
+        for _ in range(20):
+            client.send(b"".join(head("GET", f"/status/404/{number}") for number in range(16)))
+            assert [client.answer().status for _ in range(16)] == [404] * 16
+        assert_as_logged(agent, server, 10 + 20 * 16)
+
+
 def test_sixteen_requests_in_flight(agent: Agent) -> None:
     paths = [path for path in STATUSES for _ in range(4)]
     with nginx(access_log=True, bodies=[20_000], locations=LOCATIONS) as server, connected(server) as client:
@@ -134,6 +160,25 @@ def test_sixteen_requests_in_flight(agent: Agent) -> None:
             client.send(b"".join(head("GET", path) for path in paths))
             assert [client.answer().status for _ in paths] == [STATUSES.get(path, 200) for path in paths]
         assert_as_logged(agent, server, 30 * len(paths))
+
+
+def test_responses_that_leave_in_one_write(agent: Agent) -> None:
+    batch, rounds = 16, 20
+    response = b"HTTP/1.1 200 OK\r\nContent-Length: 60\r\n\r\n" + bytes(60)
+    sent = 0
+    with socket.create_server(("127.0.0.1", free_port())) as listener:
+        port = listener.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as client, listener.accept()[0] as server:
+            for _ in range(rounds):
+                client.sendall(text := b"".join(head("GET", f"/batch/{number}") for number in range(batch)))
+                sent += len(text)
+                assert server.recv(1 << 16) == text
+                server.sendall(batch * response)
+                assert client.recv(batch * len(response), socket.MSG_WAITALL) == batch * response
+    expected = {"200": Figures(rounds * batch, sent, rounds * batch * len(response))}
+    wait_for(agent, port, rounds * batch)
+    assert entity(agent, port) == expected
+    assert edge(agent, port) == expected
 
 
 def test_http_1_0(agent: Agent) -> None:
