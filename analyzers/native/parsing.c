@@ -161,7 +161,7 @@ enum fs_framed fs_frame(struct fs_engine *e, struct fs_connection *c, uint8_t di
 
 	if (!p || !is_enabled(e, p->id))
 		return FS_FRAME_INVALID;
-	uint32_t hash = fs_memo_hash(&input, p->id);
+	uint32_t hash = fs_memo_hash(&input, p);
 	if (fs_memo_recall(e, &input, p->id, hash)) {
 		e->table->parsed[p->id]++;
 		return FS_FRAME_MESSAGE;

@@ -154,7 +154,7 @@ static inline bool fs_is_opaque(uint8_t protocol)
 #define FS_MEMOS 1024
 #define FS_MEMO_BYTES 512
 size_t fs_memo_size(void);
-uint32_t fs_memo_hash(const struct fs_frame_input *in, uint8_t protocol);
+uint32_t fs_memo_hash(const struct fs_frame_input *in, const struct fs_protocol *protocol);
 bool fs_memo_recall(struct fs_engine *e, const struct fs_frame_input *in, uint8_t protocol, uint32_t hash);
 void fs_memo_keep(struct fs_engine *e, const struct fs_frame_input *in, uint8_t protocol, uint32_t hash);
 

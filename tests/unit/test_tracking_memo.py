@@ -33,6 +33,9 @@ def test_the_same_answer_to_another_method_ends_elsewhere() -> None:
             engine.feed([b.receives(at + 7, GET), b.sends(at + 8, NEXT)])
         assert counts(engine) == {("/numbers/*", 200): 6, ("/numbers/*", 404): 6}
         assert engine.stat("discarded_exchanges") == 0
+        told = {(row.request, row.status): row.response_bytes for row in engine.rows()}
+        assert told == {("/numbers/*", 200): 3 * (2 * len(HEAD_ONLY) + 9), ("/numbers/*", 404): 6 * len(NEXT)}
+        assert engine.table.parse_failures[1] == 0
 
 
 def test_a_chunked_answer_is_parsed_each_time() -> None:
