@@ -33,11 +33,11 @@ run: build ## build what is stale, then watch this machine (as root) or the bund
 
 .PHONY: test
 test: test-ready ## all tests; what this machine cannot run is named at the end. TESTS=path, ARGS="-k word"
-	@$(python) -m pytest $(TESTS) $(ARGS)
+	@trap 'scripts/setup.sh give-back' EXIT; $(python) -m pytest $(TESTS) $(ARGS)
 
 .PHONY: test-unit test-replay test-live test-kernel
 test-unit test-replay test-live test-kernel: test-%: test-ready ## one group of the tests
-	@$(python) -m pytest tests/$* $(ARGS)
+	@trap 'scripts/setup.sh give-back' EXIT; $(python) -m pytest tests/$* $(ARGS)
 
 .PHONY: doctor
 doctor: build ## what this machine's kernel allows, and what to do about the rest
@@ -66,6 +66,7 @@ test-ready: packages-run packages-test $(stamps)/venv-dev build
 
 .PHONY: build
 build: packages-run $(stamps)/venv-run $(stamps)/engine $(stamps)/native $(stamps)/parsers $(stamps)/probes ## everything compiled, if stale
+	@scripts/setup.sh give-back
 
 $(stamps)/engine: $(engine_sources) | $(stamps)/venv-run
 	@echo 'building firesteel-engine'

@@ -7,6 +7,7 @@
 #   setup.sh packages run|test|lint...  look for compilers, headers and programs, install their packages
 #   setup.sh venv run|dev                make .venv from the pinned requirements
 #   setup.sh extension-suffix            print how this environment's compiled modules end
+#   setup.sh give-back                   after sudo make in somebody's clone: what root made there becomes theirs
 #
 # Packages are installed without a question only as root without a terminal (a container, CI). Otherwise the one command
 # is shown and asked for once.
@@ -239,11 +240,23 @@ extension_suffix() {
 	"$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))'
 }
 
+# Otherwise make test after sudo make run could neither write nor remove what is there.
+give_back() {
+	local owner
+	owner=$(stat -c %u:%g .)
+	[ "$(id -u)" = 0 ] && [ "${owner%:*}" != 0 ] || return 0
+	# Folders that Python makes when the agent starts; of files in them the folder's owner is master.
+	find analyzers collector exporters probes -name '*.py' -printf '%h/__pycache__\0' | sort -zu | xargs -0 mkdir -p
+	find . -xdev -path ./.git -prune -o -user 0 -exec chown -h "$owner" {} + ||
+		say "what root made here stays root's; to remove or change it, use sudo"
+}
+
 case ${1:-} in
 packages)
 	for kind in "${@:2}"; do packages "$kind"; done
 	;;
 venv) make_venv "${2:-run}" ;;
 extension-suffix) extension_suffix ;;
-*) die "usage: setup.sh packages run|test|lint..., venv run|dev, extension-suffix" ;;
+give-back) give_back ;;
+*) die "usage: setup.sh packages run|test|lint..., venv run|dev, extension-suffix, give-back" ;;
 esac
