@@ -140,6 +140,9 @@ void fs_opaque_handshake(struct fs_engine *e, struct fs_connection *c, const str
 		fs_stitch(e, c->protocol, hello, framed == FS_FRAME_MESSAGE ? &e->message : NULL);
 		fs_string_release(e, c->content);
 		c->content = fs_string_hold_content(e, c, &e->outcome.request_content, 0);
+		/* A record read in two calls, its header first: the parser remembers it. */
+		if (framed == FS_FRAME_MORE && k->captured == k->bytes)
+			return;
 		if (framed == FS_FRAME_MESSAGE) {
 			c->answer_content = fs_string_hold(e, &e->outcome.response_content, 0);
 			c->answer_status = e->outcome.status;

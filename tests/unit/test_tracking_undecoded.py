@@ -179,11 +179,14 @@ def test_tls_is_counted_by_exchanges_under_the_name_that_was_asked_for(engine: I
     assert engine.stat("discarded_exchanges") == 0
 
 
-def test_a_refused_handshake_is_an_error(engine: InProcessEngine) -> None:
+@pytest.mark.parametrize("cut", [7, 5], ids=["whole", "header first"])
+def test_a_refused_handshake_is_an_error(engine: InProcessEngine, cut: int) -> None:
     hello = b"\x03\x03" + bytes(32) + b"\0" + b"\0\x02\x13\x01" + b"\x01\0\0\0"
     hello = b"\x16\x03\x01" + struct.pack(">H", len(hello) + 4) + b"\x01" + len(hello).to_bytes(3, "big") + hello
     c = client()
-    engine.feed([c.open(0), c.sends(1, hello), c.receives(2, b"\x15\x03\x03\x00\x02\x02\x28"), c.close(9)])
+    alert = b"\x15\x03\x03\x00\x02\x02\x28"
+    engine.feed([c.open(0), c.sends(1, hello), c.receives(2, alert[:cut])])
+    engine.feed([*([c.receives(3, alert[cut:])] if cut < len(alert) else []), c.close(9)])
     (row,) = engine.rows()
     assert (row.protocol, row.status, row.response, row.flags) == ("tls", 40, "handshake_failure", frozenset({"error"}))
 
