@@ -216,7 +216,7 @@ make_venv() {
 	*) die "setup.sh venv: run or dev, not '$kind'" ;;
 	esac
 	mkdir -p "$stamps" 2>/dev/null || true
-	[ -w "$stamps" ] || die "build/ is not yours (made by sudo make?): sudo chown -R $(id -un) build .venv, then make again"
+	[ -w "$stamps" ] || die "build/ is not yours (made by root?): sudo chown -R $(id -un) . and then make again"
 	python=$(find_python) || die "Python 3.11 or later is needed and not here: apt-get install python3 python3-venv python3-dev"
 	# A half-made environment (interrupted, or its Python was removed) is made anew. The stamp is written last of all.
 	if ! "$venv/bin/python" -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
