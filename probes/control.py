@@ -37,7 +37,7 @@ class ControlPage:
     ) -> None:
         """Payload budgets in bytes for connections that have no mode of their own; the epoch stays as it is.
 
-        A read or write of at most `whole_bytes` comes whole even if it exceeds `stream_budget`: the first thing that is
+        The first I/O after the other side spoke comes whole if it has at most `whole_bytes`: the first thing that is
         seen of a pipelining client is already several requests, and what is not captured of them can never be paired.
         """
         epoch = struct.unpack_from("=I", self._page, _EPOCH)[0]

@@ -56,7 +56,8 @@ struct connection {
 	__u32 received;
 	__u8 role;
 	__u8 flags;
-	__u16 reserved;
+	__u8 spoke; /* direction of the last I/O, plus one */
+	__u8 reserved;
 	char comm[16];
 	struct pending pending;
 	__u8 text[FS_MESSAGE_MAX + 8];

@@ -262,24 +262,27 @@ static __always_inline void flips_io(struct connection *connection, const struct
 
 /*
  * The engine asks for more once it has seen requests overlap; then the rest of the first ones is gone for good. So what
- * is not long comes whole from the start, and in message mode a request that is too long to wait for its response.
+ * is not long comes whole from the start, and in message mode a request that is too long to wait for its response. Only
+ * where the direction turns: the pieces of a long body are no beginnings, and would fill the ring.
  */
-static __always_inline void capture_policy(const struct connection *connection, struct io *io)
+static __always_inline void capture_policy(struct connection *connection, struct io *io)
 {
+	bool turned = connection->spoke != io->direction + 1;
 	__u64 slot = modes[fs_slot_of(connection->id)];
 	__u32 whole = control.whole_bytes;
+	connection->spoke = io->direction + 1;
 	io->mode = FS_MODE_STREAM;
 	io->budget = control.stream_budget;
 	if (!fs_slot_mine(slot, connection->id)) {
-		if (io->bytes <= whole)
+		if (turned && io->bytes <= whole)
 			io->budget = whole;
 		return;
 	}
 	io->mode = fs_slot_mode(slot) & ~FS_MODE_REQUESTS_OUT;
 	io->budget = fs_slot_budget(slot);
 	io->request_direction = fs_slot_mode(slot) & FS_MODE_REQUESTS_OUT ? FS_OUT : FS_IN;
-	if (io->mode == FS_MODE_MESSAGE && io->direction == io->request_direction && !connection->pending.waiting &&
-	    io->bytes > FS_MESSAGE_MAX && io->bytes <= whole)
+	if (turned && io->mode == FS_MODE_MESSAGE && io->direction == io->request_direction &&
+	    !connection->pending.waiting && io->bytes > FS_MESSAGE_MAX && io->bytes <= whole)
 		io->budget = whole;
 }
 

@@ -47,7 +47,7 @@ struct fs_control {
 	__u32 epoch;
 	__u32 stream_budget; /* payload bytes of an I/O for connections without a slot */
 	__u32 datagram_budget;
-	__u32 whole_bytes; /* an I/O of no more than this has all of its payload, if above the budget */
+	__u32 whole_bytes; /* the first I/O of a side comes whole if it is no longer than this */
 	__u32 own_pids[FS_OWN_PIDS]; /* the agent's own processes, not to be captured; 0 ends */
 	__u8 excluded_ports[8192]; /* bit per port, either side */
 };
