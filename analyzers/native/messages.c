@@ -216,6 +216,11 @@ static uint64_t parse(struct fs_engine *e, struct fs_connection *c, const struct
 		give_up(e, c, k, &piece);
 		return 0;
 	}
+	/* A head that was cut lasts until the other side speaks, but then it hides the responses to later requests. */
+	if (side == FS_SIDE_RESPONSE && e->message.flags & FS_MESSAGE_CUT && c->waiting > 1) {
+		give_up(e, c, k, &piece);
+		return 0;
+	}
 	uint64_t length = e->message.length - piece.before, here = k->bytes - at;
 	uint64_t used = length < here ? length : here;
 	uint8_t then = framed == FS_FRAME_MESSAGE ? e->message.body

@@ -161,6 +161,18 @@ def test_pipelined_requests_are_answered_in_order(engine: InProcessEngine) -> No
     ]
 
 
+def test_a_response_head_that_was_cut_is_not_paired_past_the_next_request(engine: InProcessEngine) -> None:
+    """What was cut away may hold the responses to the other requests in flight: later ones are not theirs."""
+    c = server()
+    engine.feed([c.open(0), c.receives(1, request("/a") + request("/b") + request("/c"))])
+    answers = response(200) + response(404) + response(404)
+    engine.feed([c.sends(2, answers[: len(response(200)) + 20], length=len(answers))])
+    engine.feed([c.receives(3, request("/d") + request("/e")), c.sends(4, response(500) + response(500))])
+    engine.finish()
+    assert [(row.request, row.status, row.count) for row in engine.rows()] == [("/a", 200, 1)]
+    assert engine.stats()["discarded_exchanges"] == 2
+
+
 def test_a_response_to_head_has_no_body(engine: InProcessEngine) -> None:
     c = server()
     engine.feed([c.open(0), c.receives(1, request(method="HEAD"))])
