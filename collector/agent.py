@@ -106,6 +106,7 @@ class Agent:
         for openmetrics in (False, True):
             for _ in self.metrics(openmetrics=openmetrics):
                 pass
+        self._leave_out_own()
         privileges.drop()
         self._capture.start(loop)
         self._tell_start()
@@ -187,6 +188,11 @@ class Agent:
         except ListenError as error:
             self._listen_fault = str(error)
             _log.error("the changed listeners were not taken over", cause=str(error))
+        self._leave_out_own()
+
+    def _leave_out_own(self) -> None:
+        ports = frozenset[int]() if self._config.scope.own_traffic else self._server.ports
+        self._view.leave_out_own(ports, self._names.reaches_us)
 
     def _faults(self) -> list[str]:
         """Of the configuration as it now stands: what was not taken over, and why."""

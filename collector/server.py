@@ -185,6 +185,11 @@ class HttpServer:
         self._open.clear()
         self._api = None
 
+    @property
+    def ports(self) -> frozenset[int]:
+        """That are listened on now."""
+        return frozenset(listener.port for listener in self._open.values())
+
     def url(self, key: str) -> str:
         """Where `listen.metrics` or `listen.api` can be opened from this machine; empty if it is off."""
         listener = self._open.get(key)

@@ -4,10 +4,10 @@
 `turn` goes on with the counters; call it at the pace of the snapshots. The other calls answer from memory.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from analyzers.resolver import Resolver
-from analyzers.rows import Identity, RequestKey, RequestRow, Sample, TcpKey, TcpRow
+from analyzers.rows import Identity, RequestKey, RequestRow, Role, Sample, TcpKey, TcpRow
 from analyzers.samples import NamedSample, name_sample
 from analyzers.snapshot import EMPTY, Snapshot, SnapshotBuilder
 from analyzers.table import SharedTable
@@ -15,6 +15,9 @@ from collector.traffic import Traffic, TrafficNames
 from exporters.prometheus import PageSource, render
 from exporters.series import SeriesReport, SeriesStore
 from exporters.settings import MetricsSettings
+
+ReachesUs = Callable[[str, int], bool]
+"""Whether an address, seen from a network namespace, is one of the agent's own namespace."""
 
 
 class TableView:
@@ -27,6 +30,8 @@ class TableView:
         self._resolver = resolver
         self._settings = settings
         self._excluded = frozenset(excluded)
+        self._own_ports: frozenset[int] = frozenset()
+        self._reaches_us: ReachesUs = _nobody
         self._names = TrafficNames(resolver)
         self._builder = SnapshotBuilder(resolver, settings.counter_ttl_ns, settings.gauge_ttl_ns)
         self._series = SeriesStore(settings)
@@ -42,6 +47,14 @@ class TableView:
         self._builder.idle_ns = settings.counter_ttl_ns
         self._builder.gauge_idle_ns = settings.gauge_ttl_ns
         self._series.configure(settings)
+
+    def leave_out_own(self, ports: frozenset[int], reaches_us: ReachesUs) -> None:
+        """Leaves out, everywhere, what clients on this host ask the agent itself; no ports: nothing is left out.
+
+        The agent's end is left out by the programs, which know the process; the other end they cannot know.
+        """
+        self._own_ports = ports
+        self._reaches_us = reaches_us
 
     def owners(self) -> list[Identity | None]:
         """Reads the table for the next turn, and says who is in it, so that they can be looked up before."""
@@ -89,12 +102,22 @@ class TableView:
 
     def _requests(self) -> list[RequestRow]:
         rows = self._table.requests()
-        return [row for row in rows if self._wanted(row.key)] if self._excluded else rows
+        return [row for row in rows if self._wanted(row.key)] if self._excluded or self._own_ports else rows
 
     def _tcp(self) -> list[TcpRow]:
         rows = self._table.tcp()
-        return [row for row in rows if self._wanted(row.key)] if self._excluded else rows
+        return [row for row in rows if self._wanted(row.key)] if self._excluded or self._own_ports else rows
 
     def _wanted(self, seen: RequestKey | TcpKey | Sample) -> bool:
+        if (
+            seen.remote_port in self._own_ports
+            and seen.role is not Role.SERVER
+            and self._reaches_us(seen.remote_ip, seen.identity.netns)
+        ):
+            return False
         ends: tuple[Identity | None, Identity | None] = (seen.identity, seen.peer)
-        return not any(end is not None and end.comm in self._excluded for end in ends)
+        return not self._excluded or not any(end is not None and end.comm in self._excluded for end in ends)
+
+
+def _nobody(_ip: str, _netns: int) -> bool:
+    return False

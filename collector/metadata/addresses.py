@@ -53,6 +53,12 @@ class HostAddresses:
         """Whether this is an address of this host; every loopback address is."""
         return ip in self._all or is_loopback(ip)
 
+    def reaches_us(self, ip: str, netns: int) -> bool:
+        """Whether whoever talks to this address from that network namespace talks to our own."""
+        if is_loopback(ip):
+            return netns == self._own
+        return ip in self._by_netns.get(self._own, ())
+
     def towards(self, remote_ip: str, netns: int) -> str:
         """The address that a socket bound to none has for this peer. The rule, first that applies: loopback for a peer on
         loopback; the peer's own address if that is one of ours, since the kernel uses one address for both; an address

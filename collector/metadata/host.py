@@ -76,6 +76,10 @@ class HostResolver:
     def bound_address(self, remote_ip: str, netns: int) -> str:
         return self._addresses.towards(remote_ip, netns)
 
+    def reaches_us(self, ip: str, netns: int) -> bool:
+        """Whether whoever talks to this address from that network namespace talks to the agent's own."""
+        return self._addresses.reaches_us(ip, netns)
+
     def unknown(self, identities: Iterable[Identity | None]) -> list[Identity]:
         """Those of them that `learn` should be given, each once."""
         found = {
