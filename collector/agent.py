@@ -75,6 +75,7 @@ class Agent:
         self._started = time.time()
         self._turned = time.monotonic()
         self._turn_took = 0.0
+        self._turn_failure = ""
         self._refreshed = 0.0
         self._table = SharedTable.create()
         self._block = ConfigBlock(engine_settings(config))
@@ -113,13 +114,22 @@ class Agent:
         gc.freeze()
         try:
             while not stop.is_set():
-                await self._turn()
+                await self._turn_or_tell()
                 pause = max(TURN_SECONDS, _TURN_SHARE * self._turn_took)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), pause)
         finally:
             await self._server.stop()
         return Exit.DONE
+
+    async def _turn_or_tell(self) -> None:
+        """A turn that fails costs that turn: counting goes on in the engine, and status says what failed."""
+        try:
+            await self._turn()
+            self._turn_failure = ""
+        except Exception as error:  # noqa: BLE001 - whatever it is, the agent goes on
+            self._turn_failure = f"{type(error).__name__}: {error}"
+            _log.error(f"a turn of the agent failed: {self._turn_failure}", remedy="please report it")
 
     async def _open_listeners(self, loop: asyncio.AbstractEventLoop) -> None:
         """With threads (for names of hosts) that end here: one that goes on would keep its privileges."""
@@ -211,6 +221,7 @@ class Agent:
         found = [
             *problems.of_driver(report),
             *problems.of_engine(self._capture.status(), state, self._clock()),
+            *problems.of_agent(self._turn_failure, self._capture.seeds_missed, self._view.missed_samples),
             *problems.of_losses(counters, state),
             *problems.of_configuration(not_yet(self._config), faults),
         ]

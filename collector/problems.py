@@ -54,6 +54,31 @@ def of_engine(status: EngineStatus | None, state: EngineState, now_ns: int) -> I
         )
 
 
+def of_agent(turn_failure: str, seeds_missed: int, samples_missed: int) -> Iterator[Problem]:
+    """What the agent itself could not do."""
+    if turn_failure:
+        yield Problem(
+            "error",
+            "the agent's last turn failed",
+            turn_failure,
+            "names and metrics stand still meanwhile; please report it",
+        )
+    if seeds_missed:
+        yield Problem(
+            "warning",
+            f"{seeds_missed} engines started without seeding",
+            "the iterators made at the start are used up, or failed",
+            "connections older than the last engine are told at their next use; restart the agent for all of them at once",
+        )
+    if samples_missed:
+        yield Problem(
+            "warning",
+            f"{samples_missed} sampled requests were overwritten before they were read",
+            "the queue of samples was full",
+            "lower samples.rate; counts are not concerned",
+        )
+
+
 def of_losses(counters: DriverCounters | None, state: EngineState) -> Iterator[Problem]:
     """What was dropped on the way, and where."""
     if counters is not None and (lost := sum(counters.lost.values())):

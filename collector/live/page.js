@@ -100,7 +100,8 @@ const EMPTY = {
   blind: () => [drawing(), el("h2", {}, "No probe is in place"),
     el("p", {}, "So requests are not seen. What was tried, and what helps, is above and behind the driver's name; firesteel doctor says more.")],
   empty: () => {
-    const line = `curl ${known.status?.listen.metrics || "http://example.com"}${known.status?.listen.metrics ? "/metrics" : ""}`;
+    // The agent leaves its own traffic out, so its own pages are no example.
+    const line = "python3 -m http.server 8000 & sleep 1; curl localhost:8000";
     const copy = el("button", { class: "quiet", type: "button" }, "Copy");
     copy.addEventListener("click", async () => {
       await navigator.clipboard.writeText(line);
