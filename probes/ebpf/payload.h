@@ -16,7 +16,7 @@ struct iovec {
 	__u64 length;
 };
 
-/* Where the bytes are: `base` of `length`, or scattered over `count` entries at `vector`. */
+/* Where the bytes are: `base` of `length`; with `count`, that is the first of so many entries at `vector`. */
 struct source {
 	__u64 base;
 	__u64 length;
@@ -66,22 +66,22 @@ struct user_message { /* struct user_msghdr of the 64-bit ABI */
 #define USER_MESSAGES_STRIDE 64 /* sizeof(struct mmsghdr) */
 #define USER_MESSAGES_LENGTH 56 /* offsetof(struct mmsghdr, msg_len) */
 
+/* The first entry is looked at in any case: mostly it holds all that is wanted, a head before its body. */
 static __always_inline void source_vector(struct source *source, __u64 vector, __u64 count)
 {
-	struct iovec only;
+	struct iovec first;
 	if (count > IOVECS)
 		count = IOVECS;
-	source->vector = vector;
-	source->count = count;
-	if (count != 1)
+	if (!count)
 		return;
-	if (bpf_probe_read_user(&only, sizeof(only), (void *)vector)) {
+	if (bpf_probe_read_user(&first, sizeof(first), (void *)vector)) {
 		source->reason = FS_REASON_NOT_RESIDENT;
 		return;
 	}
-	source->base = only.base;
-	source->length = only.length;
-	source->count = 0;
+	source->base = first.base;
+	source->length = first.length;
+	source->vector = vector;
+	source->count = count == 1 ? 0 : count;
 }
 
 static __always_inline void source_message(struct source *source, __u64 header)
@@ -276,7 +276,7 @@ static __always_inline __u32 copy_payload(void *out, const __u32 room, struct so
 		return 0;
 	if (want > room)
 		want = room;
-	if (source->count) {
+	if (source->count && source->length < want) {
 		struct scratch *scratch = claim_scratch();
 		if (!scratch) {
 			*reason = FS_REASON_NOT_RESIDENT;
