@@ -46,7 +46,7 @@ int BPF_PROG(on_destroy, struct sock *sk)
 	return control.epoch ? closed(sk) : 0;
 }
 
-static __always_inline int on_send_to(struct bpf_sock_addr *context, bool ipv6)
+static __always_inline int on_peer(struct bpf_sock_addr *context, bool ipv6, __u8 direction)
 {
 	struct datagram_peer peer = {};
 	if (!control.epoch)
@@ -60,50 +60,32 @@ static __always_inline int on_send_to(struct bpf_sock_addr *context, bool ipv6)
 		map_ipv4(peer.address, context->user_ip4);
 	}
 	peer.port = bpf_ntohs(context->user_port);
-	remember_peer(&peer, context->sk, FS_OUT);
-	return 1;
-}
-
-static __always_inline int on_receive_from(struct bpf_sock_addr *context, bool ipv6)
-{
-	struct datagram_peer peer = {};
-	if (!control.epoch)
-		return 1;
-	if (ipv6) {
-		*(__u32 *)(peer.address + 0) = context->user_ip6[0];
-		*(__u32 *)(peer.address + 4) = context->user_ip6[1];
-		*(__u32 *)(peer.address + 8) = context->user_ip6[2];
-		*(__u32 *)(peer.address + 12) = context->user_ip6[3];
-	} else {
-		map_ipv4(peer.address, context->user_ip4);
-	}
-	peer.port = bpf_ntohs(context->user_port);
-	remember_peer(&peer, context->sk, FS_IN);
+	remember_peer(&peer, context->sk, direction);
 	return 1;
 }
 
 SEC("cgroup/sendmsg4")
 int on_sendmsg4(struct bpf_sock_addr *context)
 {
-	return on_send_to(context, false);
+	return on_peer(context, false, FS_OUT);
 }
 
 SEC("cgroup/sendmsg6")
 int on_sendmsg6(struct bpf_sock_addr *context)
 {
-	return on_send_to(context, true);
+	return on_peer(context, true, FS_OUT);
 }
 
 SEC("cgroup/recvmsg4")
 int on_recvmsg4(struct bpf_sock_addr *context)
 {
-	return on_receive_from(context, false);
+	return on_peer(context, false, FS_IN);
 }
 
 SEC("cgroup/recvmsg6")
 int on_recvmsg6(struct bpf_sock_addr *context)
 {
-	return on_receive_from(context, true);
+	return on_peer(context, true, FS_IN);
 }
 
 /* Datagram sockets have no destroy hook of their own, and that of MPTCP is called for its subflows only. */

@@ -39,7 +39,6 @@ enum connection_flag {
 	CONNECTION_LOST = 1 << 1, /* an event was dropped */
 	CONNECTION_EXCLUDED = 1 << 2, /* by port, or the agent's own */
 	CONNECTION_NO_SEQ = 1 << 3, /* MPTCP: offsets are counted here */
-	CONNECTION_SILENCED = 1 << 4, /* events were left out in silent mode */
 };
 
 /* Ours, in the socket's own storage: freed with the socket. */
