@@ -25,7 +25,7 @@ struct fs_cursor { const uint8_t *at; const uint8_t *end; bool truncated; };
 struct fs_label { uint16_t length; char text[254]; };
 struct fs_message {
     uint64_t length; uint64_t id; uint32_t flags; uint16_t status; uint8_t body; uint8_t next_protocol;
-    uint16_t method; uint16_t reserved; uint32_t note; uint8_t trace_id[16]; uint8_t parent_id[8];
+    uint16_t method; uint8_t protocol; uint8_t reserved; uint32_t note; uint8_t trace_id[16]; uint8_t parent_id[8];
     struct fs_label content;
 };
 struct fs_outcome {
@@ -34,10 +34,11 @@ struct fs_outcome {
 struct fs_parser_options { uint8_t url_clustering; uint8_t dns_nxdomain_is_error; };
 struct fs_frame_input {
     struct fs_cursor bytes; const struct fs_message *waiting; const struct fs_parser_options *options;
-    uint8_t *scratch; uint8_t side; uint8_t datagram;
+    uint8_t *scratch; void *state; uint8_t side; uint8_t datagram;
 };
 struct fs_protocol {
     uint8_t id; uint8_t pairs_by_id; uint8_t streams; uint8_t datagrams; uint8_t unpipelined;
+    uint32_t state_bytes;
     ...;
 };
 #define FS_SCRATCH ...

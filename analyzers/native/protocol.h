@@ -7,7 +7,8 @@
  *   stitch  this request and this response (or none): what was asked, what came of it?
  *
  * The engine owns streams, gaps, buffers, pairing and time. A parser sees contiguous bytes that start at a message
- * boundary, keeps nothing but its 32 bytes of scratch, and never blocks, allocates or keeps a pointer.
+ * boundary, keeps nothing but its 32 bytes of scratch and the state it asked for, and never blocks, allocates or keeps a
+ * pointer.
  */
 #ifndef FIRESTEEL_PROTOCOL_H
 #define FIRESTEEL_PROTOCOL_H
@@ -21,13 +22,25 @@
 	X(1, HTTP, "http")           \
 	X(2, DNS, "dns")             \
 	X(3, TLS, "tls")             \
-	X(4, WEBSOCKET, "websocket")
+	X(4, WEBSOCKET, "websocket") \
+	X(5, HTTP2, "http2")         \
+	X(6, GRPC, "grpc")           \
+	X(7, MYSQL, "mysql")         \
+	X(8, POSTGRESQL, "postgresql") \
+	X(9, MONGODB, "mongodb")     \
+	X(10, REDIS, "redis")        \
+	X(11, MEMCACHED, "memcached") \
+	X(12, KAFKA, "kafka")        \
+	X(13, ROCKETMQ, "rocketmq")  \
+	X(14, DUBBO, "dubbo")        \
+	X(15, AMQP, "amqp")          \
+	X(16, MQTT, "mqtt")
 
 enum fs_protocol_id {
 #define FS_PROTOCOL_NUMBER(number, symbol, name) FS_PROTOCOL_##symbol = number,
 	FS_PROTOCOLS(FS_PROTOCOL_NUMBER)
 #undef FS_PROTOCOL_NUMBER
-	FS_PROTOCOL_COUNT = 5,
+	FS_PROTOCOL_COUNT = 17,
 	FS_PROTOCOL_MAX = 32
 };
 /* clang-format on */
@@ -38,7 +51,8 @@ enum fs_detected {
 	FS_NOT_MINE = 0,
 	FS_MINE_REQUEST, /* these bytes start a request */
 	FS_MINE_RESPONSE, /* these bytes start a response */
-	FS_TOO_SHORT /* could be mine, with more bytes */
+	FS_TOO_SHORT, /* could be mine, with more bytes */
+	FS_MINE_GREETING /* the serving side speaks first: a message that answers nobody starts here */
 };
 
 enum fs_framed {
@@ -61,7 +75,13 @@ enum fs_message_flag {
 	FS_MESSAGE_INTERIM = 1 << 0, /* belongs to the request, but its real response is still to come (1xx) */
 	FS_MESSAGE_NO_ANSWER = 1 << 1, /* a request that never gets a response */
 	FS_MESSAGE_SWITCH = 1 << 2, /* from here on the connection speaks out->next_protocol */
-	FS_MESSAGE_CUT = 1 << 3 /* the capture ended inside the head: content is partial */
+	FS_MESSAGE_CUT = 1 << 3, /* the capture ended inside the head: content is partial */
+	FS_MESSAGE_SKIP = 1 << 4, /* neither request nor response: greeting, settings, heartbeat, acknowledgement */
+	FS_MESSAGE_OPEN =
+		1 << 5, /* by id: further messages of this id and side belong to the same request or response */
+	FS_MESSAGE_MORE = 1 << 6, /* by id: such a further message; without FS_MESSAGE_OPEN it is the last */
+	FS_MESSAGE_REVERSED = 1 << 7, /* the serving side asks here, or the asking side answers */
+	FS_MESSAGE_TELLS = 1 << 8 /* MORE, PART or END: status and content overrule what was told before (trailers) */
 };
 
 struct fs_message {
@@ -72,7 +92,8 @@ struct fs_message {
 	uint8_t body; /* enum fs_body */
 	uint8_t next_protocol; /* with FS_MESSAGE_SWITCH */
 	uint16_t method; /* parser's own: what of the request its response's framing needs */
-	uint16_t reserved;
+	uint8_t protocol; /* counted under this one instead of the connection's (grpc inside http2); 0: the connection's */
+	uint8_t reserved;
 	uint32_t note; /* parser's own, kept with a request until stitch */
 	uint8_t trace_id[16]; /* W3C traceparent or B3, zero if none */
 	uint8_t parent_id[8];
@@ -98,16 +119,24 @@ struct fs_frame_input {
 	const struct fs_message *waiting; /* with a response: the oldest unanswered request, or NULL */
 	const struct fs_parser_options *options;
 	uint8_t *scratch; /* FS_SCRATCH bytes, of this connection and side, zero at first */
+	/*
+	 * `state_bytes` of the protocol, of this connection and both sides, 8-aligned, zero at first; NULL where the protocol
+	 * wants none or the pool is empty: then parse without. Write to it only in a call that does not answer MORE or
+	 * INVALID: the same bytes come again after those.
+	 */
+	void *state;
 	uint8_t side; /* enum fs_side */
 	uint8_t datagram; /* the bytes are one whole datagram */
 };
 #define FS_SCRATCH 32
+#define FS_STATE_BYTES 16384 /* the largest state */
 
 struct fs_protocol {
 	uint8_t id;
 	uint8_t pairs_by_id; /* else first in, first out */
 	uint8_t streams, datagrams; /* where it is spoken */
 	uint8_t unpipelined; /* usually one request at a time: message mode pays */
+	uint32_t state_bytes; /* what frame keeps for a connection: prepared statements, header compression */
 	enum fs_detected (*detect)(struct fs_cursor bytes, bool datagram);
 	enum fs_framed (*frame)(struct fs_frame_input *in, struct fs_message *out);
 	void (*stitch)(const struct fs_message *request, const struct fs_message *response,
