@@ -52,6 +52,8 @@ class Report:
     rejected: tuple[Rejected, ...] = ()
     self_test: str = ""
     seconds: float = 0.0
+    pid_namespace: int = 0
+    """Inode of the agent's own pid namespace, where only what runs inside of it is seen; 0: the whole machine is."""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

@@ -8,13 +8,14 @@ driver. Nothing is pinned.
 import errno
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from probes._libbpf import ffi, lib
-from probes.attachment import HookReport
+from probes.attachment import ITERATOR, LINK, HookReport
+from probes.driver import Rejection
 from probes.facts import Facts
 from probes.hooks import HOOKS, LOSS_REASONS, Attach, Hook
 
@@ -23,15 +24,6 @@ _FAILED_PROGRAM = re.compile(r"prog '(\w+)': (?:failed to load|BPF program load 
 _REASON_BITS = 256
 _ITERATORS = 4
 """Iterator descriptors made in advance: one for each start of an engine; bpf() itself may be refused later."""
-
-
-class Rejection(Exception):
-    """The driver cannot be used here: `reason`, and `remedy`."""
-
-    def __init__(self, reason: str, remedy: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.remedy = remedy
 
 
 @dataclass(slots=True)
@@ -44,14 +36,26 @@ class Loaded:
     iterators: list[int] = field(default_factory=list)
     hooks: list[HookReport] = field(default_factory=list)
 
+    @property
+    def hook_set(self) -> str:
+        return "socket-tracepoints"
+
+    @property
+    def tells_peers(self) -> bool:
+        return all(hook.attached for hook in self.hooks if hook.name in {"cgroup/sendmsg4", "cgroup/recvmsg4"})
+
+    def one(self) -> dict[str, int]:
+        names = {"ring": "events", "control": ".data.control", "modes": ".data.modes", "counters": ".data.counters"}
+        return {role: self.map_fd(name) for role, name in names.items()}
+
+    def many(self) -> dict[str, list[int]]:
+        return {ITERATOR: self.iterators, LINK: [int(lib.bpf_link__fd(link)) for link in self.links]}
+
     def map_fd(self, name: str) -> int:
         found = lib.bpf_object__find_map_by_name(self.object, name.encode())
         if found == ffi.NULL:
             raise Rejection(f"the programs have no map {name}", "rebuild: make build")
         return int(lib.bpf_map__fd(found))
-
-    def link_fds(self) -> list[int]:
-        return [int(lib.bpf_link__fd(link)) for link in self.links]
 
     def close(self) -> None:
         for link in self.links:
@@ -61,6 +65,11 @@ class Loaded:
         lib.bpf_object__close(self.object)
         self.links.clear()
         self.iterators.clear()
+
+
+def candidates(facts: Facts, ring_bytes: int) -> Iterator[Callable[[], Loaded]]:
+    """One for each column of hooks."""
+    yield lambda: load(facts, ring_bytes)
 
 
 def load(facts: Facts, ring_bytes: int, path: Path = OBJECT) -> Loaded:
@@ -171,6 +180,7 @@ def _settings(opened: Any, facts: Facts) -> None:
         controller = lib.fs_enumerator(b"cgroup_subsys_id", f"{facts.controller}_cgrp_id".encode())
         if controller >= 0:
             _set(opened, "cgroup_controller", 0, controller)
+    _set(opened, "pid_namespace", 0, facts.pid_namespace)
     reasons = [lib.fs_enumerator(b"skb_drop_reason", f"SKB_DROP_REASON_{name}".encode()) for name in LOSS_REASONS]
     bits = sum(1 << reason for reason in reasons if 0 <= reason < _REASON_BITS)
     for word in range(_REASON_BITS // 64):

@@ -25,8 +25,8 @@ class Facts:
     cgroup_root: Path | None
     pod_hierarchy: Path | None
     controller: str | None
-    own_pids: bool = False
-    """This process is in a pid namespace of its own: events have other numbers than it knows."""
+    pid_namespace: int = 0
+    """Inode of this process's pid namespace where that is not the machine's own: a node that is a container."""
 
 
 def gather(mounts: Path = Path("/proc/self/mounts")) -> Facts:
@@ -34,6 +34,7 @@ def gather(mounts: Path = Path("/proc/self/mounts")) -> Facts:
     unified, memory = _cgroup_mounts(mounts.read_text())
     # A v2 mount beside v1 controllers (hybrid) is not where kubelet and the runtimes put pods.
     controller = "memory" if memory is not None else None
+    own = Path("/proc/self/ns/pid").stat().st_ino
     return Facts(
         release=os.uname().release,
         machine=platform.machine(),
@@ -41,7 +42,7 @@ def gather(mounts: Path = Path("/proc/self/mounts")) -> Facts:
         cgroup_root=unified,
         pod_hierarchy=memory or unified,
         controller=controller,
-        own_pids=Path("/proc/self/ns/pid").stat().st_ino != _FIRST_PID_NAMESPACE,
+        pid_namespace=0 if own == _FIRST_PID_NAMESPACE else own,
     )
 
 

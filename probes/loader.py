@@ -14,7 +14,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from probes.attachment import ITERATOR, LINK, Attachment, LoaderError, Rejected, Report, receive, send
+from probes.attachment import Attachment, LoaderError, Rejected, Report, receive, send
 
 # -P: with all privileges, nothing is imported from the folder in which the user happens to be.
 PROGRAM = (sys.executable, "-P", "-m", "probes.loader")
@@ -76,10 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if choice.loaded is None:
         send(channel, choice.report, {}, {})
         return 0
-    loaded = choice.loaded
-    names = {"ring": "events", "control": ".data.control", "modes": ".data.modes", "counters": ".data.counters"}
-    one = {role: loaded.map_fd(name) for role, name in names.items()}
-    send(channel, choice.report, one, {ITERATOR: loaded.iterators, LINK: loaded.link_fds()})
+    send(channel, choice.report, choice.loaded.one(), choice.loaded.many())
     return 0
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from probes._libbpf import ffi, lib
 from probes.control import ControlPage
+from probes.driver import Loaded
 
 SELF_TEST_EPOCH = 0xFFFFFFFF
 _HEAD = struct.Struct("=QQQIIIHHII")  # struct fs_head
@@ -36,17 +37,18 @@ class _Seen:
     peer_port: int
 
 
-def run(ring: int, ring_bytes: int, control: int, *, peers: bool) -> str:
-    """Empty if the driver told everything as it was, else what was wrong. `peers`: datagram peers are expected."""
-    page = ControlPage(control)
-    reader = lib.fs_reader_open(ring, ring_bytes)
+def run(loaded: Loaded) -> str:
+    """Empty if the driver told everything as it was, else what was wrong."""
+    descriptors = loaded.one()
+    page = ControlPage(descriptors["control"])
+    reader = lib.fs_reader_open(descriptors["ring"], loaded.ring_bytes)
     if reader == ffi.NULL:
         page.close()
         return "the ring cannot be mapped"
     try:
         page.prepare()
         for _ in range(_ATTEMPTS):
-            fault = _attempt(page, reader, peers=peers)
+            fault = _attempt(page, reader, peers=loaded.tells_peers)
             if not fault:
                 break
         return fault

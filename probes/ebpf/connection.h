@@ -25,28 +25,16 @@ static __always_inline __u64 draw_id(void)
 	return __sync_add_and_fetch(count, 1) << 8 | (bpf_get_smp_processor_id() & (FS_CPUS - 1));
 }
 
-static __always_inline bool is_own_process(__u32 pid)
-{
-#pragma unroll
-	for (int i = 0; i < FS_OWN_PIDS; i++) {
-		if (!control.own_pids[i])
-			return false;
-		if (control.own_pids[i] == pid)
-			return true;
-	}
-	return false;
-}
-
 /* Takes the facts of the current process. Only where a hook runs in the process that uses the socket. */
 static __always_inline void adopt_process(struct connection *connection)
 {
-	__u64 pid_tgid = bpf_get_current_pid_tgid();
+	__u64 pid_tgid = current_process();
 	struct task_struct *task = bpf_get_current_task_btf();
 	connection->pid = pid_tgid >> 32;
 	connection->tid = (__u32)pid_tgid;
 	connection->cgroup_id = cgroup_of(task);
 	BPF_CORE_READ_INTO(&connection->comm, task, group_leader, comm);
-	if (is_own_process(connection->pid))
+	if (is_left_out(connection->pid))
 		connection->flags |= CONNECTION_EXCLUDED;
 }
 

@@ -3,7 +3,7 @@
 #ifndef FIRESTEEL_EMIT_H
 #define FIRESTEEL_EMIT_H
 
-#include "maps.h"
+#include "process.h"
 
 static __always_inline struct fs_cpu_counters *own_counters(void)
 {
@@ -27,7 +27,7 @@ static __always_inline void submit(void *event, __u16 type)
 
 static __always_inline void head_of(struct fs_head *head, __u16 type, __u32 size, __u64 time_ns)
 {
-	__u64 pid_tgid = bpf_get_current_pid_tgid();
+	__u64 pid_tgid = current_process();
 	head->time_ns = time_ns;
 	head->conn_id = 0;
 	head->cgroup_id = 0;

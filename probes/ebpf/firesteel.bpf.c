@@ -133,7 +133,7 @@ int BPF_PROG(on_retransmit_synack, struct sock *listener, struct request_sock *r
 	struct fs_trouble *event;
 	struct fs_tuple tuple;
 
-	if (!control.epoch)
+	if (!control.epoch || pid_namespace)
 		return 0;
 	addresses_of(&request->__req_common, &tuple);
 	tuple.l4 = FS_TCP;
@@ -235,11 +235,11 @@ int seed(struct bpf_iter__task_file *context)
 		connection->flags |= CONNECTION_SEEDED;
 	}
 	if (!connection->pid) {
-		connection->pid = task->tgid;
-		connection->tid = task->tgid;
+		connection->pid = process_of(task) >> 32;
+		connection->tid = connection->pid;
 		connection->cgroup_id = cgroup_of(task);
 		BPF_CORE_READ_INTO(&connection->comm, task, group_leader, comm);
-		if (is_own_process(task->tgid))
+		if (is_left_out(connection->pid))
 			connection->flags |= CONNECTION_EXCLUDED;
 	}
 	if (connection->epoch == control.epoch || connection->flags & CONNECTION_EXCLUDED)

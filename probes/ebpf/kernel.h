@@ -127,6 +127,21 @@ struct nsproxy {
 	struct net *net_ns;
 };
 
+struct pid_namespace {
+	struct ns_common ns;
+};
+
+struct upid {
+	int nr;
+	struct pid_namespace *ns;
+};
+
+/* `numbers` has level + 1 entries: the number of a process in each namespace from the machine's own inwards. */
+struct pid {
+	unsigned int level;
+	struct upid numbers[];
+};
+
 struct task_struct {
 	struct thread_info thread_info;
 	unsigned int flags;
@@ -136,6 +151,7 @@ struct task_struct {
 	struct task_struct *real_parent;
 	struct files_struct *files;
 	struct nsproxy *nsproxy;
+	struct pid *thread_pid;
 	struct css_set *cgroups;
 	char comm[16];
 };

@@ -123,14 +123,19 @@ static __always_inline int state_changed(struct sock *sk, int from, int to)
 
 static __always_inline void process_event(struct task_struct *task, __u32 kind)
 {
-	struct fs_process *event = reserve(FS_EV_PROCESS, sizeof(*event));
+	struct task_struct *parent = BPF_CORE_READ(task, real_parent);
+	struct fs_process *event;
+
+	if (pid_namespace && !(process_of(task) >> 32))
+		return;
+	event = reserve(FS_EV_PROCESS, sizeof(*event));
 	if (!event)
 		return;
 	head_of(&event->head, FS_EV_PROCESS, sizeof(*event), bpf_ktime_get_ns());
 	event->head.cgroup_id = cgroup_of(task);
 	event->head.netns = BPF_CORE_READ(task, nsproxy, net_ns, ns.inum);
 	event->kind = kind;
-	event->parent = BPF_CORE_READ(task, real_parent, tgid);
+	event->parent = pid_namespace ? number_in_namespace(parent) : BPF_CORE_READ(parent, tgid);
 	BPF_CORE_READ_INTO(&event->comm, task, comm);
 	submit(event, FS_EV_PROCESS);
 }

@@ -9,6 +9,9 @@
 /* Set by the loader: index of the cgroup v1 controller in whose hierarchy pods live, or -1 for cgroup v2. */
 const volatile int cgroup_controller = -1;
 
+/* Set by the loader on a node that is a container itself: inode of its pid namespace. 0: the machine's own. */
+const volatile __u32 pid_namespace = 0;
+
 /* Shared by mapped memory with the engine and the agent: see control.h. */
 struct fs_control control SEC(".data.control");
 __u64 modes[FS_SLOTS] SEC(".data.modes");

@@ -14,8 +14,8 @@ static __noinline int trouble(struct sock *sk, __u32 kind, __u32 reason)
 	if (!sk || !is_inet(sk))
 		return 0;
 	connection = bpf_sk_storage_get(&connections, sk, 0, 0);
-	if (connection && connection->flags & CONNECTION_EXCLUDED)
-		return 0;
+	if (connection ? connection->flags & CONNECTION_EXCLUDED : pid_namespace != 0)
+		return 0; /* who knows whose socket it is, where the kernel is shared */
 	event = reserve(FS_EV_TROUBLE, sizeof(*event));
 	if (!event)
 		return 0;
@@ -101,7 +101,7 @@ static __always_inline void trouble_of_packet(struct sk_buff *skb, __u32 kind, _
 	struct fs_tuple tuple = {};
 	struct fs_trouble *event;
 
-	if (!tuple_of_packet(skb, &tuple))
+	if (pid_namespace || !tuple_of_packet(skb, &tuple))
 		return;
 	event = reserve(FS_EV_TROUBLE, sizeof(*event));
 	if (!event)
