@@ -20,7 +20,7 @@ from analyzers import recording
 from analyzers.samples import NamedSample
 from analyzers.settings import ConfigBlock
 from analyzers.table import SharedTable
-from collector import log, own_state, privileges, problems
+from collector import log, own_state, privileges, problems, system_calls
 from collector.api import AgentStatus, Configuration, Driver, Explanation, Hook, RejectedDriver
 from collector.capture import Capture
 from collector.config_rules import not_yet
@@ -87,6 +87,7 @@ class Agent:
         self._own = OwnMetrics()
         self._server = HttpServer(config.listen, self)
         self._listen_fault = ""
+        self._unfiltered = ""
         self._capture.configure(config)
 
     def close(self) -> None:
@@ -109,6 +110,8 @@ class Agent:
                 pass
         self._leave_out_own()
         privileges.drop()
+        if fault := system_calls.forbid():
+            self._unfiltered = fault
         self._capture.start(loop)
         self._tell_start()
         gc.freeze()
@@ -220,6 +223,7 @@ class Agent:
         faults = self._faults()
         found = [
             *problems.of_driver(report),
+            *problems.of_sandbox(self._unfiltered),
             *problems.of_engine(self._capture.status(), state, self._clock()),
             *problems.of_agent(self._turn_failure, self._capture.seeds_missed, self._view.missed_samples),
             *problems.of_losses(counters, state),

@@ -176,7 +176,7 @@ def pid_namespace(host: Host, _config: Config) -> list[Finding]:
     return [
         Finding(
             WARN,
-            "this is a process namespace inside of another: processes outside of it have no names",
+            "this is a process namespace inside of another: only the processes inside of it are seen",
             "hostPID: true, or --pid=host; on a nested node (kind, k3d) this is as it should be",
         )
     ]

@@ -12,7 +12,7 @@ _STALE_NS = 5 * 10**9
 
 
 def of_driver(report: Report) -> Iterator[Problem]:
-    """Why there is no probe, or which hooks are absent."""
+    """Why there is no probe, which hooks are absent, and what lies outside of the agent's reach."""
     if report.driver == "none":
         reasons = "; ".join(f"{rejected.driver}: {rejected.reason}" for rejected in report.rejected)
         remedies = [rejected.remedy for rejected in report.rejected if rejected.remedy]
@@ -22,9 +22,34 @@ def of_driver(report: Report) -> Iterator[Problem]:
             reasons or "driver: none is configured",
             remedies[0] if remedies else "driver: auto",
         )
+    if report.pid_namespace:
+        yield Problem(
+            "warning",
+            "only the processes inside this pid namespace are seen",
+            "the agent runs in a pid namespace of its own",
+            "right on a node that is a container (kind, k3d); for a whole machine: hostPID: true, or --pid=host",
+        )
+    if report.cgroup_subtree and not report.pid_namespace:
+        yield Problem(
+            "warning",
+            "the peers of UDP datagrams are told for this container only",
+            "/sys/fs/cgroup is that of a private cgroup namespace, and the cgroup hooks see only what is below it",
+            "mount the node's /sys/fs/cgroup into the container",
+        )
     for hook in report.hooks:
         if not hook.attached and hook.loses:
             yield Problem("warning", f"hook {hook.name} is not attached", hook.reason, f"without it: {hook.loses}")
+
+
+def of_sandbox(unfiltered: str) -> Iterator[Problem]:
+    """Why the agent runs without a seccomp filter of its own."""
+    if unfiltered:
+        yield Problem(
+            "warning",
+            "the agent process has no seccomp filter of its own",
+            unfiltered,
+            "install libseccomp2; it holds no capability all the same, and the engine has its filter",
+        )
 
 
 def of_engine(status: EngineStatus | None, state: EngineState, now_ns: int) -> Iterator[Problem]:

@@ -54,6 +54,8 @@ class Report:
     seconds: float = 0.0
     pid_namespace: int = 0
     """Inode of the agent's own pid namespace, where only what runs inside of it is seen; 0: the whole machine is."""
+    cgroup_subtree: bool = False
+    """The cgroup hooks see only a part of the machine's groups."""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

@@ -48,6 +48,7 @@ def choose(wanted: Sequence[str], facts: Facts, ring_bytes: int, drivers: Mappin
                 + (" and peers" if loaded.tells_peers else ""),
                 seconds=time.monotonic() - started,
                 pid_namespace=facts.pid_namespace,
+                cgroup_subtree=facts.cgroup_subtree,
             )
             return Choice(report, loaded)
     rejected += [Rejected(name, "not asked for", "driver: auto") for name in ORDER[:-1] if name not in wanted]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 BTF = Path("/sys/kernel/btf/vmlinux")
 _CGROUP_V2_MAGIC = "cgroup2"
+_ROOT_GROUP = 1  # inode of a kernfs root: fs/kernfs/dir.c gives it the first number
 _FIRST_PID_NAMESPACE = 0xEFFFFFFC  # include/linux/proc_ns.h, PROC_PID_INIT_INO
 
 
@@ -27,6 +28,8 @@ class Facts:
     controller: str | None
     pid_namespace: int = 0
     """Inode of this process's pid namespace where that is not the machine's own: a node that is a container."""
+    cgroup_subtree: bool = False
+    """`cgroup_root` is a part of the hierarchy only: a private cgroup namespace. Its hooks see that part."""
 
 
 def gather(mounts: Path = Path("/proc/self/mounts")) -> Facts:
@@ -42,6 +45,7 @@ def gather(mounts: Path = Path("/proc/self/mounts")) -> Facts:
         cgroup_root=unified,
         pod_hierarchy=memory or unified,
         controller=controller,
+        cgroup_subtree=unified is not None and unified.stat().st_ino != _ROOT_GROUP,
         pid_namespace=0 if own == _FIRST_PID_NAMESPACE else own,
     )
 

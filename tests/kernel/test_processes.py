@@ -4,6 +4,7 @@
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -26,7 +27,7 @@ from tests.processes import (
     status,
     within,
 )
-from tests.servers import Server, program
+from tests.servers import Server, free_port, program
 
 REQUESTS = "kindling_entity_request_total"
 EDGES = "kindling_topology_request_total"
@@ -46,7 +47,8 @@ def test_no_process_keeps_a_privilege(tmp_path: Path) -> None:
             assert {name: int(told[name], 16) for name in _CAPABILITY_SETS} == dict.fromkeys(_CAPABILITY_SETS, 0)
             assert told["Uid"].split() == told["Gid"].split() == ["65532"] * 4
             assert (told["Groups"], told["NoNewPrivs"]) == ("", "1")
-        assert status(engine)["Seccomp"] == "2"
+        assert [status(pid)["Seccomp"] for pid in (agent.process.pid, engine)] == ["2", "2"]
+        assert [p for p in agent.status()["problems"] if "seccomp" in p["what"]] == []
 
 
 def test_nothing_is_pinned(tmp_path: Path) -> None:
@@ -212,3 +214,22 @@ def watching(agent: Agent, server: Server) -> Iterator[list[float]]:
     finally:
         ended.set()
         thread.join()
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_nested_node_counts_its_own_processes_only(tmp_path: Path, depth: int) -> None:
+    """Processes have the numbers and names that the node itself knows; what others do on the same kernel is theirs."""
+    port = free_port()
+    node = (sys.executable, str(ROOT / "tests/kernel/programs/nested_node.py"), str(depth), str(port))
+    with running_agent(tmp_path, prefix=node) as agent, servers.nginx() as outside:
+        inside = Server("nested", "127.0.0.1", port, 0, tmp_path)
+        for _ in range(7):
+            clients.curl(outside, "/")
+        for _ in range(5):
+            clients.curl(inside, "/absent")
+        assert agent.counts(REQUESTS, 5, port=str(port)) == 5
+        (told,) = agent.find(REQUESTS, port=str(port), is_error="true")
+        assert (told.value, told.labels["workload_name"], told.labels["response_content"]) == (5, "python", "404")
+        assert agent.find(REQUESTS, port=str(outside.port)) == []
+        assert agent.find(EDGES, dst_port=str(outside.port)) == []
+        assert [p["what"] for p in agent.status()["problems"] if "pid namespace" in p["what"]]
