@@ -37,8 +37,12 @@ from collector.version import VERSION
 from collector.watcher import ConfigWatcher, Rejected, Reloaded
 from exporters.own import OwnMetrics
 from probes import loader
+from probes.attachment import Attachment
 
 TURN_SECONDS = 1.0
+_FIRST_TURNS_SECONDS = 0.2
+_FIRST_SECONDS = 5.0
+"""Turns come faster at first: whoever starts the agent looks at once."""
 _TURN_SHARE = 20
 """A turn may take a twentieth of the time between two: on a large node they come less often."""
 _REFRESH_SECONDS = 30.0
@@ -47,11 +51,11 @@ _THREADS = 2
 _log = log.Log("agent")
 
 
-def run(config: Config, options: RunOptions) -> int:
-    """Watches this machine until SIGTERM or SIGINT."""
+def run(config: Config, options: RunOptions, loading: loader.Loading) -> int:
+    """Watches this machine until SIGTERM or SIGINT, with what the loader brings."""
     agent: Agent | None = None
     try:
-        agent = Agent(config, options)
+        agent = Agent(config, options, loading.finish())
         return asyncio.run(agent.serve())
     except privileges.PrivilegeError as error:
         print(f"firesteel run: {error}", file=sys.stderr)
@@ -67,7 +71,7 @@ def run(config: Config, options: RunOptions) -> int:
 class Agent:
     """The running agent: an AgentView for the server, and the loop that keeps everything going."""
 
-    def __init__(self, config: Config, options: RunOptions) -> None:
+    def __init__(self, config: Config, options: RunOptions, attachment: Attachment) -> None:
         self._config = config
         self._watcher = ConfigWatcher(options.loaded)
         source = options.loaded.source.path
@@ -79,7 +83,7 @@ class Agent:
         self._refreshed = 0.0
         self._table = SharedTable.create()
         self._block = ConfigBlock(engine_settings(config))
-        self._capture = Capture(loader.start(config.drivers, config.ring.size), self._table, self._block)
+        self._capture = Capture(attachment, self._table, self._block)
         report = self._capture.report
         hierarchy = own_state.hierarchy(report)
         self._names = HostResolver(processes=Processes(hierarchy=hierarchy))
@@ -118,12 +122,15 @@ class Agent:
         try:
             while not stop.is_set():
                 await self._turn_or_tell()
-                pause = max(TURN_SECONDS, _TURN_SHARE * self._turn_took)
+                pause = max(self._turn_seconds(), _TURN_SHARE * self._turn_took)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), pause)
         finally:
             await self._server.stop()
         return Exit.DONE
+
+    def _turn_seconds(self) -> float:
+        return _FIRST_TURNS_SECONDS if time.time() - self._started < _FIRST_SECONDS else TURN_SECONDS
 
     async def _turn_or_tell(self) -> None:
         """A turn that fails costs that turn: counting goes on in the engine, and status says what failed."""

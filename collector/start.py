@@ -14,6 +14,7 @@ from collector.config_rules import DRIVERS_BUILT, not_yet
 from collector.kinds import Duration, Kind, Refused, Size
 from collector.options import Exit, RecordOptions, RunOptions
 from collector.schema import HOUR, SECOND, Config
+from probes.loader import Loading
 
 _HERE = Path(__file__).resolve().parent
 # As installed, and in a checkout.
@@ -42,9 +43,14 @@ def run(path: str | None, settings: Sequence[str], *, demo_if_unprivileged: bool
         return Exit.NOT_PERMITTED
     for sentence in not_yet(loaded.config):
         log.Log("configuration").warning(sentence, remedy="remove the key, or use a version that has it")
-    from collector import agent  # noqa: PLC0415 - the rest of the agent, not needed to refuse
-
-    return agent.run(loaded.config, RunOptions(loaded))
+    # Half a second of imports goes on while the loader does its work.
+    loading = Loading(loaded.config.drivers, loaded.config.ring.size)
+    try:
+        from collector import agent  # noqa: PLC0415 - the rest of the agent, not needed to refuse
+    except BaseException:  # Ctrl-C included
+        loading.abandon()
+        raise
+    return agent.run(loaded.config, RunOptions(loaded), loading)
 
 
 def record(path: str | None, settings: Sequence[str], file: str, duration: str | None, size: str | None) -> int:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The privileged child: chooses, loads and attaches a driver, hands the descriptors to its parent, and exits.
 
-`start` is the parent's side. Whatever goes wrong here (a verifier out of memory, a library that is missing) costs this
+`Loading` is the parent's side. Whatever goes wrong here (a verifier out of memory, a library that is missing) costs this
 process only.
 """
 
@@ -23,26 +23,43 @@ _EXIT_SECONDS = 5.0
 _PR_SET_PDEATHSIG = 1
 
 
-def start(drivers: Sequence[str], ring_bytes: int) -> Attachment:
-    """Runs the loader and waits for its answer. Never raises because of a kernel: then the driver is `none`."""
-    # Of packets: a report is never read in parts.
-    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with here, there:
-        here.settimeout(LOADER_SECONDS)
-        arguments = [*PROGRAM, str(there.fileno()), str(ring_bytes), str(os.getpid()), *drivers]
-        child = subprocess.Popen(arguments, pass_fds=[there.fileno()], stdin=subprocess.DEVNULL)
-        there.close()
+class Loading:
+    """The loader at work, so that its parent can get ready meanwhile. `finish` once, or `abandon`."""
+
+    def __init__(self, drivers: Sequence[str], ring_bytes: int) -> None:
+        self._drivers = drivers
+        # Of packets: a report is never read in parts.
+        self._channel, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with there:
+            arguments = [*PROGRAM, str(there.fileno()), str(ring_bytes), str(os.getpid()), *drivers]
+            self._child = subprocess.Popen(arguments, pass_fds=[there.fileno()], stdin=subprocess.DEVNULL)
+
+    def finish(self) -> Attachment:
+        """Waits for the answer. Never raises because of a kernel: then the driver is `none`."""
+        self._channel.settimeout(LOADER_SECONDS)
         try:
-            attachment = receive(here)
+            attachment = receive(self._channel)
         except LoaderError as error:
-            child.kill()
-            attachment = Attachment(_failed(drivers, str(error), "firesteel doctor"))
+            self._child.kill()
+            attachment = Attachment(_failed(self._drivers, str(error), "firesteel doctor"))
+        self._channel.close()
         try:
-            child.wait(_EXIT_SECONDS)
+            self._child.wait(_EXIT_SECONDS)
         except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
-    return attachment
+            self._child.kill()
+            self._child.wait()
+        return attachment
+
+    def abandon(self) -> None:
+        """Ends it, and with it every hook that it has put on."""
+        self._channel.close()
+        self._child.kill()
+        self._child.wait()
+
+
+def start(drivers: Sequence[str], ring_bytes: int) -> Attachment:
+    """Runs the loader and waits for its answer."""
+    return Loading(drivers, ring_bytes).finish()
 
 
 def _failed(drivers: Sequence[str], reason: str, remedy: str) -> Report:
