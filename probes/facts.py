@@ -45,7 +45,7 @@ def gather(mounts: Path = Path("/proc/self/mounts")) -> Facts:
         cgroup_root=unified,
         pod_hierarchy=memory or unified,
         controller=controller,
-        cgroup_subtree=unified is not None and unified.stat().st_ino != _ROOT_GROUP,
+        cgroup_subtree=_is_subtree(unified),
         pid_namespace=0 if own == _FIRST_PID_NAMESPACE else own,
     )
 
@@ -63,3 +63,10 @@ def _cgroup_mounts(text: str) -> tuple[Path | None, Path | None]:
         elif fields[2] == "cgroup" and "memory" in fields[3].split(",") and memory is None:
             memory = place
     return unified, memory
+
+
+def _is_subtree(hierarchy: Path | None) -> bool:
+    try:
+        return hierarchy is not None and hierarchy.stat().st_ino != _ROOT_GROUP
+    except OSError:
+        return False
