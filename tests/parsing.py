@@ -15,6 +15,18 @@ class Protocol(IntEnum):
     DNS = 2
     TLS = 3
     WEBSOCKET = 4
+    HTTP2 = 5
+    GRPC = 6
+    MYSQL = 7
+    POSTGRESQL = 8
+    MONGODB = 9
+    REDIS = 10
+    MEMCACHED = 11
+    KAFKA = 12
+    ROCKETMQ = 13
+    DUBBO = 14
+    AMQP = 15
+    MQTT = 16
 
 
 class Detected(IntEnum):
@@ -22,6 +34,7 @@ class Detected(IntEnum):
     REQUEST = 1
     RESPONSE = 2
     TOO_SHORT = 3
+    GREETING = 4
 
 
 class Framed(IntEnum):
@@ -45,6 +58,11 @@ class Flag(IntFlag):
     NO_ANSWER = 2
     SWITCH = 4
     CUT = 8
+    SKIP = 16
+    OPEN = 32
+    MORE = 64
+    REVERSED = 128
+    TELLS = 256
 
 
 class Clustering(IntEnum):
@@ -82,6 +100,7 @@ class Message:
     parent_id: str = ""
     id: int = 0
     note: int = 0
+    protocol: Protocol = Protocol.NOSUPPORT
     raw: Any = field(default=None, compare=False, repr=False)
 
 
@@ -145,15 +164,28 @@ def message_of(raw: Any) -> Message:
         parent_id=_hex(raw.parent_id),
         id=raw.id,
         note=raw.note,
+        protocol=Protocol(raw.protocol),
         raw=raw,
     )
 
 
+def new_state(protocol: Protocol) -> Any:
+    """What a protocol keeps for a connection, both sides of it; NULL if that is nothing."""
+    size = lib.fs_protocol_by_id(protocol).state_bytes
+    return ffi.new("uint64_t[]", (size + 7) // 8) if size else ffi.NULL
+
+
 class Parser:
-    """One side of one connection: a parser with its scratch."""
+    """One side of one connection: a parser with its scratch. `state` is the other side's, if they share one."""
 
     def __init__(
-        self, protocol: Protocol, side: Side, options: Options | None = None, *, datagram: bool = False
+        self,
+        protocol: Protocol,
+        side: Side,
+        options: Options | None = None,
+        *,
+        datagram: bool = False,
+        state: Any = None,
     ) -> None:
         self.protocol = protocol
         self._options = (options or Options()).to_c()
@@ -161,6 +193,8 @@ class Parser:
         self._input = ffi.new("struct fs_frame_input *")
         self._input.options = self._options
         self._input.scratch = self._scratch
+        self.state = new_state(protocol) if state is None else state
+        self._input.state = self.state
         self._input.side = side
         self._input.datagram = datagram
 
@@ -260,7 +294,7 @@ class Reader:
         message = self._open.message
         self.messages.append(message)
         self._open = None
-        if self._waiting and not message.flags & Flag.INTERIM:
+        if self._waiting and not message.flags & (Flag.INTERIM | Flag.SKIP):
             self._waiting.pop(0)
 
 
