@@ -11,6 +11,8 @@ stamps := build/stamps
 # What the user adds: make run ARGS="--set ring.size=16MiB", make test TESTS=tests/unit/test_config.py
 ARGS ?=
 TESTS ?= tests
+# Which kernels make test-vm boots; none named: all that tests/vm/kernels.py knows.
+VM_KERNELS ?=
 # Programs of the system that a user's PATH may lack (bpftool, nginx).
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
@@ -32,12 +34,16 @@ run: build ## build what is stale, then watch this machine (as root) or the bund
 	@$(venv)/bin/firesteel run --demo-if-unprivileged --set log.format=text --set samples.normal=1.0 $(ARGS)
 
 .PHONY: test
-test: test-ready ## all tests; what this machine cannot run is named at the end. TESTS=path, ARGS="-k word"
-	@trap 'scripts/setup.sh give-back' EXIT; $(python) -m pytest $(TESTS) $(ARGS)
+test: test-ready ## all tests but the virtual machines'; what this machine cannot run is named at the end. TESTS=path, ARGS="-k word"
+	@trap 'scripts/setup.sh give-back' EXIT; $(python) -m pytest $(if $(findstring tests/vm,$(TESTS)),,--ignore=tests/vm) $(TESTS) $(ARGS)
 
 .PHONY: test-unit test-replay test-live test-kernel
 test-unit test-replay test-live test-kernel: test-%: test-ready ## one group of the tests
 	@trap 'scripts/setup.sh give-back' EXIT; $(python) -m pytest tests/$* $(ARGS)
+
+.PHONY: test-vm
+test-vm: test-ready packages-vm ## every driver on every kernel, in virtual machines. VM_KERNELS="5.10 newest", ARGS="-k bcc"
+	@trap 'scripts/setup.sh give-back' EXIT; FIRESTEEL_VM_KERNELS="$(VM_KERNELS)" $(python) -m pytest tests/vm $(ARGS)
 
 .PHONY: doctor
 doctor: build ## what this machine's kernel allows, and what to do about the rest
@@ -45,8 +51,8 @@ doctor: build ## what this machine's kernel allows, and what to do about the res
 
 # --- this machine ------------------------------------------------------------------------------------------------
 
-.PHONY: packages-run packages-test packages-lint
-packages-run packages-test packages-lint: packages-%:
+.PHONY: packages-run packages-test packages-lint packages-vm
+packages-run packages-test packages-lint packages-vm: packages-%:
 	@scripts/setup.sh packages $*
 
 $(stamps)/venv-run: requirements.txt pyproject.toml scripts/setup.sh | packages-run

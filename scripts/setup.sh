@@ -4,7 +4,7 @@
 # Gets this machine ready: system packages and the virtual environment. The Makefile calls it; it may be called again
 # at any time and does only what is still missing.
 #
-#   setup.sh packages run|test|lint...  look for compilers, headers and programs, install their packages
+#   setup.sh packages run|test|lint|vm...  look for compilers, headers and programs, install their packages
 #   setup.sh venv run|dev                make .venv from the pinned requirements
 #   setup.sh extension-suffix            print how this environment's compiled modules end
 #   setup.sh give-back                   after sudo make in somebody's clone: what root made there becomes theirs
@@ -55,6 +55,14 @@ redis-server:redis-server
 unbound:unbound
 wrk:wrk
 '
+needs_vm='
+qemu-system-x86_64:qemu-system-x86
+debian-keyring:debian-archive-keyring
+depmod:kmod
+gcc:gcc
+static-libc:libc6-dev
+bpfcc:python3-bpfcc
+'
 needs_lint='
 clang-format:clang-format
 clang-tidy:clang-tidy
@@ -66,6 +74,9 @@ services='nginx redis-server unbound prometheus'
 
 has() {
 	case $1 in
+	bpfcc) /usr/bin/python3 -c 'import bcc' 2>/dev/null ;;
+	debian-keyring) [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] ;;
+	static-libc) compgen -G '/usr/lib/*/libc.a' >/dev/null ;;
 	fuzzer-runtime) compgen -G "$(clang --print-resource-dir 2>/dev/null)/lib/*/libclang_rt.fuzzer*.a" >/dev/null ;;
 	*.h) compgen -G "/usr/include/$1" >/dev/null || compgen -G "/usr/include/*-linux-gnu*/$1" >/dev/null ||
 		compgen -G "/usr/local/include/$1" >/dev/null ;;
@@ -165,7 +176,8 @@ packages() {
 		;;
 	test) list=$(missing_of "$needs_test") ;;
 	lint) list=$(missing_of "$needs_lint") ;;
-	*) die "setup.sh packages: run, test or lint, not '$kind'" ;;
+	vm) list=$(missing_of "$needs_vm") ;;
+	*) die "setup.sh packages: run, test, lint or vm, not '$kind'" ;;
 	esac
 	[ -n "${list// /}" ] || return 0
 	if ! command -v apt-get >/dev/null; then
@@ -258,5 +270,5 @@ packages)
 venv) make_venv "${2:-run}" ;;
 extension-suffix) extension_suffix ;;
 give-back) give_back ;;
-*) die "usage: setup.sh packages run|test|lint..., venv run|dev, extension-suffix, give-back" ;;
+*) die "usage: setup.sh packages run|test|lint|vm..., venv run|dev, extension-suffix, give-back" ;;
 esac

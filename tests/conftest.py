@@ -68,7 +68,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # The kernel group changes what runs on the machine: it goes last, after everything cheap has passed.
-    order = {"unit": 0, "replay": 1, "fuzz": 2, "live": 3, "kernel": 4}
+    order = {"unit": 0, "replay": 1, "fuzz": 2, "live": 3, "kernel": 4, "vm": 6}
     items.sort(key=lambda item: order.get(group_of(item.path), 5))
 
 

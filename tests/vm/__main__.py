@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m tests.vm run --kernel 6.1 -- 'command'`: one command under another kernel. `list` and `fetch` are the rest."""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from tests.vm import kernels, machine
+
+
+def main() -> int:
+    """The command's own exit status; 124 after a time-out, 125 when the machine did not live to tell, 2 if it cannot be."""
+    parser = argparse.ArgumentParser(prog="python -m tests.vm", description=__doc__)
+    names = [kernel.name for kernel in kernels.KERNELS]
+    actions = parser.add_subparsers(dest="action", required=True)
+    actions.add_parser("list", help="kernels, and which of them are here")
+    fetch = actions.add_parser("fetch", help="have kernels and their headers here")
+    fetch.add_argument("kernels", nargs="*", choices=[[], *names], default=names, metavar="KERNEL")
+    run = actions.add_parser("run", help="run a command")
+    run.add_argument("--kernel", choices=names, required=True)
+    run.add_argument("--seconds", type=float, default=300.0, help="kill the machine after so long (300)")
+    run.add_argument("--memory", default="2G")
+    run.add_argument("--cpus", type=int, default=2)
+    run.add_argument("--words", default="", help="more words for the kernel's command line, FS_CGROUP=hybrid")
+    run.add_argument("--exchange", type=Path, help="the host's folder behind /run/exchange")
+    run.add_argument("--console", action="store_true", help="print what the kernel said, at the end")
+    run.add_argument("command", nargs="+", help="one word: a line for bash; several: a program and its arguments")
+    given = parser.parse_args()
+    try:
+        if given.action == "list":
+            return _list()
+        if given.action == "fetch":
+            for name in given.kernels:
+                unpacked = kernels.get(name)
+                print(f"{name}: {unpacked.release} in {unpacked.root}")
+            return 0
+        return _run(given)
+    except kernels.Lacking as lacking:
+        print(f"firesteel-vm: {lacking}", file=sys.stderr)
+        return 2
+
+
+def _list() -> int:
+    for kernel in kernels.KERNELS:
+        release = kernels.cache() / kernel.name / "release"
+        here = release.read_text().strip() if release.exists() else "not here yet"
+        print(f"{kernel.name:8} {kernel.suite:10} {here}")
+    return 0
+
+
+def _run(given: argparse.Namespace) -> int:
+    command = given.command[0] if len(given.command) == 1 else shlex.join(given.command)
+
+    def told(text: str) -> None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+    finished = machine.run(
+        given.kernel,
+        command,
+        seconds=given.seconds,
+        memory=given.memory,
+        cpus=given.cpus,
+        words=given.words,
+        exchange=given.exchange,
+        told=told,
+    )
+    if given.console or finished.status is None:
+        print(finished.console, file=sys.stderr)
+    summary = f"firesteel-vm: {finished.release}, status {finished.status}, {finished.seconds:.1f} s"
+    print(summary + (", timed out" if finished.timed_out else ""), file=sys.stderr)
+    if finished.timed_out:
+        return 124
+    return 125 if finished.status is None else finished.status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

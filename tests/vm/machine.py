@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A virtual machine for one command: a Debian kernel under plain emulation, over this machine's own file system.
+
+The host's files are seen through 9p, read-only; what the command writes goes to memory and is gone with the machine. Only
+/run/exchange, a folder of the host's, is shared for writing. No KVM, no disk image, no network but loopback.
+"""
+
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.vm import initramfs, kernels
+from tests.vm.kernels import Unpacked, need
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+EXCHANGE = Path("/run/exchange")
+"""The shared folder as the command sees it."""
+
+_GRACE_SECONDS = 5.0
+# Mitigations cost a lot under emulation and protect nobody here. A panic ends the machine at once (-no-reboot).
+_KERNEL_WORDS = "console=ttyS0 panic=-1 loglevel=5 mitigations=off audit=0 nokaslr random.trust_cpu=on tsc=reliable"
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """How the command ended: `status` as a shell gives it, None if the machine did not live to tell it."""
+
+    release: str
+    status: int | None
+    output: str
+    console: str
+    """What the kernel said; after a panic, the reason is at its end."""
+    timed_out: bool
+    seconds: float
+
+    @property
+    def complaints(self) -> list[str]:
+        """The kernel's warnings and worse."""
+        marks = ("WARNING:", "BUG:", "Oops", "Call Trace:", "Kernel panic", "INFO: task", "soft lockup", "rcu_sched")
+        return [line for line in self.console.splitlines() if any(mark in line for mark in marks)]
+
+
+def run(
+    kernel: str,
+    command: str,
+    *,
+    seconds: float = 300.0,
+    exchange: Path | None = None,
+    memory: str = "2G",
+    cpus: int = 2,
+    words: str = "",
+    cwd: Path = ROOT,
+    told: Callable[[str], None] | None = None,
+) -> Finished:
+    """Boots `kernel` (see kernels.KERNELS), runs `command` by bash in `cwd`, and switches the machine off.
+
+    `exchange` is the host's folder behind /run/exchange (else a temporary one), `words` are more words for the kernel's
+    command line (FS_CGROUP=hybrid, kasan...), `told` is called with each piece of output as it comes. After `seconds`
+    the machine is killed. Raises Lacking if the kernel or qemu cannot be had here.
+    """
+    unpacked = kernels.get(kernel)
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="firesteel-vm-") as made:
+        folder = Path(made)
+        shared = exchange or folder / "exchange"
+        shared.mkdir(exist_ok=True)
+        for old in ("status", "command"):
+            (shared / old).unlink(missing_ok=True)
+        (shared / "command").write_text(command + "\n")
+        console = folder / "console"
+        machine = [
+            *_machine(unpacked, folder, shared, memory, cpus),
+            *("-serial", f"file:{console}", "-serial", "stdio", "-append", f"{_KERNEL_WORDS} FS_CWD={cwd} {words}"),
+        ]
+        with _started(machine, folder / "complaints") as process:
+            timed_out, output = _follow(process, seconds, told)
+        status = shared / "status"
+        return Finished(
+            release=unpacked.release,
+            status=int(status.read_text()) if status.exists() and status.read_text().strip() else None,
+            output=output,
+            console=(console.read_text(errors="replace") if console.exists() else "")
+            + (folder / "complaints").read_text(errors="replace"),
+            timed_out=timed_out,
+            seconds=time.monotonic() - began,
+        )
+
+
+def _machine(kernel: Unpacked, folder: Path, shared: Path, memory: str, cpus: int) -> list[str]:
+    return [
+        need("qemu-system-x86_64", "qemu-system-x86"),
+        *("-accel", "tcg,thread=multi", "-cpu", "max,la57=off", "-machine", "pc", "-smp", str(cpus), "-m", memory),
+        *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
+        *("-kernel", str(kernel.image), "-initrd", str(initramfs.pack(kernel, folder))),
+        *_share("host", Path("/"), read_only=True),
+        *_share("kernel", kernel.root, read_only=True),
+        *_share("exchange", shared, read_only=False),
+    ]
+
+
+def _share(tag: str, path: Path, *, read_only: bool) -> list[str]:
+    options = f"local,path={path},mount_tag={tag},security_model=none,multidevs=remap"
+    return ["-virtfs", options + (",readonly=on" if read_only else "")]
+
+
+@contextmanager
+def _started(machine: list[str], complaints: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """Ended by its own process id, whatever happens here."""
+    with complaints.open("wb") as errors:
+        process = subprocess.Popen(machine, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def _follow(process: "subprocess.Popen[bytes]", seconds: float, told: Callable[[str], None] | None) -> tuple[bool, str]:
+    """Whether time ran out, and what the command wrote."""
+    expired = threading.Event()
+
+    def end() -> None:
+        expired.set()
+        process.kill()
+
+    timer = threading.Timer(seconds, end)
+    timer.start()
+    pieces = []
+    assert process.stdout is not None
+    try:
+        while piece := os.read(process.stdout.fileno(), 65536):
+            text = piece.decode(errors="replace")
+            pieces.append(text)
+            if told is not None:
+                told(text)
+        process.wait(_GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+    finally:
+        timer.cancel()
+    return expired.is_set(), "".join(pieces)
+
+
+def available() -> str:
+    """Empty, or what is missing here to run any machine."""
+    return "" if shutil.which("qemu-system-x86_64") else "no qemu-system-x86_64: apt-get install qemu-system-x86"
