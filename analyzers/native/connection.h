@@ -11,7 +11,9 @@
 #define FS_DETECT_TRIES 6 /* messages looked at before a connection is NOSUPPORT */
 #define FS_CLEAN_EXCHANGES 3 /* before message mode */
 #define FS_FAILURES_IN_A_ROW 4 /* resynchronisations without a request before the protocol is doubted */
-#define FS_WAITING_PER_CONNECTION 256
+#define FS_WAITING_PER_CONNECTION 256 /* in order */
+#define FS_WAITING_BY_ID 4096
+#define FS_WAITING_PER_FLOW 1024
 #define FS_WAITING 65536
 #define FS_BUFFERS 1024
 #define FS_BUFFER_BYTES 8192
@@ -29,6 +31,8 @@
 #define FS_EVENT_BYTES_MAX (FS_PAYLOAD_MAX + 192)
 #define FS_BELIEVABLE_JUMP (1u << 26)
 #define FS_PIPELINE_QUIET_NS 200000000ull /* before a pipelining client's next request is known to be the only one */
+
+#define FS_PIECE_CALLS_OFF (1u << 15) /* it ends the request that it belongs to, and no response will come */
 
 enum fs_kind { FS_KIND_STREAM = 1, FS_KIND_SOCKET, FS_KIND_FLOW, FS_KIND_LISTENER };
 
@@ -52,7 +56,7 @@ enum fs_connection_flag {
 	FS_C_PAYLOAD = 1 << 6, /* they could */
 	FS_C_EXCHANGE = 1 << 7, /* an undecoded exchange has begun */
 	FS_C_ANSWERED = 1 << 8, /* and its response too */
-	FS_C_HANDSHAKE = 1 << 9, /* the request message of a handshake is kept in `answering` */
+	FS_C_HANDSHAKE = 1 << 9, /* the first request that waits is the opening message of a handshake */
 	FS_C_EVER_ANSWERED = 1 << 10,
 	FS_C_DYING = 1 << 11, /* closed, but a request of it settles yet */
 	FS_C_IDLE_LISTED = 1 << 12,
@@ -65,7 +69,8 @@ enum fs_connection_flag {
 	FS_C_HANDSHAKE_FAILED = 1 << 19,
 	FS_C_HANDSHAKE_OVER = 1 << 20,
 	FS_C_ANNOUNCED = 1 << 21, /* its attempt succeeded, but the connection itself was not told yet */
-	FS_C_FIRST_SETTLED = 1 << 22 /* its first request waited for the other end to be told */
+	FS_C_FIRST_SETTLED = 1 << 22, /* its first request waited for the other end to be told */
+	FS_C_STATELESS = 1 << 23 /* its parser wanted state and there was none left */
 };
 
 /* Which end of a connection inside this node tells. */
@@ -82,7 +87,9 @@ struct fs_stream {
 	uint8_t phase;
 	uint8_t then; /* enum fs_body: what follows the remaining bytes */
 	uint8_t known; /* `next` is */
-	uint8_t reserved[7];
+	uint8_t reserved;
+	uint16_t piece; /* enum fs_message_flag of the message in progress, and FS_PIECE_CALLS_OFF */
+	uint32_t of; /* the request that it is, or answers; 0 if of nobody */
 };
 
 struct fs_connection {
@@ -105,11 +112,11 @@ struct fs_connection {
 	uint8_t run; /* undecoded events in one direction */
 	uint32_t first_waiting, last_waiting;
 	uint32_t waiting;
-	uint32_t answering; /* the request whose response is in progress */
+	uint32_t state; /* block of parser state, as fs_state_of makes it */
 
 	struct fs_stream stream[2];
 
-	uint32_t receiving; /* the request whose body is in progress */
+	uint32_t reversed; /* of those that wait, requests of the serving side */
 	uint32_t settling;
 	uint32_t row, row_generation; /* the newest */
 	uint32_t key_hash; /* of what the connection gives to a row's key; 0: not made yet */
@@ -139,8 +146,9 @@ struct fs_connection {
 
 /* A request that waits for its response, is being answered, or settles. */
 struct fs_waiting {
-	uint32_t next;
+	uint32_t next, previous;
 	uint32_t connection;
+	uint32_t hash; /* in the index by id; 0: not there */
 	uint64_t first_ns, last_ns;
 	uint64_t bytes;
 	uint64_t response_first_ns, response_last_ns;
@@ -151,10 +159,11 @@ struct fs_waiting {
 	uint16_t status;
 	uint16_t text_length[2];
 	uint8_t complete; /* the request's last byte was seen */
+	uint8_t begun; /* its response has begun */
 	uint8_t counted; /* as unanswered: a late response is nobody's */
 	uint8_t error;
 	uint8_t answer_flags, next_protocol; /* of the response: enum fs_message_flag */
-	uint8_t reserved[3];
+	uint8_t reserved[2];
 	struct fs_message message;
 };
 

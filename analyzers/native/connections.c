@@ -135,8 +135,9 @@ void fs_connection_settle(struct fs_engine *e, struct fs_connection *c, uint64_t
 		fs_give_up_short(e, c, direction);
 		fs_unbuffer(e, &c->stream[direction]);
 	}
-	if (c->answering && !(c->flags & FS_C_HANDSHAKE))
+	if (c->requester <= FS_OUT && c->stream[!c->requester].of)
 		fs_message_over(e, c, (uint8_t)!c->requester);
+	fs_responses_over(e, c);
 	fs_opaque_settle(e, c);
 	fs_opaque_flush(e, c);
 	fs_requests_unanswered(e, c, now_ns, patience_ns);
@@ -175,6 +176,7 @@ void fs_connection_free(struct fs_engine *e, struct fs_connection *c)
 	fs_listener_forget(e, c);
 	for (int direction = FS_IN; direction <= FS_OUT; direction++)
 		fs_unbuffer(e, &c->stream[direction]);
+	fs_state_give(e, c);
 	fs_string_release(e, c->content);
 	fs_string_release(e, c->answer_content);
 	fs_ident_set(e, &c->ident, 0);

@@ -144,23 +144,27 @@ static bool message(struct fs_engine *e, struct fs_connection *c, const struct f
 	if (fs_frame(e, c, event->direction, side, bytes, side == FS_SIDE_RESPONSE ? oldest : NULL, true) !=
 	    FS_FRAME_MESSAGE)
 		return false;
-	if (side == FS_SIDE_REQUEST) {
-		struct fs_waiting *w = fs_request_begin(e, c, now_ns, event->head.pid);
-		if (w) {
-			fs_text_keep(e, c->receiving, side, bytes);
-			fs_request_end(e, c, w, now_ns, event->bytes);
-		}
-		c->receiving = 0;
+	if (e->message.flags & FS_MESSAGE_SKIP) {
+		fs_row_bytes(e, c, side == FS_SIDE_REQUEST ? event->bytes : 0,
+			     side == FS_SIDE_REQUEST ? 0 : event->bytes);
 		return true;
 	}
-	uint32_t request = fs_request_for(e, c, p, e->message.id);
+	if (side == FS_SIDE_REQUEST) {
+		uint32_t asked = fs_request_begin(e, c, now_ns, event->head.pid);
+		if (asked) {
+			fs_text_keep(e, asked, side, bytes);
+			fs_request_end(e, c, asked, now_ns, event->bytes);
+		}
+		return true;
+	}
+	uint32_t request = fs_request_for(e, c, p);
 	if (!request) {
 		e->table->stats.orphan_responses++;
 		return true;
 	}
 	fs_text_keep(e, request, side, bytes);
 	fs_response_begin(e, c, request, now_ns);
-	fs_response_end(e, c, now_ns, event->bytes);
+	fs_response_end(e, c, request, now_ns, event->bytes);
 	return true;
 }
 
@@ -183,7 +187,7 @@ static struct fs_connection *flow_of_nobody(struct fs_engine *e, const struct fs
 		if (p && fs_detect(e, p, bytes, true) == FS_MINE_RESPONSE &&
 		    fs_frame(e, c, event->direction, FS_SIDE_RESPONSE, bytes,
 			     &fs_waiting_at(e, c->first_waiting)->message, true) == FS_FRAME_MESSAGE &&
-		    fs_request_for(e, c, p, e->message.id))
+		    fs_request_for(e, c, p))
 			return c;
 		if (!newest || c->last_ns > newest->last_ns)
 			newest = c;

@@ -34,6 +34,11 @@ static void carve_index(struct plan *plan, struct fs_index *index, uint32_t entr
 	index->slots = carve(plan, (size_t)slots * sizeof(uint64_t));
 }
 
+/* What parsers keep for a connection: 18 MiB at most, of which only what was used once is resident. */
+static const struct {
+	uint32_t bytes, blocks;
+} state_pools[FS_STATE_CLASSES] = {{512, 4096}, {4096, 2048}, {FS_STATE_BYTES, 512}};
+
 static void lay_out(struct fs_engine *e, struct plan *plan)
 {
 	uint32_t connections = e->config.max_connections;
@@ -42,6 +47,8 @@ static void lay_out(struct fs_engine *e, struct plan *plan)
 	carve_pool(plan, &e->waitings, sizeof(struct fs_waiting), FS_WAITING);
 	carve_pool(plan, &e->buffers, FS_BUFFER_BYTES, FS_BUFFERS);
 	carve_pool(plan, &e->helds, sizeof(struct fs_held), FS_HELD);
+	for (uint32_t i = 0; i < FS_STATE_CLASSES; i++)
+		carve_pool(plan, &e->states[i], state_pools[i].bytes, state_pools[i].blocks);
 	carve_pool(plan, &e->listeners, sizeof(struct fs_listener), FS_LISTENERS);
 	carve_pool(plan, &e->edges, sizeof(struct fs_edge), FS_ROWS);
 	carve_pool(plan, &e->contents, sizeof(struct fs_content), FS_ROWS);
@@ -51,6 +58,7 @@ static void lay_out(struct fs_engine *e, struct plan *plan)
 	carve_pool(plan, &e->idents, sizeof(uint32_t), FS_IDENTS - 1);
 	carve_index(plan, &e->by_id, connections);
 	carve_index(plan, &e->by_tuple, connections);
+	carve_index(plan, &e->by_request, FS_WAITING);
 	carve_index(plan, &e->by_ident, FS_IDENTS);
 	carve_index(plan, &e->by_string, FS_STRINGS);
 	carve_index(plan, &e->by_row, FS_ROWS);

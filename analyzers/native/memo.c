@@ -2,8 +2,8 @@
 /*
  * Heads that were parsed before. Programs repeat themselves: health checks, keep-alive clients, answers without a body
  * that changes. A parser's answer depends on nothing but its input, so the same bytes, asked in the same way, need not be
- * parsed again: comparing them costs a tenth of it. Left out are parsers that keep something in their scratch, and those
- * that pair by id, whose framing may look at the whole request.
+ * parsed again: comparing them costs a tenth of it. Left out are parsers that keep something in their scratch or have
+ * state, and those that pair by id, whose framing may look at the whole request.
  */
 #include "state.h"
 
@@ -41,7 +41,7 @@ static struct fs_memo *place_of(struct fs_engine *e, uint32_t hash)
 uint32_t fs_memo_hash(const struct fs_frame_input *in, const struct fs_protocol *protocol)
 {
 	size_t length = fs_left(&in->bytes);
-	if (protocol->pairs_by_id || in->datagram || length < FS_MEMO_BYTES_MIN || length > FS_MEMO_BYTES ||
+	if (protocol->pairs_by_id || protocol->state_bytes || in->datagram || length < FS_MEMO_BYTES_MIN || length > FS_MEMO_BYTES ||
 	    !is_zero(in->scratch))
 		return 0;
 	return fs_hash_end(

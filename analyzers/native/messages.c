@@ -1,14 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Ordered bytes into messages. Each direction is in a phase: at a head that a parser must see, in a body that is only
- * counted, or lost. Whatever cannot be followed is given up for both directions together, because pairing in order
- * needs both, and is taken up again where the client is seen to ask after the server has spoken.
+ * counted, or lost. Whatever cannot be followed is given up: in order for both directions together, because pairing
+ * needs both, and is taken up again where the client is seen to ask after the server has spoken; by id for the one
+ * direction, until a message can be recognised in it.
  */
 #include "state.h"
 
 static enum fs_side side_of(const struct fs_connection *c, uint8_t direction)
 {
 	return direction == c->requester ? FS_SIDE_REQUEST : FS_SIDE_RESPONSE;
+}
+
+/* Which part a message of this side plays: the roles of a reversed one are exchanged. */
+static enum fs_side part_of(enum fs_side side, uint32_t flags)
+{
+	return flags & FS_MESSAGE_REVERSED ? (enum fs_side) !side : side;
+}
+
+static bool pairs_by_id(const struct fs_connection *c)
+{
+	const struct fs_protocol *p = fs_protocol_by_id(c->protocol);
+	return p && p->pairs_by_id;
 }
 
 uint8_t *fs_buffer(struct fs_engine *e, const struct fs_stream *s)
@@ -41,34 +54,60 @@ uint32_t fs_buffer_append(struct fs_engine *e, struct fs_stream *s, const uint8_
 	return taken;
 }
 
-void fs_lost(struct fs_engine *e, struct fs_connection *c)
+static void lose(struct fs_engine *e, struct fs_connection *c, uint8_t direction)
+{
+	struct fs_stream *s = &c->stream[direction];
+
+	fs_unbuffer(e, s);
+	memset(c->scratch[direction], 0, FS_SCRATCH);
+	s->phase = FS_PHASE_LOST;
+	s->message_bytes = 0;
+}
+
+void fs_lost(struct fs_engine *e, struct fs_connection *c, uint8_t direction)
 {
 	fs_requests_discard(e, c);
-	memset(c->scratch, 0, sizeof(c->scratch));
-	for (int direction = FS_IN; direction <= FS_OUT; direction++) {
-		fs_unbuffer(e, &c->stream[direction]);
-		c->stream[direction].phase = FS_PHASE_LOST;
-		c->stream[direction].message_bytes = 0;
-	}
+	lose(e, c, direction);
+	if (!pairs_by_id(c))
+		lose(e, c, (uint8_t)!direction);
+}
+
+static void bytes_of_nobody(struct fs_engine *e, struct fs_connection *c, enum fs_side part, uint64_t bytes)
+{
+	fs_row_bytes(e, c, part == FS_SIDE_REQUEST ? bytes : 0, part == FS_SIDE_REQUEST ? 0 : bytes);
+}
+
+/* What a request that was called off leaves to say was told when the piece that does so began. */
+static bool is_called_off(const struct fs_stream *s)
+{
+	return s->piece & FS_PIECE_CALLS_OFF;
 }
 
 void fs_message_over(struct fs_engine *e, struct fs_connection *c, uint8_t direction)
 {
 	struct fs_stream *s = &c->stream[direction];
+	enum fs_side part = part_of(side_of(c, direction), s->piece);
+	bool goes_on = s->piece & FS_MESSAGE_OPEN;
 	uint64_t bytes = s->message_bytes;
+	uint32_t request = s->of;
 
 	s->phase = FS_PHASE_HEAD;
 	s->message_bytes = 0;
-	if (side_of(c, direction) == FS_SIDE_REQUEST) {
-		if (c->receiving)
-			fs_request_end(e, c, fs_waiting_at(e, c->receiving), s->last_ns, bytes);
+	s->of = 0;
+	if (!request) {
+		/* Skipped, or of a request that was answered before its end, or after a silence taken for the end. */
+		bytes_of_nobody(e, c, part, bytes);
+	} else if (part == FS_SIDE_REQUEST) {
+		if (goes_on || is_called_off(s))
+			fs_request_piece(e, request, s->last_ns, bytes);
 		else
-			fs_row_bytes(e, c, bytes, 0); /* of a request that was answered before its end */
-		c->receiving = 0;
-	} else if (c->answering) {
-		fs_response_end(e, c, s->last_ns, bytes);
+			fs_request_end(e, c, request, s->last_ns, bytes);
+		if (is_called_off(s))
+			fs_response_end(e, c, request, s->last_ns, 0);
+	} else if (goes_on) {
+		fs_response_piece(e, request, s->last_ns, bytes);
 	} else {
-		fs_row_bytes(e, c, 0, bytes); /* after the silence that was taken for the end */
+		fs_response_end(e, c, request, s->last_ns, bytes);
 	}
 }
 
@@ -91,9 +130,9 @@ static void boundary(struct fs_engine *e, struct fs_connection *c, uint8_t direc
 /* A chunked body whose next length was not captured ends, at the latest, where the other side speaks again. */
 static bool body_until_flip(struct fs_connection *c, struct fs_stream *s, uint8_t direction)
 {
-	bool alone = side_of(c, direction) == FS_SIDE_REQUEST ? c->receiving && c->waiting == 1 : c->waiting <= 1;
+	bool alone = side_of(c, direction) == FS_SIDE_REQUEST ? s->of && c->waiting == 1 : c->waiting <= 1;
 
-	if (s->phase == FS_PHASE_HEAD || c->flags & FS_C_PIPELINED || !alone)
+	if (s->phase == FS_PHASE_HEAD || c->flags & FS_C_PIPELINED || !alone || pairs_by_id(c))
 		return false;
 	s->phase = FS_PHASE_FLIP;
 	s->remaining = 0;
@@ -127,7 +166,7 @@ void fs_gap(struct fs_engine *e, struct fs_connection *c, uint8_t direction, uin
 	if (s->phase == FS_PHASE_FLIP || s->phase == FS_PHASE_CLOSE)
 		s->message_bytes += bytes;
 	else if (s->phase != FS_PHASE_LOST)
-		fs_lost(e, c);
+		fs_lost(e, c, direction);
 }
 
 /* The bytes of one side from where a message, or a part of one, starts. */
@@ -137,26 +176,81 @@ struct piece {
 	bool cut; /* what comes next was not captured */
 };
 
+static bool start_request(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *k,
+			  struct fs_cursor bytes)
+{
+	struct fs_stream *s = &c->stream[k->direction];
+	const uint32_t flags = e->message.flags;
+
+	if (!(flags & FS_MESSAGE_MORE)) {
+		s->of = fs_request_begin(e, c, s->first_ns, k->pid);
+		if (s->of)
+			fs_text_keep(e, s->of, FS_SIDE_REQUEST, bytes);
+		return s->of;
+	}
+	s->of = fs_request_open(e, c);
+	if (!s->of)
+		return true; /* it was answered before its end, or not seen to begin */
+	if (flags & FS_MESSAGE_TELLS)
+		fs_request_told(e, s->of);
+	if (e->message.status && !(flags & FS_MESSAGE_OPEN)) {
+		s->piece |= FS_PIECE_CALLS_OFF;
+		if (fs_waiting_at(e, s->of)->begun)
+			fs_response_told(e, c, s->of);
+		else
+			fs_response_begin(e, c, s->of, s->first_ns);
+	}
+	return true;
+}
+
+static bool start_response(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *k,
+			   struct fs_cursor bytes)
+{
+	struct fs_stream *s = &c->stream[k->direction];
+	const struct fs_protocol *p = fs_protocol_by_id(c->protocol);
+	const uint32_t flags = e->message.flags;
+
+	s->of = fs_request_for(e, c, p);
+	if (!s->of) {
+		e->table->stats.orphan_responses += !(flags & FS_MESSAGE_MORE);
+		return p->pairs_by_id;
+	}
+	if (fs_waiting_at(e, s->of)->begun) {
+		if (flags & FS_MESSAGE_TELLS || !(flags & FS_MESSAGE_MORE))
+			fs_response_told(e, c, s->of);
+		return true;
+	}
+	fs_text_keep(e, s->of, FS_SIDE_RESPONSE, bytes);
+	fs_response_begin(e, c, s->of, s->first_ns);
+	return true;
+}
+
+/* A message begins. False if nothing on this connection can be paired any more. */
 static bool start_message(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *k,
 			  struct fs_cursor bytes)
 {
 	struct fs_stream *s = &c->stream[k->direction];
-	const struct fs_protocol *p = fs_protocol_by_id(c->protocol);
 
-	if (side_of(c, k->direction) == FS_SIDE_REQUEST) {
-		if (!fs_request_begin(e, c, s->first_ns, k->pid))
-			return false;
-		fs_text_keep(e, c->receiving, FS_SIDE_REQUEST, bytes);
+	s->of = 0;
+	s->piece = (uint16_t)e->message.flags;
+	if (s->piece & FS_MESSAGE_SKIP)
 		return true;
-	}
-	uint32_t request = fs_request_for(e, c, p, e->message.id);
-	if (!request) {
-		e->table->stats.orphan_responses++;
-		return p->pairs_by_id;
-	}
-	fs_text_keep(e, request, FS_SIDE_RESPONSE, bytes);
-	fs_response_begin(e, c, request, s->first_ns);
-	return true;
+	if (part_of(side_of(c, k->direction), s->piece) == FS_SIDE_REQUEST)
+		return start_request(e, c, k, bytes);
+	return start_response(e, c, k, bytes);
+}
+
+/* A part of the message in progress says more of it than its head did. */
+static void tell_more(struct fs_engine *e, struct fs_connection *c, uint8_t direction)
+{
+	const struct fs_stream *s = &c->stream[direction];
+
+	if (!s->of || !(e->message.flags & FS_MESSAGE_TELLS))
+		return;
+	if (part_of(side_of(c, direction), s->piece) == FS_SIDE_REQUEST)
+		fs_request_told(e, s->of);
+	else
+		fs_response_told(e, c, s->of);
 }
 
 /* What a parser could not take. */
@@ -171,7 +265,7 @@ static void give_up(struct fs_engine *e, struct fs_connection *c, const struct f
 	}
 	if (piece->cut)
 		fs_mode_need_bytes(e, c);
-	fs_lost(e, c);
+	fs_lost(e, c, k->direction);
 	fs_authority_lost_payload(e, c, k->reason);
 }
 
@@ -197,18 +291,28 @@ static bool keep(struct fs_engine *e, struct fs_stream *s, const struct piece *p
 	return piece->before || fs_buffer_append(e, s, piece->bytes.at, length) == length;
 }
 
+/* The oldest request that a message of this side may answer. */
+static const struct fs_message *oldest_waiting(struct fs_engine *e, const struct fs_connection *c, enum fs_side side)
+{
+	uint32_t index = c->first_waiting;
+
+	if (side == FS_SIDE_REQUEST && !c->reversed)
+		return NULL;
+	while (index && part_of(side, fs_waiting_at(e, index)->message.flags) == FS_SIDE_REQUEST)
+		index = fs_waiting_at(e, index)->next;
+	return index ? &fs_waiting_at(e, index)->message : NULL;
+}
+
 /* Parses what starts `at` and returns how many bytes of the chunk were used; 0 if the connection's phase changed. */
 static uint64_t parse(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *k, uint64_t at)
 {
 	struct fs_stream *s = &c->stream[k->direction];
 	enum fs_side side = side_of(c, k->direction);
 	struct piece piece = piece_at(e, s, k, at);
-	uint32_t in_order = side == FS_SIDE_RESPONSE ? c->first_waiting : 0;
 	enum fs_framed framed = FS_FRAME_INVALID;
 
 	if (fs_left(&piece.bytes))
-		framed = fs_frame(e, c, k->direction, side, piece.bytes,
-				  in_order ? &fs_waiting_at(e, in_order)->message : NULL, false);
+		framed = fs_frame(e, c, k->direction, side, piece.bytes, oldest_waiting(e, c, side), false);
 	if (framed == FS_FRAME_MORE && !piece.cut && keep(e, s, &piece))
 		return k->bytes - at;
 	bool has_length = framed == FS_FRAME_END ? e->message.length >= piece.before : e->message.length > piece.before;
@@ -217,7 +321,8 @@ static uint64_t parse(struct fs_engine *e, struct fs_connection *c, const struct
 		return 0;
 	}
 	/* A head that was cut lasts until the other side speaks, but then it hides the responses to later requests. */
-	if (side == FS_SIDE_RESPONSE && e->message.flags & FS_MESSAGE_CUT && c->waiting > 1) {
+	bool hides = e->message.body == FS_BODY_UNTIL_FLIP || e->message.flags & FS_MESSAGE_SWITCH;
+	if (side == FS_SIDE_RESPONSE && e->message.flags & FS_MESSAGE_CUT && hides && c->waiting > 1) {
 		give_up(e, c, k, &piece);
 		return 0;
 	}
@@ -228,8 +333,10 @@ static uint64_t parse(struct fs_engine *e, struct fs_connection *c, const struct
 						  : FS_BODY_DONE;
 	s->remaining = length - used;
 	s->then = then;
-	if (framed == FS_FRAME_MESSAGE && !start_message(e, c, k, piece.bytes)) {
-		fs_lost(e, c);
+	if (framed != FS_FRAME_MESSAGE) {
+		tell_more(e, c, k->direction);
+	} else if (!start_message(e, c, k, piece.bytes)) {
+		fs_lost(e, c, k->direction);
 		return 0;
 	}
 	s->message_bytes += piece.before + used;
@@ -263,7 +370,7 @@ static bool recognise(struct fs_engine *e, struct fs_connection *c, const struct
 		uint8_t requester = how == FS_MINE_REQUEST ? k->direction : !k->direction;
 		if (piece.before) /* parse() appends this chunk itself */
 			s->buffered = (uint16_t)piece.before;
-		settle_before(e, c, how == FS_MINE_REQUEST || fs_is_opaque(p->id));
+		settle_before(e, c, how != FS_MINE_RESPONSE || fs_is_opaque(p->id));
 		fs_protocol_set(e, c, p->id);
 		if (fs_is_opaque(p->id)) {
 			if (c->requester == FS_DIRECTION_UNKNOWN)
@@ -274,9 +381,9 @@ static bool recognise(struct fs_engine *e, struct fs_connection *c, const struct
 			return true;
 		}
 		fs_role_spoke(e, c, requester);
-		if (how == FS_MINE_RESPONSE) {
+		if (how == FS_MINE_RESPONSE && !p->pairs_by_id) {
 			e->table->stats.orphan_responses++;
-			fs_lost(e, c);
+			fs_lost(e, c, k->direction);
 		}
 		return true;
 	}
@@ -320,26 +427,56 @@ static void flip(struct fs_engine *e, struct fs_connection *c, uint8_t direction
 		s->phase = FS_PHASE_HEAD;
 }
 
+static void resynchronise_in_order(struct fs_engine *e, struct fs_connection *c, const struct fs_protocol *p,
+				   const struct fs_chunk *k, struct fs_cursor bytes)
+{
+	/* A pipelining client may have asked for more than was answered: only a silence says that it has not. */
+	bool may_wait = c->flags & FS_C_PIPELINED &&
+			fs_since(k->start_ns, c->stream[!k->direction].last_ns) < FS_PIPELINE_QUIET_NS;
+
+	if (k->direction != c->requester || may_wait || fs_detect(e, p, bytes, false) != FS_MINE_REQUEST)
+		return;
+	for (int direction = FS_IN; direction <= FS_OUT; direction++)
+		c->stream[direction].phase = FS_PHASE_HEAD;
+}
+
+/*
+ * Each direction on its own. The responses of some protocols are nothing but a number and a length: those are taken up
+ * where the client asks after the server spoke, and lost again if no response starts there.
+ */
+static void resynchronise_by_id(struct fs_engine *e, struct fs_connection *c, const struct fs_protocol *p,
+				const struct fs_chunk *k, struct fs_cursor bytes, bool flipped)
+{
+	struct fs_stream *s = &c->stream[k->direction], *other = &c->stream[!k->direction];
+	bool at_boundary = s->phase == FS_PHASE_LOST || (s->phase == FS_PHASE_HEAD && !s->buffered);
+	enum fs_detected how = at_boundary ? fs_detect(e, p, bytes, false) : FS_NOT_MINE;
+
+	if (how != FS_MINE_REQUEST && how != FS_MINE_RESPONSE)
+		return;
+	s->phase = FS_PHASE_HEAD;
+	if (other->phase == FS_PHASE_LOST && flipped && how == FS_MINE_REQUEST && k->direction == c->requester)
+		other->phase = FS_PHASE_HEAD;
+	fs_requests_discard(e, c);
+}
+
+/* A direction is lost, or the other one is and messages are paired by id: what comes may be the start of a message. */
 static void resynchronise(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *k, bool flipped)
 {
 	const struct fs_protocol *p = fs_protocol_by_id(c->protocol);
 	struct fs_cursor bytes = fs_cursor_over(k->payload, k->captured, k->captured < k->bytes);
+	uint8_t before = c->stream[FS_IN].phase ^ c->stream[FS_OUT].phase << 4;
 
-	if (!p || !k->captured || k->direction != c->requester || (!flipped && !p->pairs_by_id))
+	if (!p || !k->captured)
 		return;
-	/* A pipelining client may have asked for more than was answered: only a silence says that it has not. */
-	if (c->flags & FS_C_PIPELINED && !p->pairs_by_id &&
-	    fs_since(k->start_ns, c->stream[!k->direction].last_ns) < FS_PIPELINE_QUIET_NS)
-		return;
-	if (fs_detect(e, p, bytes, false) != FS_MINE_REQUEST)
+	if (p->pairs_by_id)
+		resynchronise_by_id(e, c, p, k, bytes, flipped);
+	else if (flipped)
+		resynchronise_in_order(e, c, p, k, bytes);
+	if (before == (c->stream[FS_IN].phase ^ c->stream[FS_OUT].phase << 4))
 		return;
 	e->table->stats.resyncs++;
-	if (++c->failures > FS_FAILURES_IN_A_ROW) {
+	if (++c->failures > FS_FAILURES_IN_A_ROW)
 		fs_protocol_doubt(e, c);
-		return;
-	}
-	for (int direction = FS_IN; direction <= FS_OUT; direction++)
-		c->stream[direction].phase = FS_PHASE_HEAD;
 }
 
 static uint64_t advance(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *k, uint64_t at)
@@ -385,7 +522,7 @@ void fs_deliver(struct fs_engine *e, struct fs_connection *c, const struct fs_ch
 		see_payload(e, c, k);
 	if (flipped)
 		flip(e, c, k->direction);
-	if (s->phase == FS_PHASE_LOST)
+	if (s->phase == FS_PHASE_LOST || c->stream[!k->direction].phase == FS_PHASE_LOST)
 		resynchronise(e, c, k, flipped);
 	for (uint64_t at = 0; at < k->bytes && c->authority != FS_AUTHORITY_THEIRS;) {
 		s->last_ns = fs_max(s->last_ns, k->end_ns);

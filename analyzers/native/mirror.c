@@ -81,14 +81,9 @@ static void become(struct fs_engine *e, struct fs_connection *c, uint8_t authori
 	if (authority != FS_AUTHORITY_THEIRS || c->kind != FS_KIND_STREAM)
 		return;
 	fs_drop_held(e, c);
-	c->waiting = 0;
-	while (c->first_waiting) {
-		uint32_t next = fs_waiting_at(e, c->first_waiting)->next;
-		fs_request_release(e, c->first_waiting);
-		c->first_waiting = next;
-	}
-	c->last_waiting = c->answering = c->receiving = 0;
-	c->flags &= ~(uint32_t)(FS_C_HANDSHAKE | FS_C_EXCHANGE | FS_C_ANSWERED);
+	fs_requests_discard(e, c);
+	fs_state_give(e, c);
+	c->flags &= ~(uint32_t)(FS_C_EXCHANGE | FS_C_ANSWERED);
 	c->exchange_bytes[0] = c->exchange_bytes[1] = 0;
 	for (int direction = FS_IN; direction <= FS_OUT; direction++) {
 		fs_unbuffer(e, &c->stream[direction]);

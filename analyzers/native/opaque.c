@@ -132,14 +132,13 @@ void fs_opaque_handshake(struct fs_engine *e, struct fs_connection *c, const str
 			c->flags |= FS_C_HANDSHAKE;
 		else
 			c->flags |= FS_C_HANDSHAKE_OVER;
-		c->receiving = 0;
 	} else if (side == FS_SIDE_RESPONSE && c->flags & FS_C_HANDSHAKE) {
 		const struct fs_message *hello = &fs_waiting_at(e, c->first_waiting)->message;
 		enum fs_framed framed = fs_frame(e, c, k->direction, side, bytes, hello, false);
 
 		fs_stitch(e, c->protocol, hello, framed == FS_FRAME_MESSAGE ? &e->message : NULL);
 		fs_string_release(e, c->content);
-		c->content = fs_string_hold_content(e, c, &e->outcome.request_content, 0);
+		c->content = fs_string_hold_content(e, c, c->protocol, &e->outcome.request_content, 0);
 		/* A record read in two calls, its header first: the parser remembers it. */
 		if (framed == FS_FRAME_MORE && k->captured == k->bytes)
 			return;

@@ -69,7 +69,7 @@ static void hand_on(struct fs_engine *e, struct fs_connection *c, struct fs_chun
 	if (behind && (behind > FS_BELIEVABLE_JUMP || !(c->flags & FS_C_SEEN_BYTES))) {
 		/* The offset at hand leads nowhere: this one is as good as any. */
 		if (c->flags & FS_C_SEEN_BYTES)
-			fs_lost(e, c);
+			fs_lost(e, c, k->direction);
 		anchor(s, k->seq);
 	} else if (behind) {
 		/* Its place was already stepped over. */

@@ -80,7 +80,7 @@ static bool try_one(struct fs_engine *e, const struct fs_connection *c, const st
 	enum fs_detected answer = fs_detect(e, p, bytes, datagram);
 	if (answer == FS_TOO_SHORT)
 		*how = FS_TOO_SHORT;
-	if ((answer != FS_MINE_REQUEST && answer != FS_MINE_RESPONSE) ||
+	if (answer == FS_NOT_MINE || answer == FS_TOO_SHORT ||
 	    (!fs_is_opaque(p->id) && !fits_role(c, direction, answer)))
 		return false;
 	*how = answer;
@@ -115,6 +115,7 @@ void fs_protocol_set(struct fs_engine *e, struct fs_connection *c, uint8_t proto
 	uint32_t key;
 	struct fs_learned *known = learned(e, c, &key);
 
+	fs_state_give(e, c);
 	c->protocol = protocol;
 	memset(c->scratch, 0, sizeof(c->scratch));
 	for (int direction = FS_IN; direction <= FS_OUT; direction++) {
@@ -123,6 +124,10 @@ void fs_protocol_set(struct fs_engine *e, struct fs_connection *c, uint8_t proto
 		c->stream[direction].remaining = 0;
 	}
 	fs_connection_key_changed(c);
+	/* Where requests are not one at a time, a chunk holds many of them. */
+	const struct fs_protocol *p = fs_protocol_by_id(protocol);
+	if (p && !p->unpipelined && !fs_is_opaque(protocol))
+		fs_mode_need_bytes(e, c);
 	if (protocol == FS_PROTOCOL_NOSUPPORT && c->kind == FS_KIND_STREAM) {
 		fs_mode_set(e, c, FS_MODE_LENGTHS, 0);
 	} else if (protocol != FS_UNDECIDED && protocol != FS_PROTOCOL_WEBSOCKET) {
@@ -161,6 +166,8 @@ enum fs_framed fs_frame(struct fs_engine *e, struct fs_connection *c, uint8_t di
 
 	if (!p || !is_enabled(e, p->id))
 		return FS_FRAME_INVALID;
+	if (p->state_bytes)
+		input.state = fs_state_of(e, c, p);
 	uint32_t hash = fs_memo_hash(&input, p);
 	if (fs_memo_recall(e, &input, p->id, hash)) {
 		e->table->parsed[p->id]++;

@@ -79,9 +79,18 @@ enum fs_message_flag {
 	FS_MESSAGE_SKIP = 1 << 4, /* neither request nor response: greeting, settings, heartbeat, acknowledgement */
 	FS_MESSAGE_OPEN =
 		1 << 5, /* by id: further messages of this id and side belong to the same request or response */
-	FS_MESSAGE_MORE = 1 << 6, /* by id: such a further message; without FS_MESSAGE_OPEN it is the last */
-	FS_MESSAGE_REVERSED = 1 << 7, /* the serving side asks here, or the asking side answers */
-	FS_MESSAGE_TELLS = 1 << 8 /* MORE, PART or END: status and content overrule what was told before (trailers) */
+	/*
+	 * By id: such a further message; without FS_MESSAGE_OPEN it is the last. Of a request, a last one with a status
+	 * calls it off: no response is waited for, and stitch gets this message as one.
+	 */
+	FS_MESSAGE_MORE = 1 << 6,
+	FS_MESSAGE_REVERSED = 1 << 7, /* the serving side asks here, or the asking side answers: ids of their own */
+	/*
+	 * MORE, PART or END: overrules what was told before (trailers). Of a response, stitch is called again with this
+	 * message, and what it leaves empty or 0 stays. Of a request, its content, method, note, status and protocol
+	 * overrule those of the message that began it, where they are not empty or 0.
+	 */
+	FS_MESSAGE_TELLS = 1 << 8
 };
 
 struct fs_message {
@@ -116,13 +125,15 @@ enum fs_clustering { FS_CLUSTER_NOPARAM = 0, FS_CLUSTER_ALPHABET = 1, FS_CLUSTER
 
 struct fs_frame_input {
 	struct fs_cursor bytes;
-	const struct fs_message *waiting; /* with a response: the oldest unanswered request, or NULL */
+	/* The oldest unanswered request that a message of this side may answer, or NULL. */
+	const struct fs_message *waiting;
 	const struct fs_parser_options *options;
 	uint8_t *scratch; /* FS_SCRATCH bytes, of this connection and side, zero at first */
 	/*
 	 * `state_bytes` of the protocol, of this connection and both sides, 8-aligned, zero at first; NULL where the protocol
 	 * wants none or the pool is empty: then parse without. Write to it only in a call that does not answer MORE or
-	 * INVALID: the same bytes come again after those.
+	 * INVALID: the same bytes come again after those. Bytes that were lost leave it as it is, but clear the scratch of
+	 * their side (in order: of both): state that every byte matters to is marked there while it can be trusted.
 	 */
 	void *state;
 	uint8_t side; /* enum fs_side */

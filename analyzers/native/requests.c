@@ -12,34 +12,60 @@ void fs_request_release(struct fs_engine *e, uint32_t index)
 	fs_pool_give(&e->waitings, index);
 }
 
-static void append(struct fs_engine *e, struct fs_connection *c, uint32_t index)
+static bool is_reversed(const struct fs_waiting *w)
 {
+	return w->message.flags & FS_MESSAGE_REVERSED;
+}
+
+/* The direction in which its bytes go. */
+static uint8_t direction_of(const struct fs_connection *c, const struct fs_waiting *w)
+{
+	return (c->requester == FS_OUT) != is_reversed(w);
+}
+
+static uint32_t hash_request(uint32_t connection, const struct fs_message *message)
+{
+	bool reversed = message->flags & FS_MESSAGE_REVERSED;
+	return fs_hash_end(fs_mix(fs_mix(FS_HASH_SEED, (uint64_t)connection << 1 | reversed), message->id));
+}
+
+static void append(struct fs_engine *e, struct fs_connection *c, uint32_t index, bool by_id)
+{
+	struct fs_waiting *w = fs_waiting_at(e, index);
+
+	w->previous = c->last_waiting;
 	if (c->last_waiting)
 		fs_waiting_at(e, c->last_waiting)->next = index;
 	else
 		c->first_waiting = index;
 	c->last_waiting = index;
 	c->waiting++;
+	c->reversed += is_reversed(w);
+	w->hash = by_id ? hash_request(w->connection, &w->message) : 0;
+	if (by_id)
+		fs_index_add(&e->by_request, w->hash, index);
 }
 
 static void unlink_request(struct fs_engine *e, struct fs_connection *c, uint32_t index)
 {
-	uint32_t before = 0, at = c->first_waiting;
+	struct fs_waiting *w = fs_waiting_at(e, index);
 
-	while (at && at != index) {
-		before = at;
-		at = fs_waiting_at(e, at)->next;
-	}
-	if (!at)
-		return;
-	uint32_t after = fs_waiting_at(e, index)->next;
-	if (before)
-		fs_waiting_at(e, before)->next = after;
+	if (w->hash)
+		fs_index_remove(&e->by_request, w->hash, index);
+	w->hash = 0;
+	if (w->previous)
+		fs_waiting_at(e, w->previous)->next = w->next;
 	else
-		c->first_waiting = after;
-	if (c->last_waiting == index)
-		c->last_waiting = before;
+		c->first_waiting = w->next;
+	if (w->next)
+		fs_waiting_at(e, w->next)->previous = w->previous;
+	else
+		c->last_waiting = w->previous;
 	c->waiting--;
+	c->reversed -= is_reversed(w);
+	for (int direction = FS_IN; direction <= FS_OUT; direction++)
+		if (c->stream[direction].of == index)
+			c->stream[direction].of = 0;
 }
 
 /* The parser's message, without the unused part of its text. */
@@ -54,19 +80,24 @@ static void copy_message(struct fs_message *to, const struct fs_message *from)
 
 static void unanswered(struct fs_engine *e, struct fs_connection *c, struct fs_waiting *w, uint64_t now_ns);
 
-/* e->message starts a request. NULL if there is no room to wait: then nothing on this connection can be paired. */
-struct fs_waiting *fs_request_begin(struct fs_engine *e, struct fs_connection *c, uint64_t first_ns, uint32_t pid)
+static uint32_t most_waiting(const struct fs_connection *c, bool by_id)
 {
-	uint32_t limit = c->kind == FS_KIND_FLOW ? 4 * FS_WAITING_PER_CONNECTION : FS_WAITING_PER_CONNECTION;
+	return c->kind == FS_KIND_FLOW ? FS_WAITING_PER_FLOW : by_id ? FS_WAITING_BY_ID : FS_WAITING_PER_CONNECTION;
+}
 
-	if (c->waiting >= limit) {
+/* e->message starts a request. 0 if there is no room to wait: then nothing on this connection can be paired. */
+uint32_t fs_request_begin(struct fs_engine *e, struct fs_connection *c, uint64_t first_ns, uint32_t pid)
+{
+	bool by_id = fs_protocol_by_id(c->protocol)->pairs_by_id;
+
+	if (c->waiting >= most_waiting(c, by_id)) {
 		e->table->stats.pending_overflow++;
-		return NULL;
+		return 0;
 	}
 	uint32_t index = fs_pool_take(&e->waitings);
 	if (!index) {
 		e->table->stats.pending_exhausted++;
-		return NULL;
+		return 0;
 	}
 	struct fs_waiting *w = fs_waiting_at(e, index);
 	/* Field by field: a memset of this size is the slowest part of a request. */
@@ -79,29 +110,51 @@ struct fs_waiting *fs_request_begin(struct fs_engine *e, struct fs_connection *c
 	w->pid = pid ? pid : c->pid;
 	w->status = 0;
 	w->text_length[FS_SIDE_REQUEST] = w->text_length[FS_SIDE_RESPONSE] = 0;
-	w->complete = w->counted = w->error = w->answer_flags = w->next_protocol = 0;
+	w->complete = w->begun = w->counted = w->error = w->answer_flags = w->next_protocol = 0;
 	copy_message(&w->message, &e->message);
-	append(e, c, index);
-	c->receiving = index;
-	if (c->waiting > 1 && c->kind == FS_KIND_STREAM && !fs_protocol_by_id(c->protocol)->pairs_by_id) {
+	append(e, c, index, by_id);
+	if (c->waiting - c->reversed > 1 && !is_reversed(w) && c->kind == FS_KIND_STREAM && !by_id) {
 		c->flags |= FS_C_PIPELINED;
 		fs_mode_need_bytes(e, c);
 	}
-	return w;
+	return index;
 }
 
-void fs_request_end(struct fs_engine *e, struct fs_connection *c, struct fs_waiting *w, uint64_t last_ns,
-		    uint64_t bytes)
+/* A piece of the request, which may be its last: e->message says more of it than its beginning did. */
+void fs_request_told(struct fs_engine *e, uint32_t request)
 {
-	w->last_ns = fs_max(last_ns, w->first_ns);
-	w->bytes = bytes;
+	struct fs_message *told = &fs_waiting_at(e, request)->message;
+	const struct fs_message *more = &e->message;
+
+	told->flags |= more->flags & FS_MESSAGE_NO_ANSWER;
+	told->status = more->status ? more->status : told->status;
+	told->method = more->method ? more->method : told->method;
+	told->note = more->note ? more->note : told->note;
+	told->protocol = more->protocol ? more->protocol : told->protocol;
+	if (more->content.length)
+		memcpy(&told->content, &more->content, sizeof(told->content));
+}
+
+void fs_request_piece(struct fs_engine *e, uint32_t request, uint64_t last_ns, uint64_t bytes)
+{
+	struct fs_waiting *w = fs_waiting_at(e, request);
+
+	w->last_ns = fs_max(last_ns, w->last_ns);
+	w->bytes += bytes;
+}
+
+void fs_request_end(struct fs_engine *e, struct fs_connection *c, uint32_t request, uint64_t last_ns, uint64_t bytes)
+{
+	struct fs_waiting *w = fs_waiting_at(e, request);
+
+	fs_request_piece(e, request, last_ns, bytes);
 	w->complete = 1;
 	if (!(w->message.flags & FS_MESSAGE_NO_ANSWER))
 		return;
-	uint32_t index = c->receiving;
-	unlink_request(e, c, index);
-	unanswered(e, c, w, w->last_ns);
-	fs_request_release(e, index);
+	unlink_request(e, c, request);
+	if (!w->counted)
+		unanswered(e, c, w, w->last_ns);
+	fs_request_release(e, request);
 }
 
 /* The beginning of a message for a sample, if the user asked for payload at all. */
@@ -114,33 +167,84 @@ void fs_text_keep(struct fs_engine *e, uint32_t request, enum fs_side side, stru
 			fs_redacted(bytes.at, (uint32_t)length, e->config.capture_bytes, e->texts[request].text[side]);
 }
 
-/* Which request a response, now in e->message, belongs to; 0 if none. */
-uint32_t fs_request_for(struct fs_engine *e, struct fs_connection *c, const struct fs_protocol *p, uint64_t id)
+static uint32_t find(struct fs_engine *e, const struct fs_connection *c, bool is_open)
 {
+	const struct fs_message *wanted = &e->message;
+	uint32_t connection = fs_index_of(e, c), hash = hash_request(connection, wanted), probe;
+
+	for (uint32_t i = fs_index_first(&e->by_request, hash, &probe); i;
+	     i = fs_index_next(&e->by_request, hash, &probe)) {
+		const struct fs_waiting *w = fs_waiting_at(e, i);
+		if (w->connection == connection && w->message.id == wanted->id && !(is_open && w->complete) &&
+		    is_reversed(w) == !!(wanted->flags & FS_MESSAGE_REVERSED))
+			return i;
+	}
+	return 0;
+}
+
+/* Which request a response, now in e->message, belongs to; 0 if none. The oldest one, if several have the same id. */
+uint32_t fs_request_for(struct fs_engine *e, const struct fs_connection *c, const struct fs_protocol *p)
+{
+	bool reversed = e->message.flags & FS_MESSAGE_REVERSED;
 	uint32_t index = c->first_waiting;
-	while (p->pairs_by_id && index && fs_waiting_at(e, index)->message.id != id)
+
+	if (p->pairs_by_id)
+		return find(e, c, false);
+	while (index && is_reversed(fs_waiting_at(e, index)) != reversed)
 		index = fs_waiting_at(e, index)->next;
 	return index;
+}
+
+/* Which request goes on with the piece that is now in e->message; 0 if none. */
+uint32_t fs_request_open(struct fs_engine *e, const struct fs_connection *c)
+{
+	return find(e, c, true);
+}
+
+static uint8_t protocol_of(const struct fs_engine *e, const struct fs_connection *c, const struct fs_waiting *w)
+{
+	bool has_own = w->message.protocol && e->config.protocols_enabled >> w->message.protocol % FS_PROTOCOL_MAX & 1;
+	return has_own ? w->message.protocol : c->protocol;
+}
+
+static void replace(struct fs_engine *e, uint32_t *string, uint32_t with)
+{
+	fs_string_release(e, *string);
+	*string = with;
+}
+
+/* What the response, or a piece of it, that is now in e->message says. What it leaves empty stays as it was told. */
+void fs_response_told(struct fs_engine *e, struct fs_connection *c, uint32_t request)
+{
+	struct fs_waiting *w = fs_waiting_at(e, request);
+	const struct fs_row *hint = &e->table->rows[c->row];
+	const struct fs_outcome *outcome = &e->outcome;
+
+	if (e->message.protocol)
+		w->message.protocol = e->message.protocol;
+	fs_stitch(e, c->protocol, &w->message, &e->message);
+	if (outcome->status)
+		w->status = outcome->status;
+	w->error |= outcome->error;
+	if (outcome->request_content.length)
+		replace(e, &w->request_content,
+			fs_string_hold_content(e, c, protocol_of(e, c, w), &outcome->request_content,
+					       hint->request_content));
+	if (outcome->response_content.length)
+		replace(e, &w->response_content, fs_string_hold(e, &outcome->response_content, hint->response_content));
 }
 
 void fs_response_begin(struct fs_engine *e, struct fs_connection *c, uint32_t request, uint64_t first_ns)
 {
 	struct fs_waiting *w = fs_waiting_at(e, request);
-	const struct fs_row *hint = &e->table->rows[c->row];
 
-	c->answering = request;
 	w->answer_flags = (uint8_t)e->message.flags;
 	w->next_protocol = e->message.next_protocol;
 	if (e->message.flags & FS_MESSAGE_INTERIM)
 		return;
-	fs_stitch(e, c->protocol, &w->message, &e->message);
-	fs_string_release(e, w->request_content);
-	fs_string_release(e, w->response_content);
-	w->response_first_ns = fs_max(first_ns, w->first_ns);
-	w->status = e->outcome.status;
-	w->error = e->outcome.error;
-	w->request_content = fs_string_hold_content(e, c, &e->outcome.request_content, hint->request_content);
-	w->response_content = fs_string_hold(e, &e->outcome.response_content, hint->response_content);
+	w->begun = 1;
+	w->response_first_ns = w->response_last_ns = fs_max(first_ns, w->first_ns);
+	fs_response_told(e, c, request);
 }
 
 static void count(struct fs_engine *e, struct fs_connection *c, const struct fs_waiting *w, uint32_t flags)
@@ -158,6 +262,7 @@ static void count(struct fs_engine *e, struct fs_connection *c, const struct fs_
 		.request_bytes = w->bytes,
 		.response_bytes = w->response_bytes,
 		.request = w,
+		.protocol = protocol_of(e, c, w),
 	};
 	if (!fs_may_count(e, c))
 		return;
@@ -215,33 +320,44 @@ void fs_requests_settled(struct fs_engine *e, uint64_t now_ns)
 	}
 }
 
-void fs_response_end(struct fs_engine *e, struct fs_connection *c, uint64_t last_ns, uint64_t bytes)
+void fs_response_piece(struct fs_engine *e, uint32_t request, uint64_t last_ns, uint64_t bytes)
 {
-	uint32_t index = c->answering;
-	struct fs_waiting *w = fs_waiting_at(e, index);
+	struct fs_waiting *w = fs_waiting_at(e, request);
 
-	c->answering = 0;
 	w->response_last_ns = fs_max(last_ns, w->response_first_ns);
 	w->response_bytes += bytes;
+}
+
+/* Answered before its end: what follows of it is added to the row later. */
+static bool end_early(struct fs_engine *e, struct fs_connection *c, uint32_t request)
+{
+	struct fs_stream *s = &c->stream[direction_of(c, fs_waiting_at(e, request))];
+
+	if (s->of != request)
+		return false;
+	fs_request_piece(e, request, s->last_ns, s->message_bytes);
+	s->message_bytes = 0;
+	s->of = 0;
+	return true;
+}
+
+void fs_response_end(struct fs_engine *e, struct fs_connection *c, uint32_t request, uint64_t last_ns, uint64_t bytes)
+{
+	struct fs_waiting *w = fs_waiting_at(e, request);
+
+	fs_response_piece(e, request, last_ns, bytes);
 	if (w->answer_flags & FS_MESSAGE_INTERIM)
 		return;
-	bool is_early = c->receiving == index;
-	if (is_early) {
-		/* Answered before its end: what follows of it is added to the row later. */
-		struct fs_stream *s = &c->stream[c->requester];
-		fs_request_end(e, c, w, s->last_ns, s->message_bytes);
-		s->message_bytes = 0;
-		c->receiving = 0;
-	}
+	bool is_early = end_early(e, c, request);
 	uint8_t next = w->answer_flags & FS_MESSAGE_SWITCH ? w->next_protocol : FS_UNDECIDED;
-	unlink_request(e, c, index);
+	unlink_request(e, c, request);
 	if (w->counted) {
 		e->table->stats.orphan_responses++;
 	} else {
 		c->failures = 0;
 		fs_mode_clean_exchange(e, c);
 		if (!is_early && may_settle_later(e, c, w)) {
-			settle_later(e, c, index, w);
+			settle_later(e, c, request, w);
 			return;
 		}
 		count(e, c, w, 0);
@@ -253,7 +369,18 @@ void fs_response_end(struct fs_engine *e, struct fs_connection *c, uint64_t last
 		c->content = content;
 		fs_protocol_set(e, c, next);
 	}
-	fs_request_release(e, index);
+	fs_request_release(e, request);
+}
+
+/* Responses that had begun, of several messages each, ended with the connection. */
+void fs_responses_over(struct fs_engine *e, struct fs_connection *c)
+{
+	for (uint32_t index = c->first_waiting, next; index; index = next) {
+		const struct fs_waiting *w = fs_waiting_at(e, index);
+		next = w->next;
+		if (w->begun)
+			fs_response_end(e, c, index, w->response_last_ns, 0);
+	}
 }
 
 /* Half-seen exchanges: what they were is not known, so they are nothing but discarded. */
@@ -262,13 +389,11 @@ void fs_requests_discard(struct fs_engine *e, struct fs_connection *c)
 	while (c->first_waiting) {
 		uint32_t index = c->first_waiting;
 		struct fs_waiting *w = fs_waiting_at(e, index);
-		c->first_waiting = w->next;
+		unlink_request(e, c, index);
 		if (!w->counted && c->authority != FS_AUTHORITY_THEIRS && !(c->flags & FS_C_HANDSHAKE))
 			e->table->stats.discarded_exchanges++;
 		fs_request_release(e, index);
 	}
-	c->last_waiting = c->answering = c->receiving = 0;
-	c->waiting = 0;
 	c->flags &= ~(uint32_t)FS_C_HANDSHAKE;
 }
 
@@ -277,7 +402,7 @@ static void unanswered(struct fs_engine *e, struct fs_connection *c, struct fs_w
 	bool expected = !(w->message.flags & FS_MESSAGE_NO_ANSWER);
 
 	fs_stitch(e, c->protocol, &w->message, NULL);
-	w->request_content = fs_string_hold_content(e, c, &e->outcome.request_content, 0);
+	w->request_content = fs_string_hold_content(e, c, protocol_of(e, c, w), &e->outcome.request_content, 0);
 	w->response_content = fs_string_hold(
 		e, expected && !e->outcome.response_content.length ? &no_response : &e->outcome.response_content, 0);
 	w->error = expected || e->outcome.error;
@@ -297,24 +422,28 @@ void fs_requests_unanswered(struct fs_engine *e, struct fs_connection *c, uint64
 	const struct fs_protocol *p = fs_protocol_by_id(c->protocol);
 	bool keeps_place = patience_ns && p && !p->pairs_by_id;
 
+	/* Only by id does a request wait while a direction is lost: its response may have passed there. */
+	if (c->stream[FS_IN].phase == FS_PHASE_LOST || c->stream[FS_OUT].phase == FS_PHASE_LOST) {
+		fs_requests_discard(e, c);
+		return;
+	}
 	for (uint32_t index = c->first_waiting, next; index; index = next) {
 		struct fs_waiting *w = fs_waiting_at(e, index);
+		const struct fs_stream *asks = &c->stream[direction_of(c, w)];
 		next = w->next;
-		uint64_t last_ns =
-			index == c->receiving ? fs_max(w->last_ns, c->stream[c->requester].last_ns) : w->last_ns;
-		if (index == c->answering || (patience_ns && fs_since(now_ns, last_ns) <= patience_ns))
+		uint64_t last_ns = index == asks->of ? fs_max(w->last_ns, asks->last_ns) : w->last_ns;
+		if (w->begun || c->stream[!direction_of(c, w)].of == index ||
+		    (patience_ns && fs_since(now_ns, last_ns) <= patience_ns))
 			continue;
-		if (index == c->receiving && c->requester <= FS_OUT)
-			w->bytes = c->stream[c->requester].message_bytes;
 		if (!w->counted) {
+			if (index == asks->of)
+				w->bytes += asks->message_bytes;
 			w->last_ns = fs_max(w->last_ns, w->complete ? 0 : last_ns);
 			unanswered(e, c, w, now_ns);
 		}
 		w->counted = 1;
 		if (keeps_place)
 			continue;
-		if (c->receiving == index)
-			c->receiving = 0;
 		unlink_request(e, c, index);
 		fs_request_release(e, index);
 	}

@@ -5,8 +5,10 @@
 #define KEY_BYTES (offsetof(struct fs_row, created_ns) - offsetof(struct fs_row, ident))
 #define OTHER 1
 
-static uint8_t row_protocol(const struct fs_connection *c)
+static uint8_t row_protocol(const struct fs_connection *c, const struct fs_counted *counted)
 {
+	if (counted->protocol)
+		return counted->protocol;
 	return c->protocol == FS_UNDECIDED ? FS_PROTOCOL_NOSUPPORT : c->protocol;
 }
 
@@ -30,7 +32,7 @@ static void make_key(const struct fs_connection *c, const struct fs_counted *cou
 	key->local_port = key_port(c->tuple.local_port, c->role, FS_ROLE_SERVER);
 	key->remote_port = key_port(c->tuple.remote_port, c->role, FS_ROLE_CLIENT);
 	key->role = c->role;
-	key->protocol = row_protocol(c);
+	key->protocol = row_protocol(c, counted);
 	key->l4 = c->tuple.l4;
 	key->request_content = counted->request_content;
 	key->response_content = counted->response_content;
@@ -43,14 +45,14 @@ static uint32_t hash_parties(const struct fs_row *key)
 	hash = fs_mix_bytes(hash, key->local, sizeof(key->local));
 	hash = fs_mix_bytes(hash, key->remote, sizeof(key->remote));
 	hash = fs_mix(hash, (uint64_t)key->local_port << 48 | (uint64_t)key->remote_port << 32 |
-				    (uint32_t)key->role << 16 | (uint32_t)key->protocol << 8 | key->l4);
+				    (uint32_t)key->role << 16 | key->l4);
 	return fs_hash_end(hash);
 }
 
 static uint32_t hash_key(const struct fs_row *key, uint32_t parties)
 {
 	uint64_t hash = fs_mix(parties, (uint64_t)key->request_content << 32 | key->response_content);
-	return fs_hash_end(fs_mix(hash, (uint64_t)key->status << 32 | key->flags));
+	return fs_hash_end(fs_mix(hash, (uint64_t)key->protocol << 48 | (uint64_t)key->status << 32 | key->flags));
 }
 
 static uint32_t find(struct fs_engine *e, const struct fs_row *key, uint32_t hash)
@@ -131,7 +133,7 @@ static uint32_t row_for(struct fs_engine *e, struct fs_connection *c, const stru
 		flags |= FS_ROW_BOTH_ENDS;
 	if (c->row && newest->generation == c->row_generation && newest->request_content == counted->request_content &&
 	    newest->response_content == counted->response_content && newest->status == counted->status &&
-	    newest->flags == flags)
+	    newest->flags == flags && newest->protocol == row_protocol(c, counted))
 		return c->row;
 	fs_role_settle(e, c);
 	make_key(c, counted, flags, &key);
@@ -156,7 +158,7 @@ static uint32_t bucket_of(const struct fs_engine *e, uint64_t duration_ns)
 void fs_row_count(struct fs_engine *e, struct fs_connection *c, const struct fs_counted *counted)
 {
 	uint64_t duration_ns = fs_since(counted->end_ns, counted->start_ns);
-	uint64_t slow_ns = e->config.slow_ns[row_protocol(c)];
+	uint64_t slow_ns = e->config.slow_ns[row_protocol(c, counted) % FS_PROTOCOL_MAX];
 	uint32_t flags = counted->flags | (slow_ns && duration_ns > slow_ns ? FS_ROW_SLOW : 0);
 	bool new_edge = false;
 	uint32_t index = row_for(e, c, counted, flags, &new_edge);
@@ -164,8 +166,9 @@ void fs_row_count(struct fs_engine *e, struct fs_connection *c, const struct fs_
 
 	row->count++;
 	row->duration_ns += duration_ns;
-	row->request_bytes += counted->request_bytes;
-	row->response_bytes += counted->response_bytes;
+	row->request_bytes += counted->request_bytes + c->exchange_bytes[FS_SIDE_REQUEST];
+	row->response_bytes += counted->response_bytes + c->exchange_bytes[FS_SIDE_RESPONSE];
+	c->exchange_bytes[FS_SIDE_REQUEST] = c->exchange_bytes[FS_SIDE_RESPONSE] = 0;
 	row->buckets[bucket_of(e, duration_ns)]++;
 	row->updated_ns = fs_max(row->updated_ns, counted->end_ns);
 	row->last_duration_ns = duration_ns;
@@ -177,14 +180,18 @@ void fs_row_count(struct fs_engine *e, struct fs_connection *c, const struct fs_
 	c->flags |= FS_C_CONNECT_USED;
 }
 
-/* Bytes that belong to no exchange of their own go to the connection's newest row. */
+/* Bytes that belong to no exchange of their own go to the connection's newest row, or wait for its first one. */
 void fs_row_bytes(struct fs_engine *e, struct fs_connection *c, uint64_t request_bytes, uint64_t response_bytes)
 {
 	struct fs_row *row = &e->table->rows[c->row];
 
-	if (!(request_bytes | response_bytes) || !row->generation || row->generation != c->row_generation ||
-	    c->authority == FS_AUTHORITY_THEIRS)
+	if (!(request_bytes | response_bytes) || c->authority == FS_AUTHORITY_THEIRS)
 		return;
+	if (!row->generation || row->generation != c->row_generation) {
+		c->exchange_bytes[FS_SIDE_REQUEST] += request_bytes;
+		c->exchange_bytes[FS_SIDE_RESPONSE] += response_bytes;
+		return;
+	}
 	row->request_bytes += request_bytes;
 	row->response_bytes += response_bytes;
 	row->updated_ns = fs_max(row->updated_ns, c->last_ns);

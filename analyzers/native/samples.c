@@ -162,7 +162,9 @@ void fs_sample_offer(struct fs_engine *e, const struct fs_connection *c, const s
 	sample->remote_port = c->tuple.remote_port;
 	sample->status = counted->status;
 	sample->role = c->role;
-	sample->protocol = c->protocol == FS_UNDECIDED ? FS_PROTOCOL_NOSUPPORT : c->protocol;
+	sample->protocol = counted->protocol		 ? counted->protocol
+			   : c->protocol == FS_UNDECIDED ? FS_PROTOCOL_NOSUPPORT
+							 : c->protocol;
 	sample->why = (uint8_t)why;
 	sample->l4 = c->tuple.l4;
 	write_contents(e, sample, counted);

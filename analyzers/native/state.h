@@ -11,6 +11,7 @@
 #define FS_PROCESSES 16384
 #define FS_ADDRESSES 4096
 #define FS_LEARNED 4096
+#define FS_STATE_CLASSES 3
 
 struct fs_listener {
 	uint32_t link;
@@ -70,6 +71,7 @@ struct fs_counted {
 	uint64_t request_ns, processing_ns, response_ns;
 	uint64_t request_bytes, response_bytes;
 	const struct fs_waiting *request; /* NULL for an undecoded exchange */
+	uint8_t protocol; /* 0: the connection's */
 };
 
 struct fs_memo;
@@ -83,7 +85,9 @@ struct fs_engine {
 	uint64_t now_ns;
 
 	struct fs_pool connections, waitings, buffers, helds, listeners, edges, contents;
+	struct fs_pool states[FS_STATE_CLASSES];
 	struct fs_index by_id, by_tuple, by_ident, by_string, by_row, by_tcp_row, by_listener, by_edge, by_content;
+	struct fs_index by_request; /* those that wait and are paired by their own id */
 	struct fs_texts *texts; /* by index of waiting */
 
 	struct fs_pool strings, rows, tcp_rows, idents; /* bookkeeping of which entries of the table are free */
@@ -212,7 +216,7 @@ uint64_t fs_extend(const struct fs_stream *s, uint32_t raw);
 /* messages.c */
 void fs_deliver(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *chunk);
 void fs_gap(struct fs_engine *e, struct fs_connection *c, uint8_t direction, uint64_t bytes, uint64_t now_ns);
-void fs_lost(struct fs_engine *e, struct fs_connection *c);
+void fs_lost(struct fs_engine *e, struct fs_connection *c, uint8_t direction);
 void fs_message_over(struct fs_engine *e, struct fs_connection *c, uint8_t direction);
 void fs_give_up_short(struct fs_engine *e, struct fs_connection *c, uint8_t direction);
 void fs_unbuffer(struct fs_engine *e, struct fs_stream *s);
@@ -230,14 +234,23 @@ void fs_stitch(struct fs_engine *e, uint8_t protocol, const struct fs_message *r
 void fs_protocol_set(struct fs_engine *e, struct fs_connection *c, uint8_t protocol);
 void fs_protocol_doubt(struct fs_engine *e, struct fs_connection *c);
 
+/* states.c */
+void *fs_state_of(struct fs_engine *e, struct fs_connection *c, const struct fs_protocol *protocol);
+void fs_state_give(struct fs_engine *e, struct fs_connection *c);
+
 /* requests.c */
-struct fs_waiting *fs_request_begin(struct fs_engine *e, struct fs_connection *c, uint64_t first_ns, uint32_t pid);
-void fs_request_end(struct fs_engine *e, struct fs_connection *c, struct fs_waiting *w, uint64_t last_ns,
-		    uint64_t bytes);
+uint32_t fs_request_begin(struct fs_engine *e, struct fs_connection *c, uint64_t first_ns, uint32_t pid);
+uint32_t fs_request_open(struct fs_engine *e, const struct fs_connection *c);
+void fs_request_told(struct fs_engine *e, uint32_t request);
+void fs_request_piece(struct fs_engine *e, uint32_t request, uint64_t last_ns, uint64_t bytes);
+void fs_request_end(struct fs_engine *e, struct fs_connection *c, uint32_t request, uint64_t last_ns, uint64_t bytes);
 void fs_text_keep(struct fs_engine *e, uint32_t request, enum fs_side side, struct fs_cursor bytes);
-uint32_t fs_request_for(struct fs_engine *e, struct fs_connection *c, const struct fs_protocol *p, uint64_t id);
+uint32_t fs_request_for(struct fs_engine *e, const struct fs_connection *c, const struct fs_protocol *p);
 void fs_response_begin(struct fs_engine *e, struct fs_connection *c, uint32_t request, uint64_t first_ns);
-void fs_response_end(struct fs_engine *e, struct fs_connection *c, uint64_t last_ns, uint64_t bytes);
+void fs_response_told(struct fs_engine *e, struct fs_connection *c, uint32_t request);
+void fs_response_piece(struct fs_engine *e, uint32_t request, uint64_t last_ns, uint64_t bytes);
+void fs_response_end(struct fs_engine *e, struct fs_connection *c, uint32_t request, uint64_t last_ns, uint64_t bytes);
+void fs_responses_over(struct fs_engine *e, struct fs_connection *c);
 void fs_requests_discard(struct fs_engine *e, struct fs_connection *c);
 void fs_requests_unanswered(struct fs_engine *e, struct fs_connection *c, uint64_t now_ns, uint64_t patience_ns);
 void fs_requests_settled(struct fs_engine *e, uint64_t now_ns);
@@ -269,8 +282,8 @@ void fs_mode_need_bytes(struct fs_engine *e, struct fs_connection *c);
 void fs_strings_restore(struct fs_engine *e);
 uint32_t fs_string_find(struct fs_engine *e, const char *text, uint32_t length, uint32_t hash);
 uint32_t fs_string_hold(struct fs_engine *e, const struct fs_label *label, uint32_t hint);
-uint32_t fs_string_hold_content(struct fs_engine *e, struct fs_connection *c, const struct fs_label *label,
-				uint32_t hint);
+uint32_t fs_string_hold_content(struct fs_engine *e, struct fs_connection *c, uint8_t protocol,
+				const struct fs_label *label, uint32_t hint);
 void fs_string_keep(struct fs_engine *e, uint32_t string);
 void fs_string_release(struct fs_engine *e, uint32_t string);
 uint32_t fs_content_row_added(struct fs_engine *e, uint32_t ident, uint8_t protocol, uint32_t string);

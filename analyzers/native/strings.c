@@ -159,8 +159,8 @@ static bool may_have(struct fs_engine *e, uint32_t ident, uint8_t protocol, uint
 }
 
 /* The same for a request's content, of which every owner has a limited number: then "other". */
-uint32_t fs_string_hold_content(struct fs_engine *e, struct fs_connection *c, const struct fs_label *label,
-				uint32_t hint)
+uint32_t fs_string_hold_content(struct fs_engine *e, struct fs_connection *c, uint8_t protocol,
+				const struct fs_label *label, uint32_t hint)
 {
 	uint32_t length = clipped(label);
 
@@ -170,7 +170,7 @@ uint32_t fs_string_hold_content(struct fs_engine *e, struct fs_connection *c, co
 		return hold(e, hint);
 	uint32_t hash = hash_text(label->text, length);
 	uint32_t string = fs_string_find(e, label->text, length, hash);
-	if (!may_have(e, c->ident, c->protocol, string)) {
+	if (!may_have(e, c->ident, protocol, string)) {
 		e->table->stats.contents_overflow++;
 		return OTHER;
 	}

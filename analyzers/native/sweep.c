@@ -10,9 +10,9 @@ static void settle_quiet(struct fs_engine *e, struct fs_connection *c, uint64_t 
 	for (uint8_t direction = FS_IN; direction <= FS_OUT; direction++)
 		if (c->stream[direction].buffered && fs_since(now_ns, c->stream[direction].last_ns) >= FS_QUIET_NS)
 			fs_give_up_short(e, c, direction);
-	if (c->answering && response && response->phase == FS_PHASE_FLIP &&
+	if (response && response->of && !(response->piece & FS_MESSAGE_REVERSED) && response->phase == FS_PHASE_FLIP &&
 	    fs_since(now_ns, response->last_ns) >= FS_QUIET_NS) {
-		fs_response_end(e, c, response->last_ns, response->message_bytes);
+		fs_response_end(e, c, response->of, response->last_ns, response->message_bytes);
 		response->message_bytes = 0;
 	}
 	if (c->flags & FS_C_ANSWERED && fs_since(now_ns, c->exchange_last_ns[FS_SIDE_RESPONSE]) >= FS_QUIET_NS)
@@ -24,7 +24,9 @@ static bool is_lasting(const struct fs_connection *c, uint64_t now_ns)
 {
 	return (c->exchange_bytes[FS_SIDE_REQUEST] || c->exchange_bytes[FS_SIDE_RESPONSE]) &&
 	       c->authority != FS_AUTHORITY_OPEN &&
-	       (c->protocol != FS_UNDECIDED || fs_since(now_ns, c->exchange_first_ns[FS_SIDE_REQUEST]) >= FS_QUIET_NS);
+	       (fs_is_opaque(c->protocol) ||
+		(c->protocol == FS_UNDECIDED &&
+		 fs_since(now_ns, c->exchange_first_ns[FS_SIDE_REQUEST]) >= FS_QUIET_NS));
 }
 
 static uint64_t idle_limit(const struct fs_engine *e, const struct fs_connection *c)

@@ -191,7 +191,8 @@ struct fs_sample {
 	X(events_excluded, "events left out by the scope settings")                             \
 	X(recording_written, "events written to the recording")                                 \
 	X(recording_failed, "events that could not be written to the recording")              \
-	X(ring_contradictions, "times the ring contradicted itself and its content was skipped")
+	X(ring_contradictions, "times the ring contradicted itself and its content was skipped") \
+	X(parser_state_exhausted, "connections parsed without a memory of their own because the pool was empty")
 /* clang-format on */
 
 struct fs_stats {
