@@ -24,9 +24,8 @@ static bool is_lasting(const struct fs_connection *c, uint64_t now_ns)
 {
 	return (c->exchange_bytes[FS_SIDE_REQUEST] || c->exchange_bytes[FS_SIDE_RESPONSE]) &&
 	       c->authority != FS_AUTHORITY_OPEN &&
-	       (fs_is_opaque(c->protocol) ||
-		(c->protocol == FS_UNDECIDED &&
-		 fs_since(now_ns, c->exchange_first_ns[FS_SIDE_REQUEST]) >= FS_QUIET_NS));
+	       (fs_is_opaque(c->protocol) || (c->protocol == FS_UNDECIDED &&
+					      fs_since(now_ns, c->exchange_first_ns[FS_SIDE_REQUEST]) >= FS_QUIET_NS));
 }
 
 static uint64_t idle_limit(const struct fs_engine *e, const struct fs_connection *c)

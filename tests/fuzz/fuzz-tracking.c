@@ -248,11 +248,26 @@ static void step(struct driver *d, struct script *script)
 
 static void expect_nothing_left(const struct fs_engine *e)
 {
+	for (uint32_t i = 0; i < FS_STATE_CLASSES; i++)
+		if (e->states[i].used) {
+			fprintf(stderr, "left over: %u blocks of state\n", e->states[i].used);
+			abort();
+		}
 	if (e->waitings.used || e->buffers.used || e->helds.used || e->first_held || e->first_settling) {
 		fprintf(stderr, "left over: %u waiting, %u buffers, %u held\n", e->waitings.used, e->buffers.used,
 			e->helds.used);
 		abort();
 	}
+}
+
+/* A megabyte to look through: not after every input. */
+static void expect_no_id_left(const struct fs_engine *e)
+{
+	for (uint32_t i = 0; e && i <= e->by_request.mask; i++)
+		if (e->by_request.slots[i]) {
+			fprintf(stderr, "left over: a request in the index of ids\n");
+			abort();
+		}
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
@@ -286,6 +301,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 	if (!table)
 		table = calloc(1, sizeof(*table));
 	if (inputs++ % 512 == 0) {
+		expect_no_id_left(d.engine);
 		fs_engine_free(d.engine);
 		d.engine = fs_engine_new(table, &config, slots, NULL);
 	}

@@ -5,8 +5,8 @@
  *   options, where to cut (2 bytes), the bytes that one side of a connection sent
  *
  * Besides what the sanitizers see, it checks what the engine relies on: labels are terminated and printable, messages
- * are not empty, and the same bytes give the same messages however they are cut. Every call gets memory of exactly the
- * size that it may read.
+ * are not empty, state is not written in a call that comes again, and the same bytes give the same messages however they
+ * are cut. Every call gets memory of exactly the size that it may read, and of the state that it may write.
  */
 #ifndef FIRESTEEL_FUZZ_PARSER_H
 #define FIRESTEEL_FUZZ_PARSER_H
@@ -18,16 +18,25 @@
 
 #define MESSAGES 64
 
-enum options { RESPONSE = 1, TRUNCATED = 2, DATAGRAM = 4, WITH_WAITING = 8, NOPARAM = 16, LEARN = 32, NXDOMAIN = 64 };
+enum options {
+	RESPONSE = 1,
+	TRUNCATED = 2,
+	DATAGRAM = 4,
+	WITH_WAITING = 8,
+	NOPARAM = 16,
+	LEARN = 32,
+	NXDOMAIN = 64,
+	STATELESS = 128
+};
 
 /* What one side was found to have said. */
 struct reading {
 	uint32_t count;
 	struct said {
 		uint64_t length, id;
-		uint32_t flags;
-		uint16_t status, content_length;
-		uint8_t body;
+		uint32_t flags, note;
+		uint16_t status, method, content_length;
+		uint8_t body, protocol;
 		char content[254];
 	} said[MESSAGES];
 };
@@ -50,6 +59,11 @@ static void check_message(const struct fs_message *message)
 	must(message->length > 0);
 	must(message->body <= FS_BODY_UNTIL_CLOSE);
 	must(message->next_protocol < FS_PROTOCOL_COUNT);
+	must(message->protocol < FS_PROTOCOL_COUNT);
+	must(message->flags < FS_MESSAGE_TELLS << 1);
+	/* What is of nobody belongs to no request that could go on. */
+	must(!(message->flags & FS_MESSAGE_SKIP) ||
+	     !(message->flags & (FS_MESSAGE_NO_ANSWER | FS_MESSAGE_OPEN | FS_MESSAGE_MORE | FS_MESSAGE_TELLS)));
 	check_label(&message->content);
 }
 
@@ -61,7 +75,12 @@ static enum fs_framed frame_copy(const struct fs_protocol *protocol, struct fs_f
 	in->bytes = fs_cursor_over(copy, size, truncated);
 	/* The engine clears no more than this. */
 	memset(out, 0, offsetof(struct fs_message, content.text) + 1);
+	uint8_t *before = in->state ? malloc(protocol->state_bytes) : NULL;
+	if (before)
+		memcpy(before, in->state, protocol->state_bytes);
 	enum fs_framed framed = protocol->frame(in, out);
+	must(!before || framed >= FS_FRAME_MESSAGE || memcmp(before, in->state, protocol->state_bytes) == 0);
+	free(before);
 	free(copy);
 	must(framed <= FS_FRAME_END);
 	return framed;
@@ -73,7 +92,7 @@ static void detect_copy(const struct fs_protocol *protocol, const uint8_t *bytes
 	memcpy(copy, bytes, size);
 	enum fs_detected detected =
 		protocol->detect(fs_cursor_over(copy, size, options & TRUNCATED), options & DATAGRAM);
-	must(detected <= FS_TOO_SHORT);
+	must(detected <= FS_MINE_GREETING);
 	must(detected != FS_TOO_SHORT || !(options & (TRUNCATED | DATAGRAM)));
 	free(copy);
 }
@@ -85,10 +104,22 @@ static void note_message(struct reading *reading, const struct fs_message *messa
 	said->length = length;
 	said->id = message->id;
 	said->flags = message->flags;
+	said->note = message->note;
 	said->status = message->status;
+	said->method = message->method;
 	said->body = message->body;
+	said->protocol = message->protocol;
 	said->content_length = message->content.length;
 	memcpy(said->content, message->content.text, message->content.length);
+}
+
+static void check_outcome(const struct fs_protocol *protocol, const struct fs_message *asked,
+			  const struct fs_message *said, const struct fs_parser_options *options)
+{
+	struct fs_outcome outcome;
+	protocol->stitch(asked, said, options, &outcome);
+	check_label(&outcome.request_content);
+	check_label(&outcome.response_content);
 }
 
 /* Reads a stream of which first `cut` and then all `size` bytes have come. Lengths that go beyond it end the reading. */
@@ -114,17 +145,22 @@ static void read_stream(const struct fs_protocol *protocol, struct fs_frame_inpu
 		}
 		if (framed < FS_FRAME_MESSAGE || in_body != (framed != FS_FRAME_MESSAGE))
 			return;
-		if (framed == FS_FRAME_MESSAGE) {
+		if (framed == FS_FRAME_MESSAGE || message.flags & FS_MESSAGE_TELLS)
 			check_message(&message);
+		if (framed == FS_FRAME_MESSAGE) {
 			open = message;
 			began = at;
+		} else if (message.flags & FS_MESSAGE_TELLS) {
+			note_message(reading, &message, message.length);
 		}
+		if (framed == FS_FRAME_MESSAGE || message.flags & FS_MESSAGE_TELLS)
+			check_outcome(protocol, in->waiting ? in->waiting : &open, &message, in->options);
 		must(message.length > 0);
 		if (message.length > UINT64_MAX / 2)
 			return;
 		at += message.length;
 		in_body = framed == FS_FRAME_PART || (framed == FS_FRAME_MESSAGE && message.body == FS_BODY_PARTS);
-		if (in_body)
+		if (in_body || reading->count >= MESSAGES)
 			continue;
 		note_message(reading, &open, at - began);
 		if (framed == FS_FRAME_MESSAGE && message.body >= FS_BODY_UNTIL_FLIP)
@@ -138,13 +174,9 @@ static void check_same(const struct reading *one, const struct reading *other)
 	must(memcmp(one->said, other->said, one->count * sizeof(one->said[0])) == 0);
 }
 
-static void check_outcome(const struct fs_protocol *protocol, const struct fs_message *asked,
-			  const struct fs_message *said, const struct fs_parser_options *options)
+static void *new_state(const struct fs_protocol *protocol, uint8_t options)
 {
-	struct fs_outcome outcome;
-	protocol->stitch(asked, said, options, &outcome);
-	check_label(&outcome.request_content);
-	check_label(&outcome.response_content);
+	return protocol->state_bytes && !(options & STATELESS) ? calloc(1, protocol->state_bytes) : NULL;
 }
 
 static int fuzz_parser(const struct fs_protocol *protocol, const uint8_t *data, size_t size)
@@ -174,6 +206,7 @@ static int fuzz_parser(const struct fs_protocol *protocol, const uint8_t *data, 
 
 	detect_copy(protocol, bytes, size, flags);
 	in.scratch = scratch[0];
+	in.state = new_state(protocol, flags);
 	in.datagram = flags & DATAGRAM && protocol->datagrams;
 	if (in.datagram || flags & TRUNCATED) {
 		for (int again = 0; again < 2; again++) {
@@ -183,12 +216,16 @@ static int fuzz_parser(const struct fs_protocol *protocol, const uint8_t *data, 
 			check_outcome(protocol, in.side == FS_SIDE_REQUEST ? &message : &asked,
 				      in.side == FS_SIDE_REQUEST ? NULL : &message, &options);
 		}
+		free(in.state);
 		return 0;
 	}
 	in.scratch = scratch[1];
 	read_stream(protocol, &in, bytes, size, 0, &whole);
+	free(in.state);
 	in.scratch = scratch[2];
+	in.state = new_state(protocol, flags);
 	read_stream(protocol, &in, bytes, size, where, &cut);
+	free(in.state);
 	/* A ClientHello without its record header is as long as what came with it: see the head of tls.c. */
 	if (protocol->id != FS_PROTOCOL_TLS || bytes[0] >= 20)
 		check_same(&whole, &cut);
