@@ -147,6 +147,18 @@ def cluster(target: bytes, how: Clustering = Clustering.ALPHABET) -> str:
     return text_of(label)
 
 
+class Dialect(IntEnum):
+    MYSQL = 0
+    POSTGRESQL = 1
+
+
+def reduce_sql(statement: bytes, dialect: Dialect, *, truncated: bool = False) -> str:
+    """A statement as a label: operation and table."""
+    label = ffi.new("struct fs_label *")
+    lib.fs_sql_with(statement, len(statement), truncated, dialect, label)
+    return text_of(label)
+
+
 def _hex(value: Any) -> str:
     raw = bytes(value)
     return raw.hex() if any(raw) else ""

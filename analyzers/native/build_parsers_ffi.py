@@ -46,6 +46,7 @@ const struct fs_protocol *fs_protocol_by_id(uint8_t id);
 const char *fs_protocol_name(uint8_t id);
 void fs_cluster_path(struct fs_text target, int how, struct fs_label *out);
 uint8_t fs_listed(uint8_t place);
+void fs_sql_with(const uint8_t *bytes, size_t length, bool truncated, int dialect, struct fs_label *out);
 int fs_detect_with(uint8_t id, const uint8_t *bytes, size_t length, bool truncated, bool datagram);
 int fs_frame_with(uint8_t id, struct fs_frame_input *in, const uint8_t *bytes, size_t length, bool truncated,
                   struct fs_message *out);
@@ -60,6 +61,7 @@ GLUE = f"""
 #include <stdlib.h>
 #include <time.h>
 #include "{NATIVE / "protocol.h"}"
+#include "{NATIVE / "protocols" / "sql.h"}"
 
 static uint8_t fs_listed(uint8_t place)
 {{
@@ -76,6 +78,13 @@ static uint8_t *fs_copy(const uint8_t *bytes, size_t length)
         abort();
     memcpy(copy, bytes, length);
     return copy;
+}}
+
+static void fs_sql_with(const uint8_t *bytes, size_t length, bool truncated, int dialect, struct fs_label *out)
+{{
+    uint8_t *copy = fs_copy(bytes, length);
+    fs_sql_reduce(fs_cursor_over(copy, length, truncated), dialect, out);
+    free(copy);
 }}
 
 static int fs_detect_with(uint8_t id, const uint8_t *bytes, size_t length, bool truncated, bool datagram)

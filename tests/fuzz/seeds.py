@@ -5,6 +5,7 @@ import hashlib
 from pathlib import Path
 
 from tests.conversations import load_all
+from tests.unit.test_sql import EVERY
 
 SEEDS = Path(__file__).parent / "seeds"
 TARGETS = {"http": "http1", "dns": "dns", "tls": "tls"}
@@ -21,6 +22,8 @@ def save(target: str, data: bytes) -> None:
 
 
 def main() -> None:
+    for dialect, statement, _ in EVERY:
+        save("sql", bytes([dialect]) + statement.encode())
     for conversation in load_all():
         target = TARGETS.get(conversation.protocol)
         if target is None:
