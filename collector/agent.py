@@ -29,6 +29,7 @@ from collector.metadata.host import HostResolver
 from collector.metadata.processes import Processes
 from collector.options import Exit, RecordOptions, RunOptions
 from collector.part_settings import engine_settings, metrics_settings
+from collector.polling import Polling
 from collector.schema import Config
 from collector.server import HttpServer
 from collector.table_view import TableView
@@ -87,7 +88,10 @@ class Agent:
         report = self._capture.report
         hierarchy = own_state.hierarchy(report)
         self._names = HostResolver(processes=Processes(hierarchy=hierarchy))
-        self._view = TableView(self._table, self._names, metrics_settings(config), config.scope.exclude_comms)
+        metrics = metrics_settings(config)
+        self._polling = Polling(metrics.counter_ttl_ns) if report.driver == "none" else None
+        rows = self._polling.rows if self._polling else self._table
+        self._view = TableView(rows, self._names, metrics, config.scope.exclude_comms)
         self._own = OwnMetrics()
         self._server = HttpServer(config.listen, self)
         self._listen_fault = ""
@@ -167,6 +171,8 @@ class Agent:
         """Everything that happens once a second."""
         began = time.monotonic()
         self._capture.turn()
+        if self._polling is not None:
+            await self._polling.turn()
         await self._reload()
         await self._learn(began)
         started = time.thread_time()
@@ -231,12 +237,13 @@ class Agent:
         found = [
             *problems.of_driver(report),
             *problems.of_sandbox(self._unfiltered),
+            *(self._polling.problems() if self._polling else ()),
             *problems.of_engine(self._capture.status(), state, self._clock()),
             *problems.of_agent(self._turn_failure, self._capture.seeds_missed, self._view.missed_samples),
             *problems.of_losses(counters, state),
             *problems.of_configuration(not_yet(self._config), faults),
         ]
-        why = report.self_test or "no probe is in place: requests are not seen"
+        why = report.self_test or "no probe is in place: connections are listed, requests are not seen"
         return AgentStatus(
             version=VERSION,
             node=self._names.node,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from analyzers.table import SharedTable
+from collector import polling
 from collector.capture import Capture, children_cpu_seconds
 from collector.schema import Config
 from collector.table_view import TableView
@@ -41,7 +42,7 @@ def absent(report: Report) -> Mapping[str, str]:
         missing[traffic.RESET.name] = "; ".join(f"hook {hook.name} is not attached: {hook.reason}" for hook in resets)
     if report.driver == "none":
         reason = "no driver is in place: " + "; ".join(f"{r.driver}: {r.reason}" for r in report.rejected)
-        missing |= {metric.name: reason for metric in traffic.TRAFFIC if metric.name not in missing}
+        missing |= {m.name: reason for m in traffic.TRAFFIC if m.name not in missing and m.name not in polling.TOLD}
     return missing
 
 

@@ -28,6 +28,9 @@ class PrivilegeError(Exception):
 def drop(uid: int = NOBODY) -> None:
     """Raises PrivilegeError, after which the process must end: it would run with more than it was promised to."""
     libc = ctypes.CDLL(None, use_errno=True)
+    if _is_ordinary():
+        _no_new_privileges(libc)
+        return
     try:
         _empty_bounding_set(libc)
         libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
@@ -40,10 +43,20 @@ def drop(uid: int = NOBODY) -> None:
         raise PrivilegeError(
             f"privileges cannot be given up ({error}): CAP_SETUID, CAP_SETGID and CAP_SETPCAP are needed for that"
         ) from None
-    if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
-        raise PrivilegeError(f"no_new_privs cannot be set: {os.strerror(ctypes.get_errno())}")
+    _no_new_privileges(libc)
     if left := list(_held()):
         raise PrivilegeError(f"privileges are still held after giving them up: {'; '.join(left)}")
+
+
+def _is_ordinary(status: Path = Path("/proc/self/status")) -> bool:
+    """A user without any capability has none to give up; without new privileges the bounding set means nothing."""
+    fields = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+    return os.getuid() != 0 and not any(int(fields[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapAmb"))
+
+
+def _no_new_privileges(libc: ctypes.CDLL) -> None:
+    if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+        raise PrivilegeError(f"no_new_privs cannot be set: {os.strerror(ctypes.get_errno())}")
 
 
 def _empty_bounding_set(libc: ctypes.CDLL) -> None:

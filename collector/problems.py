@@ -18,7 +18,7 @@ def of_driver(report: Report) -> Iterator[Problem]:
         remedies = [rejected.remedy for rejected in report.rejected if rejected.remedy]
         yield Problem(
             "error",
-            "no driver could be loaded, so no requests are seen",
+            "no probe is in place: connections and their health are listed, requests are not seen",
             reasons or "driver: none is configured",
             remedies[0] if remedies else "driver: auto",
         )

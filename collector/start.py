@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What comes before the commands that watch or replay: configuration, log, permission; each with its own exit code."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -98,6 +99,8 @@ def replay(path: str | None, settings: Sequence[str], file: str, *, serve: bool,
 def not_permitted(config: Config) -> str:
     """Why this process may not watch the kernel with any configured driver, and the remedy; empty when it may."""
     have = capabilities.effective()
+    if config.drivers == ("none",) and not have and os.getuid() != 0:
+        return ""  # an ordinary user may read what that driver reads, and has nothing to give up
     lacks = {driver: capabilities.missing(driver, have) for driver in config.drivers if driver in DRIVERS_BUILT}
     watching = {driver: names for driver, names in lacks.items() if driver != "none"} or lacks or {"none": ()}
     if any(not names for names in watching.values()):

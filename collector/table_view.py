@@ -5,12 +5,13 @@
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
 
 from analyzers.resolver import Resolver
 from analyzers.rows import Identity, RequestKey, RequestRow, Role, Sample, TcpKey, TcpRow
 from analyzers.samples import NamedSample, name_sample
 from analyzers.snapshot import EMPTY, Snapshot, SnapshotBuilder
-from analyzers.table import SharedTable
+from analyzers.table import SampleBatch
 from collector.traffic import Traffic, TrafficNames
 from exporters.prometheus import PageSource, render
 from exporters.series import SeriesReport, SeriesStore
@@ -20,11 +21,21 @@ ReachesUs = Callable[[str, int], bool]
 """Whether an address, seen from a network namespace, is one of the agent's own namespace."""
 
 
+class RowSource(Protocol):
+    """Where rows come from: the engine's table, or lists of sockets where there is no probe."""
+
+    def requests(self) -> list[RequestRow]: ...
+
+    def tcp(self) -> list[TcpRow]: ...
+
+    def samples_since(self, sequence: int) -> SampleBatch: ...
+
+
 class TableView:
     """`excluded` are process names (scope.exclude_comms) whose conversations are left out everywhere."""
 
     def __init__(
-        self, table: SharedTable, resolver: Resolver, settings: MetricsSettings, excluded: Iterable[str] = ()
+        self, table: RowSource, resolver: Resolver, settings: MetricsSettings, excluded: Iterable[str] = ()
     ) -> None:
         self._table = table
         self._resolver = resolver
@@ -115,8 +126,15 @@ class TableView:
             and self._reaches_us(seen.remote_ip, seen.identity.netns)
         ):
             return False
+        # Only socket lists have the agent's own end.
+        if seen.local_port in self._own_ports and seen.role is Role.SERVER and self._reaches_us(*_local(seen)):
+            return False
         ends: tuple[Identity | None, Identity | None] = (seen.identity, seen.peer)
         return not self._excluded or not any(end is not None and end.comm in self._excluded for end in ends)
+
+
+def _local(seen: RequestKey | TcpKey | Sample) -> tuple[str, int]:
+    return seen.local_ip, seen.identity.netns
 
 
 def _nobody(_ip: str, _netns: int) -> bool:

@@ -28,14 +28,22 @@ class Loading:
 
     def __init__(self, drivers: Sequence[str], ring_bytes: int) -> None:
         self._drivers = drivers
+        self._child: subprocess.Popen[bytes] | None = None
+        self._fault = ""
         # Of packets: a report is never read in parts.
         self._channel, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with there:
             arguments = [*PROGRAM, str(there.fileno()), str(ring_bytes), str(os.getpid()), *drivers]
-            self._child = subprocess.Popen(arguments, pass_fds=[there.fileno()], stdin=subprocess.DEVNULL)
+            try:
+                self._child = subprocess.Popen(arguments, pass_fds=[there.fileno()], stdin=subprocess.DEVNULL)
+            except OSError as error:
+                self._fault = f"the loader cannot be started: {error}"
 
     def finish(self) -> Attachment:
         """Waits for the answer. Never raises because of a kernel: then the driver is `none`."""
+        if self._child is None:
+            self._channel.close()
+            return Attachment(_failed(self._drivers, self._fault, "make it executable for this user"))
         self._channel.settimeout(LOADER_SECONDS)
         try:
             attachment = receive(self._channel)
@@ -53,8 +61,9 @@ class Loading:
     def abandon(self) -> None:
         """Ends it, and with it every hook that it has put on."""
         self._channel.close()
-        self._child.kill()
-        self._child.wait()
+        if self._child is not None:
+            self._child.kill()
+            self._child.wait()
 
 
 def start(drivers: Sequence[str], ring_bytes: int) -> Attachment:

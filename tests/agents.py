@@ -135,7 +135,8 @@ def _wait_until_ready(agent: Agent) -> None:
         if agent.process.poll() is not None:
             raise AssertionError(f"the agent ended with {agent.process.returncode}: {agent.log.read_text()}")
         try:
-            if agent.status()["engine"]["state"] == "running":
+            status = agent.status()
+            if status["engine"]["state"] == "running" or status["driver"]["name"] == "none":
                 return
         except (urllib.error.URLError, OSError, ValueError):
             pass

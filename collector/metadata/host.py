@@ -98,7 +98,7 @@ class HostResolver:
                 self._namespaces.pop(identity.netns, None)
                 self._namespaces[identity.netns] = identity.pid
             owner = self._processes.owner(identity)
-            if not identity.comm and owner is None:
+            if not identity.comm and owner in (None, CgroupOwner()):
                 party = self._no_process
             else:
                 party = self._party(identity, owner or CgroupOwner(), "" if owner else "process_gone")
@@ -131,6 +131,8 @@ class HostResolver:
 
     def _party(self, identity: Identity, owner: CgroupOwner, reason: str) -> Party:
         kind, name = ("systemd", owner.unit) if owner.unit else ("process", identity.comm)
+        if not name and owner.container_id:
+            kind, name = "container", owner.container_id[:12]
         return Party(
             node=self.node,
             namespace=NOT_FOUND_INTERNAL,

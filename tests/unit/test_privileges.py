@@ -28,6 +28,14 @@ def test_nothing_is_left() -> None:
 
 
 @NEEDS_ROOT
+def test_an_ordinary_user_has_nothing_to_give_up() -> None:
+    user = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+    ended = run(f"from collector import privileges\nprivileges.drop()\n{_TOLD}", *user)
+    permitted, effective, _, no_new, uid = ended.stdout.split()
+    assert (permitted, effective, no_new, uid) == ("0" * 16, "0" * 16, "1", "65534"), ended.stderr
+
+
+@NEEDS_ROOT
 def test_a_thread_that_runs_already_is_told() -> None:
     program = """
 import threading
