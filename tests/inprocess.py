@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from typing import Any, Self, cast
 
+from analyzers import _native
 from analyzers._native import ffi, lib
 from analyzers.contract import PROTOCOLS
 from analyzers.table import address_text
@@ -89,9 +90,16 @@ def _text(characters: Any) -> str:
 
 
 class InProcessEngine:
-    """One engine on a table of its own, or on `table`, as after a crash. Always close it."""
+    """One engine on a table of its own, or on `table`, as after a crash. Always close it.
 
-    def __init__(self, *, table: Any = None, slow_ns: int = 500 * 10**6, **settings: int) -> None:
+    `native` is another build of the engine than that of `analyzers._native`.
+    """
+
+    def __init__(
+        self, *, table: Any = None, slow_ns: int = 500 * 10**6, native: Any = _native, **settings: int
+    ) -> None:
+        self._ffi, self._lib = native.ffi, native.lib
+        ffi, lib = self._ffi, self._lib
         self.table: Any = ffi.new("struct fs_table *") if table is None else table
         self.slots: Any = ffi.new("uint64_t[]", lib.FS_SLOTS)
         self.control: Any = ffi.new("struct fs_control *")
@@ -104,7 +112,7 @@ class InProcessEngine:
 
     def close(self) -> None:
         if self.engine:
-            lib.fs_engine_free(self.engine)
+            self._lib.fs_engine_free(self.engine)
         self.engine = None
 
     def __enter__(self) -> Self:
@@ -115,15 +123,15 @@ class InProcessEngine:
 
     def feed(self, events: Iterable[bytes]) -> Self:
         for event in events:
-            lib.fs_engine_event(self.engine, ffi.from_buffer(event), len(event))
+            self._lib.fs_engine_event(self.engine, self._ffi.from_buffer(event), len(event))
         return self
 
     def tick(self, now_ns: int) -> Self:
-        lib.fs_engine_tick(self.engine, now_ns)
+        self._lib.fs_engine_tick(self.engine, now_ns)
         return self
 
     def finish(self) -> Self:
-        lib.fs_engine_finish(self.engine)
+        self._lib.fs_engine_finish(self.engine)
         return self
 
     def stat(self, name: str) -> int:
@@ -131,12 +139,12 @@ class InProcessEngine:
 
     def stats(self) -> dict[str, int]:
         """Those that are not zero."""
-        names = [field for field, _ in ffi.typeof("struct fs_stats").fields]
+        names = [field for field, _ in self._ffi.typeof("struct fs_stats").fields]
         return {name: self.stat(name) for name in names if self.stat(name)}
 
     def mode(self, conn_id: int) -> str | None:
         """What the driver was told about a connection, None if nothing."""
-        slot = self.slots[lib.fs_read_slot_of(conn_id)]
+        slot = self.slots[self._lib.fs_read_slot_of(conn_id)]
         if not slot or (slot >> 24) != conn_id & (1 << 40) - 1:
             return None
         requests_out = " of requests out" if slot >> 16 & lib.FS_MODE_REQUESTS_OUT else ""

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from cffi import FFI
@@ -67,35 +68,40 @@ def constants(headers: tuple[Path, ...]) -> str:
     return "".join(f"#define {name} ...\n" for name in found)
 
 
-def is_current() -> bool:
-    if not TARGET.exists():
+def is_current(target: Path = TARGET, files: Sequence[Path] = ()) -> bool:
+    """Whether the module is newer than everything that `files`, by default those of the engine, are made of."""
+    if not target.exists():
         return False
-    built = TARGET.stat().st_mtime
-    inputs = [Path(__file__), *sources(), *NATIVE.glob("*.h"), *NATIVE.glob("protocols/*.h"), *LAYOUT_HEADERS]
+    built = target.stat().st_mtime
+    headers = [*NATIVE.glob("*.h"), *NATIVE.glob("protocols/*.h"), *LAYOUT_HEADERS]
+    inputs = [Path(__file__), *(files or sources()), *headers]
     return all(path.stat().st_mtime <= built for path in inputs)
 
 
-def build() -> None:
-    """Writes the extension module; ends the program with the compiler's words if that fails."""
+def build(module: str = MODULE, target: Path = TARGET, files: Sequence[Path] = ()) -> None:
+    """Writes the extension module, of `files` if it is not the engine as it is.
+
+    Ends the program with the compiler's words if that fails.
+    """
     compiler = sysconfig.get_config_var("CC").split()[0]
     ffi = FFI()
     ffi.cdef(constants(LAYOUT_HEADERS) + FIXED_TYPES + preprocess(LAYOUT_HEADERS, compiler))
-    ffi.set_source(MODULE, "".join(f'#include "{header}"\n' for header in LAYOUT_HEADERS))
+    ffi.set_source(module, "".join(f'#include "{header}"\n' for header in LAYOUT_HEADERS))
     with tempfile.TemporaryDirectory() as scratch:
         glue = Path(scratch, "_native.c")
         ffi.emit_c_code(str(glue))
-        library = Path(scratch, TARGET.name)
+        library = Path(scratch, target.name)
         include = sysconfig.get_path("include")
-        files = [str(path) for path in (glue, *sources())]
-        command = [compiler, *COMPILER_FLAGS, f"-I{include}", "-o", str(library), *files]
+        inputs = [str(path) for path in (glue, *(files or sources()))]
+        command = [compiler, *COMPILER_FLAGS, f"-I{include}", "-o", str(library), *inputs]
         output = subprocess.run(command, capture_output=True, text=True, check=False)
         if output.returncode:
-            raise SystemExit(f"build_ffi: {compiler} could not build {MODULE}:\n{output.stderr}")
+            raise SystemExit(f"build_ffi: {compiler} could not build {module}:\n{output.stderr}")
         # A rename, so that a Python that has the old one mapped is not disturbed.
-        staged = TARGET.with_suffix(".new")
+        staged = target.with_suffix(".new")
         staged.write_bytes(library.read_bytes())
         staged.chmod(0o755)
-        staged.replace(TARGET)
+        staged.replace(target)
 
 
 if __name__ == "__main__":
