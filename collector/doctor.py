@@ -9,8 +9,9 @@ from typing import TextIO
 
 from collector.config import ConfigError, Source, load
 from collector.config_rules import not_yet
+from collector.findings import FAIL, OK, WARN, Check, Finding
 from collector.host import Host
-from collector.host_checks import CHECKS, FAIL, OK, WARN, Check, Finding
+from collector.host_checks import CHECKS
 from collector.options import Exit
 from collector.schema import Config
 

@@ -2,8 +2,8 @@
 """The doctor's last word on drivers: it has the loader try them, self-test included, and takes everything off again."""
 
 from collector import capabilities
+from collector.findings import FAIL, OK, WARN, Check, Finding
 from collector.host import Host
-from collector.host_checks import FAIL, OK, WARN, Check, Finding
 from collector.schema import Config
 from probes import loader
 from probes.attachment import Report

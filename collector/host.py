@@ -56,6 +56,13 @@ class Host:
         except OSError:
             return None
 
+    def read_program(self, path: str) -> str | None:
+        """The same of a file that belongs to Firesteel."""
+        try:
+            return (self.programs / path).read_text(encoding="utf-8").strip()
+        except OSError:
+            return None
+
     def exists(self, path: str) -> bool:
         try:
             return (self.root / path.lstrip("/")).exists()

@@ -4,35 +4,17 @@
 import errno
 import os
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from collector import capabilities
+from collector.findings import FAIL, OK, WARN, Check, Finding
 from collector.host import Host
 from collector.kinds import size_text
+from collector.module_checks import MODULE_CHECKS
 from collector.schema import Config
 
-OK, WARN, FAIL = "ok", "warn", "fail"
 _OLDEST = {"core": (5, 8), "bcc": (4, 14), "kmod": (3, 10), "none": (2, 6)}
 _IDLE_BYTES = 100 << 20  # the budget of an idle agent, ring and maps included
 _INITIAL_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO of linux/proc_ns.h
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """`state` is ok, warn (something will be missing) or fail (the agent cannot do its work)."""
-
-    state: str
-    sentence: str
-    remedy: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One row of the doctor's table. A check answers with a finding for each thing it looked at."""
-
-    name: str
-    run: Callable[[Host, Config], Sequence[Finding]]
 
 
 def programs(host: Host, config: Config) -> list[Finding]:
@@ -264,6 +246,7 @@ CHECKS = (
     Check("bpf-jit", jit),
     Check("cgroups", cgroups),
     Check("tracefs", tracefs),
+    *MODULE_CHECKS,
     Check("pid-namespace", pid_namespace),
     Check("memory", memory),
     Check("listeners", listeners),

@@ -12,8 +12,9 @@ from collector import capabilities
 from collector.config import Source
 from collector.config_rules import broken_rules
 from collector.doctor import doctor, examine
+from collector.findings import FAIL, OK, WARN, Finding
 from collector.host import Host
-from collector.host_checks import CHECKS, FAIL, OK, WARN, Finding
+from collector.host_checks import CHECKS
 from collector.kinds import Endpoint
 from collector.options import Exit
 from collector.schema import Config, Kubernetes, Listeners, Ring, Tls
@@ -298,3 +299,71 @@ def test_what_this_version_does_not_do_is_a_warning(tmp_path: Path) -> None:
 
 def test_defaults_break_no_rule() -> None:
     assert broken_rules(Config()) == []
+
+
+OLD = {
+    "sys/kernel/btf/vmlinux": None,
+    "proc/sys/kernel/osrelease": "5.4.0-1-amd64",
+    "proc/version": "Linux version 5.4.0-1-amd64 (x@y) (gcc-10 (Debian 10.2.1-6) 10.2.1 20210110, GNU ld) #1",
+    "proc/modules": "xt_nat 16384 0",
+    "etc/os-release": "NAME=x\nID=debian\n",
+    "usr/lib/python3/dist-packages/bcc/__init__.py": "",
+    "lib/modules/5.4.0-1-amd64/build/include/generated/autoconf.h": "",
+    "usr/bin/gcc-10": "",
+}
+"""A machine without BTF, on which bcc and the module can be compiled."""
+
+
+@pytest.mark.parametrize(
+    ("check", "changes", "words", "remedy"),
+    [
+        ("headers", {"lib/modules/5.4.0-1-amd64/build/include/generated/autoconf.h": None}, "no headers", "linux-headers"),
+        ("bcc", {"usr/lib/python3/dist-packages/bcc/__init__.py": None}, "BCC is not installed", "python3-bpfcc"),
+        ("compiler", {"usr/bin/gcc-10": None}, "built by gcc 10, which is not here", "gcc-10"),
+        ("modules", {"proc/modules": None}, "no loadable modules", "CONFIG_MODULES"),
+        ("modules", {"proc/sys/kernel/modules_disabled": "1"}, "switched off until the next boot", "modules_disabled"),
+        ("modules", {"sys/module/module/parameters/sig_enforce": "Y"}, "signed modules only", "--sign"),
+        (
+            "modules",
+            {"sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c": "\x06\0\0\0\x01"},
+            "Secure Boot is on", "mokutil",
+        ),
+        (
+            "modules",
+            {"sys/module/firesteel/version": "0.0.9", "app/probes/kmod/interface.h": '#define FS_KMOD_VERSION "0.1.0"'},
+            "another version is loaded: 0.0.9, this agent has 0.1.0", "rmmod",
+        ),
+        ("kprobes", {"sys/kernel/tracing/events/enable": "0"}, "no kprobes", "CONFIG_KPROBES"),
+        ("platform", {"etc/os-release": "ID=talos"}, "Talos", "core"),
+        ("platform", {"etc/os-release": 'ID="bottlerocket"'}, "Bottlerocket", "core"),
+    ],
+)  # fmt: skip
+def test_what_compiled_drivers_stand_on(
+    check: str, changes: dict[str, str | None], words: str, remedy: str, tmp_path: Path
+) -> None:
+    """A warning where core cannot load and another driver may; a failure if no other may; and no fault where core can."""
+    told = found(machine(tmp_path / "old", OLD | changes), check)
+    (bad,) = [finding for finding in told if finding.state != OK]
+    assert bad.state == WARN
+    assert words in bad.sentence
+    assert remedy in bad.remedy
+    only = Config(driver=("bcc",) if check in {"bcc", "headers"} else ("kmod",))
+    assert FAIL in [finding.state for finding in found(machine(tmp_path / "only", OLD | changes), check, only)]
+    good = found(machine(tmp_path / "new", OLD | changes | {"sys/kernel/btf/vmlinux": "BTF"}), check)
+    assert {finding.state for finding in good} == {OK}
+
+
+def test_what_compiled_drivers_stand_on_is_there(tmp_path: Path) -> None:
+    host = machine(tmp_path, OLD | {"sys/kernel/tracing/kprobe_events": ""})
+    for check in ("headers", "bcc", "compiler", "modules", "kprobes", "platform"):
+        assert [finding for finding in found(host, check) if finding.state != OK] == []
+
+
+def test_inside_gvisor_nothing_can_be_seen(tmp_path: Path) -> None:
+    (finding,) = found(machine(tmp_path, {"proc/version": "Linux version 4.4.0 gVisor"}), "platform")
+    assert (finding.state, "outside of the sandbox" in finding.remedy) == (FAIL, True)
+
+
+def test_a_kernel_that_brings_its_headers_needs_no_package(tmp_path: Path) -> None:
+    changes = {"lib/modules/5.4.0-1-amd64/build/include/generated/autoconf.h": None, "sys/kernel/kheaders.tar.xz": ""}
+    assert [finding.state for finding in found(machine(tmp_path, OLD | changes), "headers")] == [OK]

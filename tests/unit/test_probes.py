@@ -14,8 +14,8 @@ import pytest
 
 from analyzers._native import ffi
 from collector.driver_check import findings, trial
+from collector.findings import FAIL, OK, WARN
 from collector.host import Host
-from collector.host_checks import FAIL, OK, WARN
 from collector.schema import Config
 from probes import facts, loader
 from probes.attachment import ITERATOR, LINK, HookReport, LoaderError, Rejected, Report, receive, send
