@@ -26,6 +26,9 @@ PROGRAM = Path(__file__).parent / "native" / "firesteel-engine"
 CRASHES_PER_PROTOCOL = 3
 """So many crashes inside one parser switch it off."""
 
+HANG_SECONDS = 15.0
+"""An engine that was silent for so long is ended."""
+
 _QUICK_CRASH_SECONDS = 10.0
 _LONGEST_PAUSE_SECONDS = 30.0
 
@@ -34,7 +37,8 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RingSource:
-    """Live events: descriptors of a ring of `ring_bytes`, the control page and the mode slots.
+    """Live events: descriptors of a ring, or of a perf ring per processor, of `ring_bytes` each; the control page and the
+    mode slots.
 
     `record` is a file, with the head of a recording in it, to which every event is appended as it came.
     """
@@ -44,6 +48,9 @@ class RingSource:
     control: int
     modes: int
     record: int | None = None
+    perf_rings: tuple[int, ...] = ()
+    """Instead of `ring`, which is -1 then. Somebody must have mapped them already: only the first mapping costs locked
+    memory, which an engine without privileges may not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +87,7 @@ class Engine:
         config: ConfigBlock,
         *,
         program: Path = PROGRAM,
-        hang_seconds: float = 15.0,
+        hang_seconds: float = HANG_SECONDS,
     ) -> None:
         self._source = source
         self._table = table
@@ -198,17 +205,18 @@ class Engine:
 
     def _arguments(self) -> tuple[tuple[int, ...], list[str]]:
         source = self._source
-        named = {"--table": self._table.fd, "--config": self._config.fd}
+        named = [("--table", self._table.fd), ("--config", self._config.fd)]
         plain = ["--parent", str(os.getpid())]
         if isinstance(source, RingSource):
-            named |= {"--ring": source.ring, "--control": source.control, "--modes": source.modes}
+            named += [("--perf-ring", fd) for fd in source.perf_rings] or [("--ring", source.ring)]
+            named += [("--control", source.control), ("--modes", source.modes)]
             plain += ["--ring-bytes", str(source.ring_bytes)]
             if source.record is not None:
-                named["--record"] = source.record
+                named.append(("--record", source.record))
         else:
-            named["--file"] = source.file
+            named.append(("--file", source.file))
             plain += ["--pace"] if source.paced else []
-        return tuple(named.values()), plain + [part for name, fd in named.items() for part in (name, str(fd))]
+        return tuple(fd for _, fd in named), plain + [part for name, fd in named for part in (name, str(fd))]
 
     def _watch_exit(self) -> None:
         if self._loop is None or self._process is None or self._exit_fd is not None:

@@ -13,6 +13,12 @@ static uint32_t event_bytes(const void *record, uint32_t bytes)
 	return bytes >= sizeof(*head) && head->size < bytes ? head->size : bytes;
 }
 
+static void count_event(struct fs_run *run, const void *event, uint32_t record_bytes)
+{
+	fs_recording_add(&run->recording, &run->table->stats, event, record_bytes);
+	fs_engine_event(run->engine, event, event_bytes(event, record_bytes));
+}
+
 /*
  * Publishing the position costs the producers a cache miss, so it is done per batch; but never later than an eighth
  * of the ring, so that a full ring has room again soon.
@@ -28,16 +34,15 @@ static uint64_t drain_batch(struct fs_run *run)
 	       (event = fs_ring_next(ring, &bytes)) != NULL) {
 		events++;
 		__atomic_store_n(&run->table->ring_position, ring->position, __ATOMIC_RELAXED);
-		fs_recording_add(&run->recording, &run->table->stats, event, bytes);
-		fs_engine_event(run->engine, event, event_bytes(event, bytes));
+		count_event(run, event, bytes);
 	}
 	fs_ring_release(ring);
 	__atomic_store_n(&run->table->ring_position, ring->position, __ATOMIC_RELAXED);
 	return events;
 }
 
-/* Until the ring is empty, or as long as it was when this began: producers may be as fast as we are. */
-static void drain(struct fs_run *run)
+/* Until the ring is empty, or as long as it was when this began: producers may be as fast as we are. Returns the bytes. */
+static uint64_t drain_ring(struct fs_run *run)
 {
 	uint64_t waiting = fs_ring_filled(&run->ring), begin = run->ring.position, events;
 
@@ -47,6 +52,25 @@ static void drain(struct fs_run *run)
 	} while (events && run->ring.position - begin < waiting);
 	run->table->stats.ring_contradictions += run->ring.contradictions;
 	run->ring.contradictions = 0;
+	return run->ring.position - begin;
+}
+
+/* What stands in the rings now. Returns how full the fullest was: that one is the next to run over. */
+static uint64_t drain_perf_rings(struct fs_run *run)
+{
+	uint64_t fullest = fs_perf_begin(&run->perf, fs_now_ns());
+	uint32_t bytes, events = 0;
+	const void *event;
+
+	while ((event = fs_perf_next(&run->perf, &bytes)) != NULL) {
+		count_event(run, event, bytes);
+		if (++events % FS_BATCH_EVENTS == 0)
+			fs_run_beat(run, fs_now_ns());
+	}
+	run->table->stats.ring_contradictions += run->perf.contradictions;
+	run->table->stats.ring_dropped += run->perf.lost;
+	run->perf.contradictions = run->perf.lost = 0;
+	return fullest;
 }
 
 /*
@@ -63,7 +87,8 @@ static uint64_t next_sleep(const struct fs_run *run, uint64_t slept_ns, uint64_t
 	if (drained_bytes == 0)
 		return slept_ns * 2 < idle_max ? slept_ns * 2 : idle_max;
 
-	uint64_t wanted = run->ring.size / 8 * slept_ns / drained_bytes;
+	uint64_t size = run->perf.count ? run->perf.rings[0].size : run->ring.size;
+	uint64_t wanted = size / 8 * slept_ns / drained_bytes;
 	if (wanted > FS_SLEEP_BUSY_MAX_NS)
 		wanted = FS_SLEEP_BUSY_MAX_NS;
 	return wanted > FS_SLEEP_MIN_NS ? wanted : FS_SLEEP_MIN_NS;
@@ -76,15 +101,14 @@ void fs_live(struct fs_run *run)
 	for (bool stop = false; !stop;) {
 		/* Read before the drain: what was in the ring when the stop was asked for is still counted. */
 		stop = __atomic_load_n(&run->config->stop, __ATOMIC_ACQUIRE) != 0;
-		uint64_t begin = run->ring.position;
-		drain(run);
+		uint64_t drained = run->perf.count ? drain_perf_rings(run) : drain_ring(run);
 		fs_recording_flush(&run->recording);
 		uint64_t now = fs_now_ns();
 		fs_engine_tick(run->engine, now);
 		fs_run_beat(run, now);
 		if (stop)
 			break;
-		sleep_ns = next_sleep(run, sleep_ns, run->ring.position - begin);
+		sleep_ns = next_sleep(run, sleep_ns, drained);
 		fs_sleep_until(now + sleep_ns);
 	}
 }

@@ -28,6 +28,8 @@ struct arguments {
 	uint64_t ring_bytes;
 	int parent;
 	bool paced;
+	uint32_t perf_count;
+	int perf[FS_CPUS];
 };
 
 static uint64_t clock_ns(clockid_t clock)
@@ -85,12 +87,12 @@ static bool parse_arguments(int count, char **values, struct arguments *out)
 		{"ring", 1, NULL, 'r'},	  {"ring-bytes", 1, NULL, 'b'}, {"control", 1, NULL, 'c'},
 		{"modes", 1, NULL, 'm'},  {"table", 1, NULL, 't'},	{"config", 1, NULL, 'g'},
 		{"record", 1, NULL, 'w'}, {"file", 1, NULL, 'f'},	{"pace", 0, NULL, 'p'},
-		{"parent", 1, NULL, 'P'}, {NULL, 0, NULL, 0},
+		{"parent", 1, NULL, 'P'}, {"perf-ring", 1, NULL, 'R'},	{NULL, 0, NULL, 0},
 	};
 	uint64_t value = 0;
 	int option;
 
-	*out = (struct arguments){-1, -1, -1, -1, -1, -1, -1, 0, 0, false};
+	*out = (struct arguments){-1, -1, -1, -1, -1, -1, -1, 0, 0, false, 0, {0}};
 	while ((option = getopt_long(count, values, "", options, NULL)) != -1) {
 		if (option == '?' || (option != 'p' && !number(optarg, option == 'b' ? 1u << 30 : INT_MAX, &value)))
 			return false;
@@ -104,10 +106,16 @@ static bool parse_arguments(int count, char **values, struct arguments *out)
 		case 'w': out->record = (int)value; break;
 		case 'f': out->file = (int)value; break;
 		case 'P': out->parent = (int)value; break;
+		case 'R':
+			if (out->perf_count == FS_CPUS)
+				return false;
+			out->perf[out->perf_count++] = (int)value;
+			break;
 		default: out->paced = true;
 		}
 	}
-	bool live = out->ring >= 0 && out->ring_bytes && out->control >= 0 && out->modes >= 0;
+	bool live =
+		(out->ring >= 0) != (out->perf_count > 0) && out->ring_bytes && out->control >= 0 && out->modes >= 0;
 	return optind == count && out->table >= 0 && out->config >= 0 && live != (out->file >= 0);
 }
 
@@ -158,8 +166,11 @@ static const char *map_input(struct fs_run *run, const struct arguments *given)
 	run->slots = map(given->modes, sizeof(uint64_t) * FS_SLOTS, PROT_READ | PROT_WRITE);
 	if (!run->slots)
 		return "cannot map the mode slots (--modes)";
-	if (!fs_ring_map(&run->ring, given->ring, given->ring_bytes))
+	if (given->ring >= 0 && !fs_ring_map(&run->ring, given->ring, given->ring_bytes))
 		return "cannot map the ring (--ring, --ring-bytes)";
+	for (uint32_t i = 0; i < given->perf_count; i++)
+		if (!fs_perf_map(&run->perf, given->perf[i], given->ring_bytes))
+			return "cannot map a perf ring (--perf-ring, --ring-bytes)";
 	errno = EPROTO;
 	if (run->control->magic != FS_MAGIC || run->control->contract != FS_CONTRACT_VERSION)
 		return "the driver speaks another version of the contract: loader and engine must be of one build";
@@ -212,7 +223,8 @@ int main(int count, char **values)
 	if (!parse_arguments(count, values, &given)) {
 		fprintf(stderr,
 			"usage: firesteel-engine --table FD --config FD [--parent PID]\n"
-			"         (--ring FD --ring-bytes N --control FD --modes FD [--record FD] | --file FD "
+			"         ((--ring FD | --perf-ring FD...) --ring-bytes N --control FD --modes FD [--record "
+			"FD] | --file FD "
 			"[--pace])\n"
 			"Started by firesteel with descriptors it has opened; not meant to be called by hand.\n");
 		return 2;
@@ -231,8 +243,8 @@ int main(int count, char **values)
 		if (!run.engine)
 			failed = "cannot reserve memory for the engine";
 	}
-	if (!failed && run.control)
-		resume(&run);
+	if (!failed && run.control && !run.perf.count)
+		resume(&run); /* perf rings give back each record as it is read */
 	if (!failed) {
 		struct fs_sandbox sandbox = {given.parent, given.file, given.record};
 		failed = fs_sandbox_enter(&sandbox);

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "../../probes/include/control.h"
+#include "../../probes/include/perf_ring.h"
 #include "../../probes/include/ring.h"
 #include "engine.h"
 #include "table.h"
@@ -30,6 +31,7 @@ struct fs_run {
 	struct fs_control *control; /* NULL in a replay, as are the next two */
 	uint64_t *slots;
 	struct fs_ring ring;
+	struct fs_perf_rings perf; /* instead of the ring if there are any */
 	int file; /* of a replay, else -1 */
 	bool paced; /* replay at the speed of the recording */
 	uint8_t *file_bytes; /* FS_READ_BYTES */
@@ -46,8 +48,9 @@ void fs_run_beat(struct fs_run *run, uint64_t now_ns);
 void fs_run_fail(struct fs_run *run, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 bool fs_ring_map(struct fs_ring *ring, int fd, uint64_t bytes);
+bool fs_perf_map(struct fs_perf_rings *rings, int fd, uint64_t bytes); /* one more of them */
 
-/* Until config->stop: drains the ring. */
+/* Until config->stop: drains the ring, or the rings. */
 void fs_live(struct fs_run *run);
 
 /* The whole file, or up to what is wrong with it, or until config->stop. False after fs_run_fail. */

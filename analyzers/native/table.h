@@ -192,6 +192,7 @@ struct fs_sample {
 	X(recording_written, "events written to the recording")                                 \
 	X(recording_failed, "events that could not be written to the recording")              \
 	X(ring_contradictions, "times the ring contradicted itself and its content was skipped") \
+	X(ring_dropped, "records that the kernel says it dropped because a perf ring was full")  \
 	X(parser_state_exhausted, "connections parsed without a memory of their own because the pool was empty")
 /* clang-format on */
 
