@@ -1,0 +1,306 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is known of the cluster: pods, services, nodes and their addresses, as of now and as of a little while ago.
+
+Filled by watches, in threads of their own; asked by the resolver. A pod that was deleted keeps its names for a while
+(`tombstone_ns`): its last requests are named after it. An address that another pod has since taken is the new one's.
+"""
+
+import re
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from collector.metadata.kube_objects import ControllerRecord, NodeRecord, PodRecord, ServiceRecord, SliceRecord
+
+POD_LIMIT: Final = 200_000
+OTHER_LIMIT: Final = 100_000
+_TEMPLATE_HASH: Final = re.compile(r"(?P<name>.+)-[bcdfghjklmnpqrstvwxz2456789]{5,10}")
+"""A ReplicaSet is named after its Deployment and the hash of its template, in the API's safe alphabet (rand.SafeEncodeString)."""
+_SCHEDULED_JOB: Final = re.compile(r"(?P<name>.+)-\d{8,10}")
+"""A Job of a CronJob carries its scheduled time in minutes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """`kind` in lower case, as dashboards made for Kindling expect it."""
+
+    kind: str
+    name: str
+
+
+@dataclass(slots=True)
+class Counts:
+    """For status and metrics."""
+
+    pods: int = 0
+    services: int = 0
+    slices: int = 0
+    nodes: int = 0
+    controllers: int = 0
+    left_out: int = 0
+
+
+@dataclass(slots=True)
+class ClusterIndex:
+    """All methods may be called from any thread. Times are CLOCK_MONOTONIC nanoseconds."""
+
+    tombstone_ns: int
+    clock: Callable[[], int]
+    version: int = 1
+    """Grows whenever an earlier answer may have changed."""
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+    _pods: dict[str, PodRecord] = field(default_factory=dict)
+    _gone: dict[str, int] = field(default_factory=dict)
+    _by_cgroup: dict[str, str] = field(default_factory=dict)
+    _by_container: dict[str, tuple[str, str]] = field(default_factory=dict)
+    _by_address: dict[str, list[str]] = field(default_factory=dict)
+    _services: dict[str, ServiceRecord] = field(default_factory=dict)
+    _service_at: dict[str, str] = field(default_factory=dict)
+    _node_ports: dict[int, str] = field(default_factory=dict)
+    _slices: dict[str, SliceRecord] = field(default_factory=dict)
+    _backends: dict[tuple[str, int], dict[str, int]] = field(default_factory=dict)
+    _nodes: dict[str, NodeRecord] = field(default_factory=dict)
+    _node_at: dict[str, str] = field(default_factory=dict)
+    _controllers: dict[str, ControllerRecord] = field(default_factory=dict)
+    _left_out: int = 0
+
+    # --- what the watches tell
+
+    def put_pod(self, pod: PodRecord) -> None:
+        with self._lock:
+            before = self._pods.get(pod.uid)
+            if before == pod and (pod.is_over or pod.uid not in self._gone):
+                return
+            self._gone.pop(pod.uid, None)
+            if before is None and len(self._pods) >= POD_LIMIT:
+                self._left_out += 1
+                return
+            if before is not None:
+                self._unlink_pod(before)
+            self._pods[pod.uid] = pod
+            for uid in pod.cgroup_uids:
+                self._by_cgroup[uid] = pod.uid
+            for container, name in pod.containers:
+                self._by_container[container] = (pod.uid, name)
+            if not pod.host_network:
+                for address in pod.addresses:
+                    self._by_address.setdefault(address, []).append(pod.uid)
+            if pod.is_over:
+                self._gone[pod.uid] = self.clock()
+            self.version += 1
+
+    def drop_pod(self, uid: str) -> None:
+        """It is named for some time yet."""
+        with self._lock:
+            if uid in self._pods and uid not in self._gone:
+                self._gone[uid] = self.clock()
+                self.version += 1
+
+    def put_service(self, service: ServiceRecord) -> None:
+        key = f"{service.namespace}/{service.name}"
+        with self._lock:
+            if self._services.get(key) == service:
+                return
+            self._unlink_service(key)
+            if not self._room(self._services, key):
+                return
+            self._services[key] = service
+            for address in service.addresses:
+                self._service_at[address] = key
+            for port in service.node_ports:
+                self._node_ports[port] = key
+            self.version += 1
+
+    def drop_service(self, key: str) -> None:
+        with self._lock:
+            self._unlink_service(key)
+            self.version += 1
+
+    def put_slice(self, record: SliceRecord) -> None:
+        key = f"{record.namespace}/{record.name}"
+        with self._lock:
+            if self._slices.get(key) == record:
+                return
+            self._unlink_slice(key)
+            if not self._room(self._slices, key):
+                return
+            self._slices[key] = record
+            for backend in record.backends:
+                counts = self._backends.setdefault(backend, {})
+                service = f"{record.namespace}/{record.service}"
+                counts[service] = counts.get(service, 0) + 1
+            self.version += 1
+
+    def drop_slice(self, key: str) -> None:
+        with self._lock:
+            self._unlink_slice(key)
+            self.version += 1
+
+    def put_node(self, node: NodeRecord) -> None:
+        with self._lock:
+            if self._nodes.get(node.name) == node or not self._room(self._nodes, node.name):
+                return
+            self.drop_node(node.name)
+            self._nodes[node.name] = node
+            for address in node.addresses:
+                self._node_at[address] = node.name
+            self.version += 1
+
+    def drop_node(self, name: str) -> None:
+        with self._lock:
+            gone = self._nodes.pop(name, None)
+            for address in gone.addresses if gone else ():
+                if self._node_at.get(address) == name:
+                    del self._node_at[address]
+            self.version += gone is not None
+
+    def put_controller(self, record: ControllerRecord) -> None:
+        with self._lock:
+            if self._controllers.get(record.uid) != record and self._room(self._controllers, record.uid):
+                self._controllers[record.uid] = record
+                self.version += 1
+
+    def drop_controller(self, uid: str) -> None:
+        """Stays while a pod of it may still be named: it is found by the pod's own owner's name then."""
+        with self._lock:
+            self._controllers.pop(uid, None)
+
+    def keep_only(self, kind: str, keys: Iterable[str]) -> None:
+        """After a whole list: what is not in it went away while nobody watched."""
+        tables: dict[str, Mapping[str, object]] = {
+            "pods": self._pods, "services": self._services, "endpointslices": self._slices, "nodes": self._nodes,
+            "replicasets": self._controllers, "jobs": self._controllers,
+        }  # fmt: skip
+        known = tables[kind]
+        drop = {
+            "pods": self.drop_pod, "services": self.drop_service, "endpointslices": self.drop_slice,
+            "nodes": self.drop_node, "replicasets": self.drop_controller, "jobs": self.drop_controller,
+        }[kind]  # fmt: skip
+        wanted = {"replicasets": "ReplicaSet", "jobs": "Job"}.get(kind)
+        with self._lock:
+            listed = set(keys)
+            for key in [key for key in known if key not in listed]:
+                if wanted is None or self._controllers[key].kind == wanted:
+                    drop(key)
+
+    def sweep(self) -> None:
+        """Forgets pods whose time after their end is over."""
+        with self._lock:
+            now = self.clock()
+            for uid in [uid for uid, at in self._gone.items() if now - at > self.tombstone_ns]:
+                del self._gone[uid]
+                pod = self._pods.pop(uid, None)
+                if pod is not None:
+                    self._unlink_pod(pod)
+                    self.version += 1
+
+    # --- what the resolver asks
+
+    def pod_of_cgroup(self, uid: str) -> PodRecord | None:
+        """By the UID in a cgroup's path: the pod's own, or the hash of a static pod's manifest."""
+        with self._lock:
+            return self._pods.get(self._by_cgroup.get(uid, uid))
+
+    def container(self, container_id: str) -> tuple[PodRecord, str] | None:
+        """The pod and the container's name there."""
+        with self._lock:
+            uid, name = self._by_container.get(container_id, ("", ""))
+            pod = self._pods.get(uid)
+            return (pod, name) if pod else None
+
+    def pod_at(self, address: str) -> PodRecord | None:
+        """Who has this address; if nobody has, who had it last."""
+        with self._lock:
+            pods = [self._pods[uid] for uid in self._by_address.get(address, ())]
+            alive = [pod for pod in pods if pod.uid not in self._gone]
+            if alive:
+                return alive[-1]
+            return max(pods, key=lambda pod: self._gone[pod.uid], default=None)
+
+    def service_at(self, address: str) -> ServiceRecord | None:
+        with self._lock:
+            return self._services.get(self._service_at.get(address, ""))
+
+    def service_of_node_port(self, port: int) -> ServiceRecord | None:
+        with self._lock:
+            return self._services.get(self._node_ports.get(port, ""))
+
+    def service_of_backend(self, address: str, port: int) -> str:
+        """The name of the only Service that has this backend; empty if there is none or more than one."""
+        with self._lock:
+            found = {**self._backends.get((address, port), {}), **self._backends.get((address, 0), {})}
+            return next(iter(found)).partition("/")[2] if len(found) == 1 else ""
+
+    def node_at(self, address: str) -> str:
+        with self._lock:
+            return self._node_at.get(address, "")
+
+    def workload_of(self, pod: PodRecord) -> Workload:
+        """The controller that a person knows: the Deployment behind a ReplicaSet, the CronJob behind a Job."""
+        owner = pod.owner
+        if owner is None:
+            return Workload("pod", pod.name)
+        if owner.kind == "Node":  # a static pod's mirror
+            return Workload("staticpod", pod.name.removesuffix(f"-{owner.name}"))
+        with self._lock:
+            known = self._controllers.get(owner.uid)
+        if known is not None:
+            above = known.owner
+            return Workload(above.kind.lower(), above.name) if above else Workload(known.kind.lower(), known.name)
+        guess = {"ReplicaSet": ("deployment", _TEMPLATE_HASH), "Job": ("cronjob", _SCHEDULED_JOB)}.get(owner.kind)
+        match = guess[1].fullmatch(owner.name) if guess else None
+        if guess and match:  # not told yet: by how its owner names it
+            return Workload(guess[0], match["name"])
+        return Workload(owner.kind.lower(), owner.name)
+
+    def counts(self) -> Counts:
+        with self._lock:
+            return Counts(
+                len(self._pods), len(self._services), len(self._slices), len(self._nodes), len(self._controllers),
+                self._left_out,
+            )  # fmt: skip
+
+    # --- links
+
+    def _room(self, table: Mapping[str, object], key: str) -> bool:
+        if key in table or len(table) < OTHER_LIMIT:
+            return True
+        self._left_out += 1
+        return False
+
+    def _unlink_pod(self, pod: PodRecord) -> None:
+        for uid in pod.cgroup_uids:
+            if self._by_cgroup.get(uid) == pod.uid:
+                del self._by_cgroup[uid]
+        for container, _ in pod.containers:
+            if self._by_container.get(container, ("",))[0] == pod.uid:
+                del self._by_container[container]
+        for address in () if pod.host_network else pod.addresses:
+            left = [uid for uid in self._by_address.get(address, ()) if uid != pod.uid]
+            if left:
+                self._by_address[address] = left
+            else:
+                self._by_address.pop(address, None)
+
+    def _unlink_service(self, key: str) -> None:
+        gone = self._services.pop(key, None)
+        if gone is None:
+            return
+        for address in gone.addresses:
+            if self._service_at.get(address) == key:
+                del self._service_at[address]
+        for port in gone.node_ports:
+            if self._node_ports.get(port) == key:
+                del self._node_ports[port]
+
+    def _unlink_slice(self, key: str) -> None:
+        gone = self._slices.pop(key, None)
+        for backend in gone.backends if gone else ():
+            counts = self._backends.get(backend, {})
+            service = f"{gone.namespace}/{gone.service}" if gone else ""
+            counts[service] = counts.get(service, 1) - 1
+            if counts[service] <= 0:
+                del counts[service]
+            if not counts:
+                self._backends.pop(backend, None)

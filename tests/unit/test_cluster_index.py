@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is known of the cluster, over time: names while a pod lives, for a while after, and of whoever has the address then."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from collector.metadata import kube_objects
+from collector.metadata.cluster import ClusterIndex, Workload
+from collector.metadata.kube_objects import (
+    ControllerRecord,
+    Malformed,
+    NodeRecord,
+    Owner,
+    PodRecord,
+    ServiceRecord,
+    SliceRecord,
+)
+
+SECOND = 10**9
+POD = PodRecord("u1", "shop", "web-5d4f8c7b9-x2x4z", "n1", Owner("ReplicaSet", "web-5d4f8c7b9", "r1"), ("10.1.0.5",))
+
+
+class Clock:
+    now = 0
+
+    def __call__(self) -> int:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def index(clock: Clock) -> ClusterIndex:
+    return ClusterIndex(300 * SECOND, clock)
+
+
+def test_a_pod_is_found_by_everything_that_tells_of_it(index: ClusterIndex) -> None:
+    index.put_pod(
+        replace(
+            POD, containers=(("c" * 64, "nginx"),), cgroup_uids=("u1", "0badc0ffee"), addresses=("10.1.0.5", "fd00::5")
+        )
+    )
+    assert [index.pod_of_cgroup(uid).name for uid in ("u1", "0badc0ffee") if index.pod_of_cgroup(uid)] == [POD.name] * 2  # type: ignore[union-attr]
+    found = index.container("c" * 64)
+    assert found is not None
+    assert (found[0].name, found[1]) == (POD.name, "nginx")
+    assert [index.pod_at(ip) is not None for ip in ("10.1.0.5", "fd00::5", "10.1.0.6")] == [True, True, False]
+
+
+def test_a_deleted_pod_is_named_for_a_while_and_its_successor_at_once(index: ClusterIndex, clock: Clock) -> None:
+    index.put_pod(POD)
+    index.drop_pod("u1")
+    clock.now = 299 * SECOND
+    index.sweep()
+    assert index.pod_at("10.1.0.5") == POD
+    heir = replace(POD, uid="u2", name="db-0")
+    index.put_pod(heir)
+    assert index.pod_at("10.1.0.5") == heir
+    clock.now = 301 * SECOND
+    index.sweep()
+    assert index.pod_of_cgroup("u1") is None
+    assert index.pod_at("10.1.0.5") == heir
+    index.drop_pod("u2")
+    clock.now = 700 * SECOND
+    index.sweep()
+    assert index.pod_at("10.1.0.5") is None
+    assert index.counts().pods == 0
+
+
+def test_the_old_pod_may_be_told_deleted_after_its_heir_came(index: ClusterIndex) -> None:
+    index.put_pod(POD)
+    heir = replace(POD, uid="u2", name="db-0")
+    index.put_pod(heir)
+    index.drop_pod("u1")
+    assert index.pod_at("10.1.0.5") == heir
+
+
+def test_a_pod_that_is_over_gives_its_address_up(index: ClusterIndex) -> None:
+    index.put_pod(replace(POD, is_over=True))
+    heir = replace(POD, uid="u2")
+    index.put_pod(heir)
+    index.put_pod(replace(POD, is_over=True))
+    assert index.pod_at("10.1.0.5") == heir
+
+
+def test_host_network_pods_do_not_claim_the_nodes_address(index: ClusterIndex) -> None:
+    index.put_pod(replace(POD, host_network=True, addresses=("192.168.1.1",)))
+    index.put_node(NodeRecord("n1", ("192.168.1.1", "fd00::1")))
+    assert index.pod_at("192.168.1.1") is None
+    assert index.node_at("fd00::1") == "n1"
+
+
+@pytest.mark.parametrize(
+    ("owner", "known", "expected"),
+    [
+        (Owner("ReplicaSet", "web-5d4f8c7b9", "r1"), Owner("Deployment", "web", "d1"), Workload("deployment", "web")),
+        (Owner("ReplicaSet", "web-5d4f8c7b9", "r1"), None, Workload("deployment", "web")),
+        (Owner("ReplicaSet", "handmade", "r1"), None, Workload("replicaset", "handmade")),
+        (
+            Owner("ReplicaSet", "rollout-5d4f8c7b9", "r1"),
+            Owner("Rollout", "rollout", "x"),
+            Workload("rollout", "rollout"),
+        ),
+        (Owner("Job", "backup-28912345", "j1"), None, Workload("cronjob", "backup")),
+        (Owner("Job", "migrate", "j1"), None, Workload("job", "migrate")),
+        (Owner("StatefulSet", "db", "s1"), None, Workload("statefulset", "db")),
+        (Owner("DaemonSet", "cni", "s1"), None, Workload("daemonset", "cni")),
+        (None, None, Workload("pod", POD.name)),
+    ],
+)
+def test_the_workload_is_the_controller_that_a_person_knows(
+    owner: Owner | None, known: Owner | None, expected: Workload, index: ClusterIndex
+) -> None:
+    if known is not None and owner is not None:
+        index.put_controller(ControllerRecord(owner.kind, "shop", owner.name, owner.uid, known))
+    assert index.workload_of(replace(POD, owner=owner)) == expected
+
+
+def test_a_static_pod_is_its_manifest(index: ClusterIndex) -> None:
+    pod = replace(POD, name="etcd-n1", owner=Owner("Node", "n1", "x"))
+    assert index.workload_of(pod) == Workload("staticpod", "etcd")
+
+
+def test_services_by_address_node_port_and_only_backend(index: ClusterIndex) -> None:
+    index.put_service(ServiceRecord("shop", "web", ("10.96.0.7", "fd00::7"), (80,), (30080,)))
+    index.put_slice(SliceRecord("shop", "web-abc", "web", (("10.1.0.5", 8080),)))
+    assert [index.service_at(ip) is not None for ip in ("10.96.0.7", "fd00::7", "10.96.0.8")] == [True, True, False]
+    found = index.service_of_node_port(30080)
+    assert found is not None
+    assert (found.name, index.service_of_backend("10.1.0.5", 8080), index.service_of_backend("10.1.0.5", 81)) == (
+        "web",
+        "web",
+        "",
+    )
+    index.put_slice(SliceRecord("shop", "other-abc", "other", (("10.1.0.5", 8080),)))
+    assert index.service_of_backend("10.1.0.5", 8080) == ""  # two: nobody can tell which was meant
+    index.drop_slice("shop/other-abc")
+    index.put_slice(SliceRecord("shop", "web-def", "web", (("10.1.0.5", 8080),)))
+    index.drop_slice("shop/web-abc")
+    assert index.service_of_backend("10.1.0.5", 8080) == "web"
+    index.put_service(ServiceRecord("shop", "web", ("10.96.0.9",), (80,)))
+    assert (index.service_at("10.96.0.7"), index.service_of_node_port(30080)) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "keep", "gone"),
+    [
+        ("pods", "u1", lambda i: i.pod_of_cgroup("u2") is not None and i._gone.keys() == {"u2"}),
+        ("services", "a/s", lambda i: i.service_at("10.96.0.2") is None and i.service_at("10.96.0.1") is not None),
+        ("nodes", "n1", lambda i: i.node_at("10.0.0.2") == "" and i.node_at("10.0.0.1") == "n1"),
+        ("jobs", "j1", lambda i: i._controllers.keys() == {"j1", "r1"}),
+    ],
+)
+def test_a_whole_list_ends_what_is_not_in_it(
+    kind: str, keep: str, gone: Callable[[ClusterIndex], bool], index: ClusterIndex
+) -> None:
+    for number in (1, 2):
+        index.put_pod(replace(POD, uid=f"u{number}", cgroup_uids=(f"u{number}",), addresses=(f"10.1.0.{number}",)))
+        index.put_service(ServiceRecord("a", "s" * number, (f"10.96.0.{number}",), (80,)))
+        index.put_node(NodeRecord(f"n{number}", (f"10.0.0.{number}",)))
+        index.put_controller(ControllerRecord("Job", "a", f"j{number}", f"j{number}", None))
+    index.put_controller(ControllerRecord("ReplicaSet", "a", "r", "r1", None))
+    index.keep_only(kind, [keep])
+    assert gone(index)
+
+
+def test_the_version_moves_with_what_changes_answers_and_with_nothing_else(index: ClusterIndex) -> None:
+    index.put_pod(POD)
+    before = index.version
+    index.put_pod(POD)
+    assert index.version == before
+    index.put_pod(replace(POD, addresses=("10.1.0.9",)))
+    assert index.version > before
+    assert index.pod_at("10.1.0.5") is None
+
+
+def test_tables_have_limits(index: ClusterIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collector.metadata.cluster.POD_LIMIT", 1)
+    monkeypatch.setattr("collector.metadata.cluster.OTHER_LIMIT", 1)
+    for number in (1, 2):
+        index.put_pod(replace(POD, uid=f"u{number}"))
+        index.put_node(NodeRecord(f"n{number}", ()))
+    counts = index.counts()
+    assert (counts.pods, counts.nodes, counts.left_out) == (1, 1, 2)
+
+
+# --- objects
+
+POD_JSON = {
+    "metadata": {
+        "uid": "u1", "namespace": "shop", "name": "web-1",
+        "annotations": {"kubernetes.io/config.hash": "0123456789abcdef0123456789abcdef"},
+        "ownerReferences": [{"kind": "Other", "name": "x"}, {"kind": "StatefulSet", "name": "web", "uid": "s", "controller": True}],
+    },
+    "spec": {"nodeName": "n1", "hostNetwork": False},
+    "status": {
+        "phase": "Running", "podIP": "10.1.0.5", "podIPs": [{"ip": "10.1.0.5"}, {"ip": "FD00:0:0::5"}, {"ip": "nonsense"}],
+        "containerStatuses": [{"name": "app", "containerID": "containerd://abc"}, {"name": "waiting", "containerID": ""}],
+        "initContainerStatuses": [{"name": "setup", "containerID": "docker://def"}],
+    },
+}  # fmt: skip
+
+
+def test_a_pod_out_of_json() -> None:
+    assert kube_objects.pod(POD_JSON) == PodRecord(
+        "u1", "shop", "web-1", "n1", Owner("StatefulSet", "web", "s"), ("10.1.0.5", "fd00::5"), False,
+        (("abc", "app"), ("def", "setup")), ("u1", "0123456789abcdef0123456789abcdef"), False,
+    )  # fmt: skip
+
+
+def test_a_pod_out_of_a_table_row() -> None:
+    columns = kube_objects.columns_of(
+        {"columnDefinitions": [{"name": "Name"}, {"name": "Status"}, {"name": "IP"}, {"name": "Node"}]}
+    )
+    row = {"cells": ["web-1", "Running", "10.1.0.5", "n1"], "object": {"metadata": POD_JSON["metadata"]}}
+    found = kube_objects.pod_of_row(columns, row)
+    assert (found.addresses, found.node, found.is_over) == (("10.1.0.5",), "n1", False)
+    row["cells"] = ["web-1", "Completed", "<none>", "<none>"]
+    found = kube_objects.pod_of_row(columns, row)
+    assert (found.addresses, found.node, found.is_over) == ((), "", True)
+
+
+def test_a_service_has_every_address_at_which_it_is_dialled() -> None:
+    item = {
+        "metadata": {"uid": "x", "namespace": "shop", "name": "web"},
+        "spec": {"clusterIP": "10.96.0.7", "clusterIPs": ["10.96.0.7", "fd00::7"], "externalIPs": ["203.0.113.9"],
+                 "ports": [{"port": 80, "nodePort": 30080}, {"port": 443}, {"nodePort": "odd"}]},
+        "status": {"loadBalancer": {"ingress": [{"ip": "198.51.100.1"}, {"hostname": "lb.example"}]}},
+    }  # fmt: skip
+    found = kube_objects.service(item)
+    assert found.addresses == ("10.96.0.7", "fd00::7", "203.0.113.9", "198.51.100.1")
+    assert (found.ports, found.node_ports) == ((80, 443), (30080,))
+    item["spec"] = {"clusterIP": "None"}
+    item["status"] = {}
+    assert kube_objects.service(item).addresses == ()
+
+
+def test_slices_and_nodes() -> None:
+    found = kube_objects.endpoint_slice(
+        {
+            "metadata": {
+                "uid": "x",
+                "namespace": "a",
+                "name": "web-1",
+                "labels": {"kubernetes.io/service-name": "web"},
+            },
+            "endpoints": [{"addresses": ["10.1.0.5"], "conditions": {"ready": False}}, {"addresses": ["10.1.0.6"]}],
+            "ports": [{"port": 80}, {"port": 443}],
+        }
+    )
+    assert found.service == "web"
+    assert found.backends == (("10.1.0.5", 80), ("10.1.0.5", 443), ("10.1.0.6", 80), ("10.1.0.6", 443))
+    node = kube_objects.node({"metadata": {"uid": "x", "name": "n1"}, "status": {"addresses": [
+        {"type": "InternalIP", "address": "10.0.0.1"}, {"type": "Hostname", "address": "n1"}, {"type": "ExternalIP", "address": "fd00::1"},
+    ]}})  # fmt: skip
+    assert node == NodeRecord("n1", ("10.0.0.1", "fd00::1"))
+
+
+@pytest.mark.parametrize("broken", [{}, {"metadata": None}, {"metadata": {"name": "web-1"}}, {"metadata": {"uid": 7}}])
+def test_an_object_without_a_name_is_told(broken: dict[str, object]) -> None:
+    with pytest.raises(Malformed, match="Pod"):
+        kube_objects.pod(broken)
+
+
+@pytest.mark.parametrize("part", ["spec", "status"])
+@pytest.mark.parametrize("odd", [None, 7, [], "text"])
+def test_odd_parts_lose_only_themselves(part: str, odd: object) -> None:
+    assert kube_objects.pod({**POD_JSON, part: odd}).name == "web-1"
