@@ -42,6 +42,7 @@ dnsmasq:dnsmasq-base
 dnsperf:dnsperf
 fuzzer-runtime:libclang-rt-dev
 go:golang-go
+h2load:nghttp2-client
 ip:iproute2
 iperf3:iperf3
 iptables:iptables

@@ -30,6 +30,7 @@ PACKAGES: Mapping[str, str] = {
     "dnsmasq": "dnsmasq-base",
     "dnsperf": "dnsperf",
     "go": "golang-go",
+    "h2load": "nghttp2-client",
     "ip": "iproute2",
     "iperf3": "iperf3",
     "iptables": "iptables",
@@ -247,6 +248,7 @@ def nginx(
     bodies: Sequence[int] = (),
     sendfile: bool = False,
     tls: bool = False,
+    http2: bool = False,
     access_log: bool = False,
     keepalive: int = 75,
     locations: str = "",
@@ -255,6 +257,7 @@ def nginx(
     """nginx: `/` says hello (200), `/moved` 301, `/missing` 404, `/error` 500, `/status/<n>/...`, `/upload` takes a
     body of up to 64 MiB, `/body/<size>` is a file of so many bytes for each size in `bodies`.
 
+    With `http2` it speaks nothing but HTTP/2, without TLS to clients that know it does.
     With `access_log`, access.log in the server's folder has one line a request: status, request length, bytes sent.
     `locations` are more of nginx's own words for the server's block; `{folder}` in them is the server's folder.
     """
@@ -265,7 +268,7 @@ def nginx(
         for size in bodies:
             (files / str(size)).touch()
             os.truncate(files / str(size), size)
-        listen = f"{f'[{address}]' if ':' in address else address}:{port}{' ssl' if tls else ''}"
+        listen = f"{f'[{address}]' if ':' in address else address}:{port}{' ssl' if tls else ''}{' http2' if http2 else ''}"
         secure = ""
         if tls:
             cert, key = certificate(folder)

@@ -198,6 +198,12 @@ static inline void fs_label_text(struct fs_label *label, struct fs_text text)
 		fs_label_byte(label, (char)text.start[i]);
 }
 
+/* What was written so far, to be read again. */
+static inline struct fs_text fs_label_read(const struct fs_label *label)
+{
+	return (struct fs_text){(const uint8_t *)label->text, label->length};
+}
+
 static inline void fs_label_decimal(struct fs_label *label, uint32_t value)
 {
 	if (value >= 10)

@@ -378,7 +378,8 @@ def test_final_responses_after_interim_ones() -> None:
     [
         ("Upgrade: websocket", "Upgrade: WebSocket", Protocol.WEBSOCKET),
         ("Upgrade: websocket", "X: y", Protocol.WEBSOCKET),
-        ("Upgrade: h2c", "Upgrade: h2c", Protocol.NOSUPPORT),
+        ("Upgrade: h2c", "Upgrade: h2c", Protocol.HTTP2),
+        ("Upgrade: IRC/6.9", "Upgrade: IRC/6.9", Protocol.NOSUPPORT),
         ("Upgrade: h2c, websocket", "Upgrade: websocket", Protocol.WEBSOCKET),
         ("Upgrade: TLS/1.0", "Upgrade: TLS/1.0, HTTP/1.1", Protocol.TLS),
         ("Upgrade: something", "X: y", Protocol.NOSUPPORT),

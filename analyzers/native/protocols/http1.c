@@ -251,9 +251,9 @@ static enum fs_framed frame_request(struct fs_frame_input *in, struct fs_message
 	else
 		write_cut_target(target, how, &out->content);
 	for (int i = 0; i < 16; i++)
-		out->trace_id[i] = head.trace_id[i];
+		out->trace_id[i] = head.trace.trace_id[i];
 	for (int i = 0; i < 8; i++)
-		out->parent_id[i] = head.parent_id[i];
+		out->parent_id[i] = head.trace.parent_id[i];
 	out->length = fs_left(&in->bytes) - fs_left(&bytes);
 	if (complete)
 		frame_body(in, &head, false, out);

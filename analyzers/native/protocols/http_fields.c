@@ -42,71 +42,6 @@ bool fs_http_line(struct fs_cursor *bytes, uint32_t limit, struct fs_text *line)
 	return true;
 }
 
-/* Writes `count` bytes; false if there are not twice as many digits, or if they are all zero. */
-static bool take_id(struct fs_cursor *bytes, uint8_t *id, uint32_t count)
-{
-	bool any = false;
-	for (uint32_t i = 0; i < count; i++) {
-		int high = fs_hex_digit(fs_peek(bytes, 0)), low = fs_hex_digit(fs_peek(bytes, 1));
-		if (high < 0 || low < 0)
-			return false;
-		id[i] = (uint8_t)(high << 4 | low);
-		any = any || id[i];
-		fs_skip(bytes, 2);
-	}
-	return any;
-}
-
-/* B3 allows ids of 64 bits, which stand in the low half. */
-static bool take_b3_trace(struct fs_cursor *bytes, uint8_t *id)
-{
-	bool wide = fs_hex_digit(fs_peek(bytes, 16)) >= 0;
-	return take_id(bytes, wide ? id : id + 8, wide ? 16 : 8);
-}
-
-static void keep_trace(struct fs_http_fields *head, uint8_t rank, const uint8_t *trace, const uint8_t *parent)
-{
-	if (rank < head->trace_rank)
-		return;
-	head->trace_rank = rank;
-	for (int i = 0; trace && i < 16; i++)
-		head->trace_id[i] = trace[i];
-	for (int i = 0; parent && i < 8; i++)
-		head->parent_id[i] = parent[i];
-}
-
-/* W3C Trace Context, section 3.2: version "-" trace-id "-" parent-id "-" flags. Later versions may append. */
-static void read_traceparent(struct fs_http_fields *head, struct fs_text value)
-{
-	struct fs_cursor bytes = fs_inside(value);
-	uint8_t version[1], trace[16], parent[8];
-	bool zero = fs_accept(&bytes, "00");
-	if (!zero && !(take_id(&bytes, version, 1) && version[0] != 0xff))
-		return;
-	if (fs_accept(&bytes, "-") && take_id(&bytes, trace, 16) && fs_accept(&bytes, "-") &&
-	    take_id(&bytes, parent, 8) && fs_accept(&bytes, "-"))
-		keep_trace(head, 3, trace, parent);
-}
-
-/* b3: {TraceId}-{SpanId}[-{SamplingState}[-{ParentSpanId}]]; the sender's span is our parent. */
-static void read_b3(struct fs_http_fields *head, struct fs_text value)
-{
-	struct fs_cursor bytes = fs_inside(value);
-	uint8_t trace[16] = {0}, parent[8];
-	if (take_b3_trace(&bytes, trace) && fs_accept(&bytes, "-") && take_id(&bytes, parent, 8))
-		keep_trace(head, 2, trace, parent);
-}
-
-static void read_b3_part(struct fs_http_fields *head, struct fs_text value, enum field field)
-{
-	struct fs_cursor bytes = fs_inside(value);
-	uint8_t trace[16] = {0}, parent[8];
-	if (field == FIELD_B3_TRACE && take_b3_trace(&bytes, trace))
-		keep_trace(head, 1, trace, NULL);
-	if (field == FIELD_B3_SPAN && take_id(&bytes, parent, 8))
-		keep_trace(head, 1, NULL, parent);
-}
-
 /* The next element of a comma separated list, without its parameters. */
 static bool next_element(struct fs_cursor *list, struct fs_text *element)
 {
@@ -166,8 +101,10 @@ static void read_upgrade(struct fs_http_fields *head, struct fs_text value)
 			head->upgrade = FS_PROTOCOL_WEBSOCKET;
 		else if (fs_text_is_nocase(element, "tls/1.0") || fs_text_is_nocase(element, "tls/1.2"))
 			head->upgrade = FS_PROTOCOL_TLS;
+		else if (fs_text_is_nocase(element, "h2c"))
+			head->upgrade = FS_PROTOCOL_HTTP2; /* RFC 7540, section 3.2 */
 		else
-			head->upgrade = FS_PROTOCOL_NOSUPPORT; /* h2c and what else there is */
+			head->upgrade = FS_PROTOCOL_NOSUPPORT;
 	}
 }
 
@@ -202,10 +139,10 @@ static void read_field(struct fs_http_fields *head, enum field field, struct fs_
 	case FIELD_LENGTH: read_length(head, value); break;
 	case FIELD_CODING: read_coding(head, value); break;
 	case FIELD_UPGRADE: read_upgrade(head, value); break;
-	case FIELD_W3C: read_traceparent(head, value); break;
-	case FIELD_B3: read_b3(head, value); break;
-	case FIELD_B3_TRACE:
-	case FIELD_B3_SPAN: read_b3_part(head, value, field); break;
+	case FIELD_W3C: fs_trace_read(&head->trace, FS_TRACE_W3C, value); break;
+	case FIELD_B3: fs_trace_read(&head->trace, FS_TRACE_B3, value); break;
+	case FIELD_B3_TRACE: fs_trace_read(&head->trace, FS_TRACE_B3_TRACE, value); break;
+	case FIELD_B3_SPAN: fs_trace_read(&head->trace, FS_TRACE_B3_SPAN, value); break;
 	case FIELD_OTHER: break;
 	}
 }

@@ -3,7 +3,7 @@
 #ifndef FIRESTEEL_HTTP_FIELDS_H
 #define FIRESTEEL_HTTP_FIELDS_H
 
-#include "../cursor.h"
+#include "trace_context.h"
 
 struct fs_http_fields {
 	uint64_t content_length;
@@ -11,10 +11,8 @@ struct fs_http_fields {
 	bool has_coding, chunked;
 	bool has_upgrade;
 	uint8_t upgrade; /* enum fs_protocol_id */
-	uint8_t trace_rank; /* of what trace_id came from: 0 none, 1 X-B3-*, 2 b3, 3 traceparent */
 	uint8_t last; /* which field a folded line would go on with */
-	uint8_t trace_id[16];
-	uint8_t parent_id[8];
+	struct fs_trace_context trace;
 };
 
 /* Takes a line of up to `limit` bytes without its end, which may be a bare LF (RFC 9112, section 2.2). */

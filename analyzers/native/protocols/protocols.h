@@ -6,6 +6,7 @@
 #include "../protocol.h"
 
 extern const struct fs_protocol fs_protocol_http1;
+extern const struct fs_protocol fs_protocol_http2;
 extern const struct fs_protocol fs_protocol_tls;
 extern const struct fs_protocol fs_protocol_dns;
 
