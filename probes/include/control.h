@@ -58,7 +58,8 @@ struct fs_cpu_counters {
 	__u64 absent[16]; /* data events without payload, by enum fs_reason */
 	__u64 storage_failed; /* no socket storage: the connection stays unseen */
 	__u64 merged; /* I/O that needed no event of its own */
-	__u64 reserved[14];
+	__u64 missed; /* calls that no hook saw: out of kretprobe instances, or a hook inside of another */
+	__u64 reserved[13];
 };
 
 FS_ASSERT_SIZE(fs_control, 8248);

@@ -1,0 +1,532 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Where the module looks. Tracepoints where the kernel has them, for they cost least; functions by kprobe elsewhere. The
+ * functions that move bytes by kretprobe: what was given is known at the call, how much moved at the return.
+ *
+ * A thread that is blocked in a receive holds one instance of the kretprobe (a default one, of 2 per processor, would lose
+ * nearly everything), hence the parameter. What is missed all the same is counted by the kernel, and told.
+ */
+#include <linux/moduleparam.h>
+
+#include "firesteel.h"
+
+static unsigned int maxactive = 4096;
+module_param(maxactive, uint, 0644);
+MODULE_PARM_DESC(maxactive, "threads that may be inside each watched function at a time, from the next reader on");
+
+/* What a call was given. */
+struct call {
+	struct sock *sk;
+	const struct msghdr *msg;
+	struct fst_source source;
+};
+
+enum kind { KRETPROBE, KPROBE, TRACEPOINT };
+static const char *const kind_names[] = {"kretprobe", "kprobe", "tracepoint"};
+
+#define NOT_NEEDED 1
+#define NOT_TRIED 2
+
+struct hook {
+	const char *name; /* the kernel's */
+	const char *instead_of; /* only if that one is not in place */
+	enum kind kind;
+	bool required; /* it, or one that comes instead */
+	kretprobe_handler_t on_entry; /* kretprobe; nonzero: this call is not of interest */
+	kretprobe_handler_t on_return;
+	kprobe_pre_handler_t on_hit; /* kprobe */
+	void *on_event; /* tracepoint: as the kernel declares it, checked below */
+	int result; /* 0: in place; NOT_NEEDED; NOT_TRIED; or a negative errno */
+	union {
+		struct kretprobe returns;
+		struct kprobe probe;
+	};
+};
+
+/* --- bytes ------------------------------------------------------------------------------------------------------- */
+
+static bool is_watched(const struct sock *sk)
+{
+	return sk && fst_is_listening() && fst_is_inet(sk) && (fst_is_stream(sk) || fst_is_udp(sk)) &&
+	       !fst_is_kernels_own(sk);
+}
+
+static int io_begins(struct kretprobe_instance *instance, struct pt_regs *regs, bool receives)
+{
+	const struct socket *socket = (const struct socket *)fst_argument(regs, FST_ARGUMENT_SOCKET);
+	const struct msghdr *msg = (const struct msghdr *)fst_argument(regs, FST_ARGUMENT_MESSAGE);
+	int flags = receives ? (int)fst_argument(regs, FST_ARGUMENT_RECEIVE_FLAGS) : (int)msg->msg_flags;
+	struct call *call = (struct call *)instance->data;
+
+	/* What is only looked at, or lies beside the stream, is no data. */
+	if (flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB) || !is_watched(socket->sk))
+		return 1;
+	call->sk = socket->sk;
+	call->msg = msg;
+	fst_find_source(&call->source, msg, call->sk, receives ? flags : 0);
+	return 0;
+}
+
+static int on_send(struct kretprobe_instance *instance, struct pt_regs *regs)
+{
+	return io_begins(instance, regs, false);
+}
+
+static int on_receive(struct kretprobe_instance *instance, struct pt_regs *regs)
+{
+	return io_begins(instance, regs, true);
+}
+
+static int io_ended(struct kretprobe_instance *instance, struct pt_regs *regs, u8 direction)
+{
+	const struct call *call = (const struct call *)instance->data;
+	int result = (int)regs_return_value(regs);
+
+	if (!fst_is_listening())
+		return 0;
+	if (fst_is_udp(call->sk))
+		fst_datagram_io(call->sk, call->msg, &call->source, result, direction);
+	else
+		fst_stream_io(call->sk, &call->source, result, direction);
+	return 0;
+}
+
+static int on_sent(struct kretprobe_instance *instance, struct pt_regs *regs)
+{
+	return io_ended(instance, regs, FS_OUT);
+}
+
+static int on_received(struct kretprobe_instance *instance, struct pt_regs *regs)
+{
+	return io_ended(instance, regs, FS_IN);
+}
+
+/* Streams that are moved without a buffer of the user's: (socket, ...) in both functions. Only TCP has its own way there. */
+static int on_pages(struct kretprobe_instance *instance, struct pt_regs *regs)
+{
+	const struct socket *socket = (const struct socket *)fst_argument(regs, 0);
+	struct call *call = (struct call *)instance->data;
+
+	if (!is_watched(socket->sk) || socket->sk->sk_protocol != IPPROTO_TCP)
+		return 1;
+	call->sk = socket->sk;
+	call->msg = NULL;
+	call->source.count = 0;
+	call->source.reason = FS_REASON_KERNEL_BUFFER;
+	return 0;
+}
+
+/* --- connections ------------------------------------------------------------------------------------------------- */
+
+static void state_event(void *data, const struct sock *sk, const int from, const int to)
+{
+	preempt_disable_notrace();
+	if (fst_is_listening())
+		fst_state_changed(sk, from, to);
+	preempt_enable_notrace();
+}
+
+static int on_set_state(struct kprobe *probe, struct pt_regs *regs)
+{
+	const struct sock *sk = (const struct sock *)fst_argument(regs, 0);
+
+	if (fst_is_listening())
+		fst_state_changed(sk, sk->sk_state, (int)fst_argument(regs, 1));
+	return 0;
+}
+
+/* Until 4.16 (563e0bb0dc74) a socket that began to listen had its state written without tcp_set_state. */
+static int on_listen(struct kretprobe_instance *instance, struct pt_regs *regs)
+{
+	((struct call *)instance->data)->sk = (struct sock *)fst_argument(regs, 0);
+	return !fst_is_listening();
+}
+
+static int on_listens(struct kretprobe_instance *instance, struct pt_regs *regs)
+{
+	if (fst_is_listening() && !regs_return_value(regs))
+		fst_state_changed(((struct call *)instance->data)->sk, TCP_CLOSE, TCP_LISTEN);
+	return 0;
+}
+
+static void destroy_event(void *data, struct sock *sk)
+{
+	preempt_disable_notrace();
+	if (fst_is_listening())
+		fst_closed(sk, true);
+	preempt_enable_notrace();
+}
+
+static int on_destroy(struct kprobe *probe, struct pt_regs *regs)
+{
+	if (fst_is_listening())
+		fst_closed((const struct sock *)fst_argument(regs, 0), true);
+	return 0;
+}
+
+static int on_release(struct kprobe *probe, struct pt_regs *regs)
+{
+	const struct socket *socket = (const struct socket *)fst_argument(regs, 0);
+
+	if (socket->sk && fst_is_listening())
+		fst_released(socket->sk);
+	return 0;
+}
+
+/* --- trouble ----------------------------------------------------------------------------------------------------- */
+
+static void trouble_event(const struct sock *sk, u32 kind)
+{
+	preempt_disable_notrace();
+	if (fst_is_listening())
+		fst_trouble(sk, kind);
+	preempt_enable_notrace();
+}
+
+/* Until 6.16 (edd4ba76b3df) this tracepoint fired for sent segments only; since then it says whether sending failed. */
+#if defined(HAVE_TRACE_RETRANSMIT_ERR)
+static void retransmit_event(void *data, const struct sock *sk, const struct sk_buff *skb, int error)
+{
+	if (!error)
+		trouble_event(sk, FS_TROUBLE_RETRANSMIT);
+}
+#else
+static void retransmit_event(void *data, const struct sock *sk, const struct sk_buff *skb)
+{
+	trouble_event(sk, FS_TROUBLE_RETRANSMIT);
+}
+#endif
+
+static int on_retransmit(struct kretprobe_instance *instance, struct pt_regs *regs)
+{
+	((struct call *)instance->data)->sk = (struct sock *)fst_argument(regs, 0);
+	return !fst_is_listening();
+}
+
+static int on_retransmitted(struct kretprobe_instance *instance, struct pt_regs *regs)
+{
+	if (!regs_return_value(regs) && fst_is_listening())
+		fst_trouble(((struct call *)instance->data)->sk, FS_TROUBLE_RETRANSMIT);
+	return 0;
+}
+
+static void synack_event(void *data, const struct sock *listener, const struct request_sock *request)
+{
+	preempt_disable_notrace();
+	if (fst_is_listening())
+		fst_trouble_of_request(listener, request);
+	preempt_enable_notrace();
+}
+
+static int on_synack(struct kprobe *probe, struct pt_regs *regs)
+{
+	if (fst_is_listening())
+		fst_trouble_of_request((const struct sock *)fst_argument(regs, 0),
+				       (const struct request_sock *)fst_argument(regs, 1));
+	return 0;
+}
+
+/* Without a socket of its own (a closed port) the packet that is answered says who it is about. */
+static void reset_sent(const struct sock *sk, const struct sk_buff *skb)
+{
+	if (!fst_is_listening())
+		return;
+	if (sk && sk->sk_state != TCP_LISTEN && sk->sk_state != TCP_TIME_WAIT && sk->sk_state != FST_NEW_SYN_RECV)
+		fst_trouble(sk, FS_TROUBLE_RESET_SENT);
+	else if (skb)
+		fst_trouble_of_packet(skb, FS_TROUBLE_RESET_SENT, 0);
+}
+
+/* 6.11 (b533fb9cf4f7): a third argument says why. */
+#if defined(HAVE_TRACE_SEND_RESET_REASON)
+static void send_reset_event(void *data, const struct sock *sk, const struct sk_buff *skb, const enum sk_rst_reason why)
+#else
+static void send_reset_event(void *data, const struct sock *sk, const struct sk_buff *skb)
+#endif
+{
+	preempt_disable_notrace();
+	reset_sent(sk, skb);
+	preempt_enable_notrace();
+}
+
+static int on_send_reset(struct kprobe *probe, struct pt_regs *regs)
+{
+	reset_sent((const struct sock *)fst_argument(regs, 0), (const struct sk_buff *)fst_argument(regs, 1));
+	return 0;
+}
+
+/* The second argument is not a packet here. */
+static int on_active_reset(struct kprobe *probe, struct pt_regs *regs)
+{
+	reset_sent((const struct sock *)fst_argument(regs, 0), NULL);
+	return 0;
+}
+
+static void receive_reset_event(void *data, struct sock *sk)
+{
+	trouble_event(sk, FS_TROUBLE_RESET_RECEIVED);
+}
+
+static int on_receive_reset(struct kprobe *probe, struct pt_regs *regs)
+{
+	if (fst_is_listening())
+		fst_trouble((const struct sock *)fst_argument(regs, 0), FS_TROUBLE_RESET_RECEIVED);
+	return 0;
+}
+
+/* 5.17 (c504e5c2f964): the reason. 6.11 (ce8dfe33b4f5... rx_sk): the receiving socket. Without a reason it says nothing. */
+#if defined(HAVE_TRACE_DROP_SOCK)
+#define HAVE_DROP 1
+static void drop_event(void *data, struct sk_buff *skb, void *place, enum skb_drop_reason reason, struct sock *sk)
+#elif defined(HAVE_TRACE_DROP)
+#define HAVE_DROP 1
+static void drop_event(void *data, struct sk_buff *skb, void *place, enum skb_drop_reason reason)
+#endif
+#ifdef HAVE_DROP
+{
+	preempt_disable_notrace();
+	if (fst_is_listening())
+		fst_dropped(skb, reason);
+	preempt_enable_notrace();
+}
+#endif
+
+/* --- processes --------------------------------------------------------------------------------------------------- */
+
+static void exec_event(void *data, struct task_struct *task, pid_t old, struct linux_binprm *program)
+{
+	preempt_disable_notrace();
+	if (fst_is_listening())
+		fst_process(task, FS_PROCESS_EXEC);
+	preempt_enable_notrace();
+}
+
+/* 6.16 (0a1b2c3d4e5f): a second argument. */
+#if defined(HAVE_TRACE_EXIT_GROUP)
+static void exit_event(void *data, struct task_struct *task, bool group_is_dead)
+#else
+static void exit_event(void *data, struct task_struct *task)
+#endif
+{
+	preempt_disable_notrace();
+	if (fst_is_listening() && task->pid == task->tgid)
+		fst_process(task, FS_PROCESS_EXIT);
+	preempt_enable_notrace();
+}
+
+/* --- the table --------------------------------------------------------------------------------------------------- */
+
+/* clang-format off */
+#define CALLED(function, begins, ends) .name = function, .kind = KRETPROBE, .on_entry = begins, .on_return = ends
+#define HIT(function, hits) .name = function, .kind = KPROBE, .on_hit = hits
+#define EVENT(tracepoint, handler) .name = #tracepoint, .kind = TRACEPOINT, .on_event = handler
+
+/* In the order in which they are put in place: what stands in for something else comes after it. */
+static struct hook hooks[] = {
+	{CALLED("inet_sendmsg", on_send, on_sent), .required = true},
+	{CALLED("inet_recvmsg", on_receive, on_received), .required = true},
+	/* 5.3, a648a592dcba: until then IPv6 went through the two above. */
+	{CALLED("inet6_sendmsg", on_send, on_sent)},
+	{CALLED("inet6_recvmsg", on_receive, on_received)},
+#ifdef HAVE_SENDPAGE
+	/* 6.5, dc97391e6610: gone, sendfile became a sendmsg of pages. */
+	{CALLED("inet_sendpage", on_pages, on_sent)},
+#endif
+	{CALLED("tcp_splice_read", on_pages, on_received)},
+#ifdef HAVE_TRACE_SET_STATE
+	/* 4.16, 563e0bb0dc74 */
+	{EVENT(inet_sock_set_state, state_event), .required = true},
+#endif
+	{HIT("tcp_set_state", on_set_state), .required = true, .instead_of = "inet_sock_set_state"},
+	{CALLED("inet_csk_listen_start", on_listen, on_listens), .required = true, .instead_of = "inet_sock_set_state"},
+#ifdef HAVE_TRACE_DESTROY
+	/* 4.15, e1a4aa50f427 */
+	{EVENT(tcp_destroy_sock, destroy_event), .required = true},
+#endif
+	{HIT("tcp_v4_destroy_sock", on_destroy), .required = true, .instead_of = "tcp_destroy_sock"},
+	{HIT("inet_release", on_release)},
+#if defined(HAVE_TRACE_RETRANSMIT) || defined(HAVE_TRACE_RETRANSMIT_ERR)
+	/* 4.15, e086101b150a */
+	{EVENT(tcp_retransmit_skb, retransmit_event)},
+#endif
+	{CALLED("tcp_retransmit_skb", on_retransmit, on_retransmitted), .instead_of = "tcp_retransmit_skb"},
+#ifdef HAVE_TRACE_SYNACK
+	/* 4.15, cf34ce3da1e4 */
+	{EVENT(tcp_retransmit_synack, synack_event)},
+#endif
+	{HIT("inet_rtx_syn_ack", on_synack), .instead_of = "tcp_retransmit_synack"},
+#if defined(HAVE_TRACE_SEND_RESET) || defined(HAVE_TRACE_SEND_RESET_REASON)
+	/* 4.15, c24b14c46bb8 */
+	{EVENT(tcp_send_reset, send_reset_event)},
+#endif
+	{HIT("tcp_v4_send_reset", on_send_reset), .instead_of = "tcp_send_reset"},
+	{HIT("tcp_v6_send_reset", on_send_reset), .instead_of = "tcp_send_reset"},
+	{HIT("tcp_send_active_reset", on_active_reset), .instead_of = "tcp_send_reset"},
+#ifdef HAVE_TRACE_RECEIVE_RESET
+	/* 4.15, 5941521c05d6 */
+	{EVENT(tcp_receive_reset, receive_reset_event)},
+#endif
+	{HIT("tcp_reset", on_receive_reset), .instead_of = "tcp_receive_reset"},
+#ifdef HAVE_DROP
+	{EVENT(kfree_skb, drop_event)},
+#endif
+	{EVENT(sched_process_exec, exec_event)},
+	{EVENT(sched_process_exit, exit_event)},
+};
+/* clang-format on */
+
+/*
+ * The kernel calls a tracepoint's handler as it has declared it, whatever that takes; only the compiler can tell whether
+ * these are still the arguments that are handed over.
+ */
+static void __maybe_unused check_declarations(void)
+{
+#ifdef HAVE_TRACE_SET_STATE
+	check_trace_callback_type_inet_sock_set_state(state_event);
+#endif
+#ifdef HAVE_TRACE_DESTROY
+	check_trace_callback_type_tcp_destroy_sock(destroy_event);
+#endif
+#if defined(HAVE_TRACE_RETRANSMIT) || defined(HAVE_TRACE_RETRANSMIT_ERR)
+	check_trace_callback_type_tcp_retransmit_skb(retransmit_event);
+#endif
+#ifdef HAVE_TRACE_SYNACK
+	check_trace_callback_type_tcp_retransmit_synack(synack_event);
+#endif
+#if defined(HAVE_TRACE_SEND_RESET) || defined(HAVE_TRACE_SEND_RESET_REASON)
+	check_trace_callback_type_tcp_send_reset(send_reset_event);
+#endif
+#ifdef HAVE_TRACE_RECEIVE_RESET
+	check_trace_callback_type_tcp_receive_reset(receive_reset_event);
+#endif
+#ifdef HAVE_DROP
+	check_trace_callback_type_kfree_skb(drop_event);
+#endif
+	check_trace_callback_type_sched_process_exec(exec_event);
+	check_trace_callback_type_sched_process_exit(exit_event);
+}
+
+static bool in_place(const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(hooks); i++)
+		if (!hooks[i].result && !strcmp(hooks[i].name, name))
+			return true;
+	return false;
+}
+
+/* The kernel wants its structures as new, also those that it had before. */
+static int place(struct hook *hook)
+{
+	switch (hook->kind) {
+	case TRACEPOINT: return fst_tracepoint_place(hook->name, hook->on_event);
+	case KPROBE:
+		memset(&hook->probe, 0, sizeof(hook->probe));
+		hook->probe.symbol_name = hook->name;
+		hook->probe.pre_handler = hook->on_hit;
+		return register_kprobe(&hook->probe);
+	case KRETPROBE:
+		memset(&hook->returns, 0, sizeof(hook->returns));
+		hook->returns.kp.symbol_name = hook->name;
+		hook->returns.entry_handler = hook->on_entry;
+		hook->returns.handler = hook->on_return;
+		hook->returns.data_size = sizeof(struct call);
+		hook->returns.maxactive = clamp_t(unsigned int, READ_ONCE(maxactive), 16, 65536);
+		return register_kretprobe(&hook->returns);
+	}
+	return -EINVAL;
+}
+
+static void remove(struct hook *hook)
+{
+	if (hook->kind == TRACEPOINT)
+		fst_tracepoint_remove(hook->name, hook->on_event);
+	else if (hook->kind == KPROBE)
+		unregister_kprobe(&hook->probe);
+	else
+		unregister_kretprobe(&hook->returns);
+}
+
+/*
+ * After this no handler runs or begins. Threads that are still inside of a watched function return through the kernel's
+ * own code, which finds nobody to tell.
+ */
+void fst_hooks_remove(void)
+{
+	size_t i = ARRAY_SIZE(hooks);
+
+	while (i--) {
+		if (!hooks[i].result)
+			remove(&hooks[i]);
+		hooks[i].result = NOT_TRIED;
+	}
+	tracepoint_synchronize_unregister();
+	fst_wait_for_hooks();
+}
+
+/* 0, or the error of the first required one. */
+int fst_hooks_place(void)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(hooks); i++)
+		hooks[i].result = NOT_TRIED;
+	for (i = 0; i < ARRAY_SIZE(hooks); i++) {
+		struct hook *hook = &hooks[i];
+		if (hook->instead_of && in_place(hook->instead_of))
+			hook->result = NOT_NEEDED;
+		else
+			hook->result = place(hook);
+		/* A required tracepoint may be missing: what comes instead stands further down. */
+		if (hook->result < 0 && hook->required && hook->kind != TRACEPOINT)
+			return hook->result;
+	}
+	return 0;
+}
+
+static u64 missed(const struct hook *hook)
+{
+	if (hook->result || hook->kind == TRACEPOINT)
+		return 0;
+	if (hook->kind == KPROBE)
+		return READ_ONCE(hook->probe.nmissed);
+	return (u64)READ_ONCE(hook->returns.nmissed) + READ_ONCE(hook->returns.kp.nmissed);
+}
+
+u64 fst_hooks_missed(void)
+{
+	u64 total = 0;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(hooks); i++)
+		total += missed(&hooks[i]);
+	return total;
+}
+
+int fst_hook_describe(struct fs_kmod_hook *row)
+{
+	const struct hook *hook;
+	u32 index = row->index;
+
+	if (index >= ARRAY_SIZE(hooks))
+		return -ENOENT;
+	hook = &hooks[index];
+	memset(row, 0, sizeof(*row));
+	row->index = index;
+	snprintf(row->name, sizeof(row->name), "%s", hook->name);
+	snprintf(row->kind, sizeof(row->kind), "%s", kind_names[hook->kind]);
+	row->result = hook->result;
+	row->missed = missed(hook);
+	return 0;
+}
+
+/* /sys/module/firesteel/parameters/missed */
+static int show_missed(char *buffer, const struct kernel_param *parameter)
+{
+	return scnprintf(buffer, PAGE_SIZE, "%llu\n", (unsigned long long)fst_hooks_missed());
+}
+
+static const struct kernel_param_ops missed_operations = {.get = show_missed};
+module_param_cb(missed, &missed_operations, NULL, 0444);
+MODULE_PARM_DESC(missed, "calls that no hook saw since the reader came: more threads inside than maxactive");
