@@ -135,7 +135,7 @@ void fs_flows_expire(struct fs_engine *e, uint64_t now_ns)
 /* A whole message. False if it is none: then the conversation is not what it seemed. */
 static bool message(struct fs_engine *e, struct fs_connection *c, const struct fs_datagram *event, enum fs_side side)
 {
-	const struct fs_protocol *p = fs_protocol_by_id(c->protocol);
+	const struct fs_protocol *p = fs_protocol_of(e, c->protocol);
 	struct fs_cursor bytes = fs_cursor_over(event + 1, event->captured, event->captured < event->bytes);
 	uint64_t now_ns = event->head.time_ns;
 
@@ -183,7 +183,7 @@ static struct fs_connection *flow_of_nobody(struct fs_engine *e, const struct fs
 	for (uint32_t i = socket ? socket->first_flow : 0; i && searched++ < FLOWS_SEARCHED;) {
 		struct fs_connection *c = fs_connection_at(e, i);
 		const struct fs_protocol *p =
-			c->waiting && event->direction == FS_IN ? fs_protocol_by_id(c->protocol) : NULL;
+			c->waiting && event->direction == FS_IN ? fs_protocol_of(e, c->protocol) : NULL;
 		if (p && fs_detect(e, p, bytes, true) == FS_MINE_RESPONSE &&
 		    fs_frame(e, c, event->direction, FS_SIDE_RESPONSE, bytes,
 			     &fs_waiting_at(e, c->first_waiting)->message, true) == FS_FRAME_MESSAGE &&
@@ -236,7 +236,7 @@ void fs_datagram_event(struct fs_engine *e, const struct fs_datagram *event)
 		if (p)
 			c->protocol = p->id;
 	} else if (!fs_is_opaque(c->protocol) && c->protocol != FS_UNDECIDED) {
-		how = fs_detect(e, fs_protocol_by_id(c->protocol), bytes, true);
+		how = fs_detect(e, fs_protocol_of(e, c->protocol), bytes, true);
 	}
 	if (how != FS_MINE_REQUEST && how != FS_MINE_RESPONSE) {
 		opaque(e, c, event);

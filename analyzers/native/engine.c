@@ -127,6 +127,8 @@ struct fs_engine *fs_engine_new(struct fs_table *table, const struct fs_engine_c
 	e->memory = plan.memory;
 	e->memory_bytes = bytes;
 	e->dice = FS_HASH_SEED;
+	for (uint32_t i = 0; i < FS_PROTOCOL_MAX; i++)
+		e->protocols[i] = fs_protocol_by_id((uint8_t)i);
 
 	fs_identity_restore(e);
 	fs_strings_restore(e);

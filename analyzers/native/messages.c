@@ -18,9 +18,9 @@ static enum fs_side part_of(enum fs_side side, uint32_t flags)
 	return flags & FS_MESSAGE_REVERSED ? (enum fs_side) !side : side;
 }
 
-static bool pairs_by_id(const struct fs_connection *c)
+static bool pairs_by_id(const struct fs_engine *e, const struct fs_connection *c)
 {
-	const struct fs_protocol *p = fs_protocol_by_id(c->protocol);
+	const struct fs_protocol *p = fs_protocol_of(e, c->protocol);
 	return p && p->pairs_by_id;
 }
 
@@ -68,7 +68,7 @@ void fs_lost(struct fs_engine *e, struct fs_connection *c, uint8_t direction)
 {
 	fs_requests_discard(e, c);
 	lose(e, c, direction);
-	if (!pairs_by_id(c))
+	if (!pairs_by_id(e, c))
 		lose(e, c, (uint8_t)!direction);
 }
 
@@ -128,11 +128,11 @@ static void boundary(struct fs_engine *e, struct fs_connection *c, uint8_t direc
 }
 
 /* A chunked body whose next length was not captured ends, at the latest, where the other side speaks again. */
-static bool body_until_flip(struct fs_connection *c, struct fs_stream *s, uint8_t direction)
+static bool body_until_flip(const struct fs_engine *e, struct fs_connection *c, struct fs_stream *s, uint8_t direction)
 {
 	bool alone = side_of(c, direction) == FS_SIDE_REQUEST ? s->of && c->waiting == 1 : c->waiting <= 1;
 
-	if (s->phase == FS_PHASE_HEAD || c->flags & FS_C_PIPELINED || !alone || pairs_by_id(c))
+	if (s->phase == FS_PHASE_HEAD || c->flags & FS_C_PIPELINED || !alone || pairs_by_id(e, c))
 		return false;
 	s->phase = FS_PHASE_FLIP;
 	s->remaining = 0;
@@ -159,7 +159,7 @@ void fs_gap(struct fs_engine *e, struct fs_connection *c, uint8_t direction, uin
 		boundary(e, c, direction);
 		return;
 	}
-	if (s->phase == FS_PHASE_PARTS && body_until_flip(c, s, direction)) {
+	if (s->phase == FS_PHASE_PARTS && body_until_flip(e, c, s, direction)) {
 		bytes += s->buffered;
 		fs_unbuffer(e, s);
 	}
@@ -207,7 +207,7 @@ static bool start_response(struct fs_engine *e, struct fs_connection *c, const s
 			   struct fs_cursor bytes)
 {
 	struct fs_stream *s = &c->stream[k->direction];
-	const struct fs_protocol *p = fs_protocol_by_id(c->protocol);
+	const struct fs_protocol *p = fs_protocol_of(e, c->protocol);
 	const uint32_t flags = e->message.flags;
 
 	s->of = fs_request_for(e, c, p);
@@ -258,7 +258,7 @@ static void give_up(struct fs_engine *e, struct fs_connection *c, const struct f
 {
 	struct fs_stream *s = &c->stream[k->direction];
 
-	if (body_until_flip(c, s, k->direction)) {
+	if (body_until_flip(e, c, s, k->direction)) {
 		s->message_bytes += piece->before;
 		fs_unbuffer(e, s);
 		return;
@@ -462,7 +462,7 @@ static void resynchronise_by_id(struct fs_engine *e, struct fs_connection *c, co
 /* A direction is lost, or the other one is and messages are paired by id: what comes may be the start of a message. */
 static void resynchronise(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *k, bool flipped)
 {
-	const struct fs_protocol *p = fs_protocol_by_id(c->protocol);
+	const struct fs_protocol *p = fs_protocol_of(e, c->protocol);
 	struct fs_cursor bytes = fs_cursor_over(k->payload, k->captured, k->captured < k->bytes);
 	uint8_t before = c->stream[FS_IN].phase ^ c->stream[FS_OUT].phase << 4;
 

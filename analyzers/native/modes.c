@@ -30,7 +30,7 @@ void fs_mode_clean_exchange(struct fs_engine *e, struct fs_connection *c)
 {
 	if (c->mode != FS_MODE_STREAM || c->kind != FS_KIND_STREAM || c->flags & FS_C_PIPELINED || c->waiting)
 		return;
-	const struct fs_protocol *p = fs_protocol_by_id(c->protocol);
+	const struct fs_protocol *p = fs_protocol_of(e, c->protocol);
 	if (!e->config.message_mode || !p || !p->unpipelined || c->clean >= UINT8_MAX)
 		return;
 	if (++c->clean >= FS_CLEAN_EXCHANGES)

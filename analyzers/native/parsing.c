@@ -99,9 +99,9 @@ const struct fs_protocol *fs_detect_any(struct fs_engine *e, struct fs_connectio
 	if (ruled == FS_PROTOCOL_NOSUPPORT)
 		return NULL;
 	if (ruled != FS_UNDECIDED)
-		first = fs_protocol_by_id(ruled);
+		first = fs_protocol_of(e, ruled);
 	else if (known->key == key)
-		first = fs_protocol_by_id(known->protocol);
+		first = fs_protocol_of(e, known->protocol);
 	if (first && try_one(e, c, first, direction, bytes, datagram, how))
 		return first;
 	for (uint32_t i = 0; ruled == FS_UNDECIDED && fs_protocols[i]; i++)
@@ -125,7 +125,7 @@ void fs_protocol_set(struct fs_engine *e, struct fs_connection *c, uint8_t proto
 	}
 	fs_connection_key_changed(c);
 	/* Where requests are not one at a time, a chunk holds many of them. */
-	const struct fs_protocol *p = fs_protocol_by_id(protocol);
+	const struct fs_protocol *p = fs_protocol_of(e, protocol);
 	if (p && !p->unpipelined && !fs_is_opaque(protocol))
 		fs_mode_need_bytes(e, c);
 	if (protocol == FS_PROTOCOL_NOSUPPORT && c->kind == FS_KIND_STREAM) {
@@ -154,7 +154,7 @@ void fs_protocol_doubt(struct fs_engine *e, struct fs_connection *c)
 enum fs_framed fs_frame(struct fs_engine *e, struct fs_connection *c, uint8_t direction, enum fs_side side,
 			struct fs_cursor bytes, const struct fs_message *waiting, bool datagram)
 {
-	const struct fs_protocol *p = fs_protocol_by_id(c->protocol);
+	const struct fs_protocol *p = fs_protocol_of(e, c->protocol);
 	struct fs_frame_input input = {
 		.bytes = bytes,
 		.waiting = waiting,
@@ -190,7 +190,7 @@ enum fs_framed fs_frame(struct fs_engine *e, struct fs_connection *c, uint8_t di
 void fs_stitch(struct fs_engine *e, uint8_t protocol, const struct fs_message *request,
 	       const struct fs_message *response)
 {
-	const struct fs_protocol *p = fs_protocol_by_id(protocol);
+	const struct fs_protocol *p = fs_protocol_of(e, protocol);
 
 	e->outcome.status = 0;
 	e->outcome.error = false;

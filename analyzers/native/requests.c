@@ -88,7 +88,7 @@ static uint32_t most_waiting(const struct fs_connection *c, bool by_id)
 /* e->message starts a request. 0 if there is no room to wait: then nothing on this connection can be paired. */
 uint32_t fs_request_begin(struct fs_engine *e, struct fs_connection *c, uint64_t first_ns, uint32_t pid)
 {
-	bool by_id = fs_protocol_by_id(c->protocol)->pairs_by_id;
+	bool by_id = fs_protocol_of(e, c->protocol)->pairs_by_id;
 
 	if (c->waiting >= most_waiting(c, by_id)) {
 		e->table->stats.pending_overflow++;
@@ -419,7 +419,7 @@ void fs_requests_unanswered(struct fs_engine *e, struct fs_connection *c, uint64
 {
 	if (c->flags & FS_C_HANDSHAKE || !c->first_waiting)
 		return;
-	const struct fs_protocol *p = fs_protocol_by_id(c->protocol);
+	const struct fs_protocol *p = fs_protocol_of(e, c->protocol);
 	bool keeps_place = patience_ns && p && !p->pairs_by_id;
 
 	/* Only by id does a request wait while a direction is lost: its response may have passed there. */

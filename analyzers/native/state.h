@@ -110,6 +110,7 @@ struct fs_engine {
 	uint64_t sweep_ns;
 	uint64_t tokens, tokens_ns, dice; /* samples */
 
+	const struct fs_protocol *protocols[FS_PROTOCOL_MAX]; /* by number */
 	struct fs_memo *memos; /* answers of parsers, by hash of the question */
 	struct fs_message message; /* the newest that a parser filled */
 	struct fs_outcome outcome;
@@ -125,6 +126,12 @@ static inline struct fs_connection *fs_connection_at(struct fs_engine *e, uint32
 static inline struct fs_waiting *fs_waiting_at(struct fs_engine *e, uint32_t index)
 {
 	return fs_pool_at(&e->waitings, index);
+}
+
+/* NULL if there is none, as of FS_UNDECIDED. */
+static inline const struct fs_protocol *fs_protocol_of(const struct fs_engine *e, uint8_t id)
+{
+	return id < FS_PROTOCOL_MAX ? e->protocols[id] : NULL;
 }
 
 static inline uint32_t fs_index_of(struct fs_engine *e, const struct fs_connection *c)

@@ -34,7 +34,7 @@ void *fs_state_of(struct fs_engine *e, struct fs_connection *c, const struct fs_
 /* Before the connection's protocol changes: it says where the block came from. */
 void fs_state_give(struct fs_engine *e, struct fs_connection *c)
 {
-	const struct fs_protocol *protocol = c->state ? fs_protocol_by_id(c->protocol) : NULL;
+	const struct fs_protocol *protocol = c->state ? fs_protocol_of(e, c->protocol) : NULL;
 
 	if (protocol)
 		fs_pool_give(pool_of(e, protocol), c->state);
