@@ -11,10 +11,18 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from collector.metadata.kube_objects import ControllerRecord, NodeRecord, PodRecord, ServiceRecord, SliceRecord
+from collector.metadata.kube_objects import (
+    ControllerRecord,
+    NodeRecord,
+    Owner,
+    PodRecord,
+    ServiceRecord,
+    SliceRecord,
+)
 
 POD_LIMIT: Final = 200_000
 OTHER_LIMIT: Final = 100_000
+ASKED_LIMIT: Final = 131_072
 _TEMPLATE_HASH: Final = re.compile(r"(?P<name>.+)-[bcdfghjklmnpqrstvwxz2456789]{5,10}")
 """A ReplicaSet is named after its Deployment and the hash of its template, in the API's safe alphabet (rand.SafeEncodeString)."""
 _SCHEDULED_JOB: Final = re.compile(r"(?P<name>.+)-\d{8,10}")
@@ -47,8 +55,10 @@ class ClusterIndex:
 
     tombstone_ns: int
     clock: Callable[[], int]
+    node: str = ""
+    """Name of the own node, whose pods are told in full by a watch of their own."""
     version: int = 1
-    """Grows whenever an earlier answer may have changed."""
+    """Grows whenever an answer that was given may have changed; what nobody asked for does not count."""
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _pods: dict[str, PodRecord] = field(default_factory=dict)
     _gone: dict[str, int] = field(default_factory=dict)
@@ -64,6 +74,9 @@ class ClusterIndex:
     _node_at: dict[str, str] = field(default_factory=dict)
     _controllers: dict[str, ControllerRecord] = field(default_factory=dict)
     _left_out: int = 0
+    _asked: set[object] = field(default_factory=set)
+    _observer: Owner | None = None
+    _observers: dict[str, int] = field(default_factory=dict)
 
     # --- what the watches tell
 
@@ -88,14 +101,22 @@ class ClusterIndex:
                     self._by_address.setdefault(address, []).append(pod.uid)
             if pod.is_over:
                 self._gone[pod.uid] = self.clock()
-            self.version += 1
+            self._count_observer(pod, 1)
+            self._touch(*_keys(pod), *(_keys(before) if before else ()))
 
     def drop_pod(self, uid: str) -> None:
         """It is named for some time yet."""
         with self._lock:
             if uid in self._pods and uid not in self._gone:
                 self._gone[uid] = self.clock()
-                self.version += 1
+                self._touch(*_keys(self._pods[uid]))
+
+    def drop_elsewhere(self, uid: str) -> None:
+        """A pod left the watch of the other nodes' pods: it is gone, unless it was scheduled to this node just now."""
+        with self._lock:
+            pod = self._pods.get(uid)
+            if pod is not None and (not self.node or pod.node != self.node):
+                self.drop_pod(uid)
 
     def put_service(self, service: ServiceRecord) -> None:
         key = f"{service.namespace}/{service.name}"
@@ -110,12 +131,11 @@ class ClusterIndex:
                 self._service_at[address] = key
             for port in service.node_ports:
                 self._node_ports[port] = key
-            self.version += 1
+            self._touch(*service.addresses, *service.node_ports)
 
     def drop_service(self, key: str) -> None:
         with self._lock:
             self._unlink_service(key)
-            self.version += 1
 
     def put_slice(self, record: SliceRecord) -> None:
         key = f"{record.namespace}/{record.name}"
@@ -130,12 +150,11 @@ class ClusterIndex:
                 counts = self._backends.setdefault(backend, {})
                 service = f"{record.namespace}/{record.service}"
                 counts[service] = counts.get(service, 0) + 1
-            self.version += 1
+            self._touch(*record.backends)
 
     def drop_slice(self, key: str) -> None:
         with self._lock:
             self._unlink_slice(key)
-            self.version += 1
 
     def put_node(self, node: NodeRecord) -> None:
         with self._lock:
@@ -145,7 +164,7 @@ class ClusterIndex:
             self._nodes[node.name] = node
             for address in node.addresses:
                 self._node_at[address] = node.name
-            self.version += 1
+            self._touch(*node.addresses)
 
     def drop_node(self, name: str) -> None:
         with self._lock:
@@ -153,13 +172,13 @@ class ClusterIndex:
             for address in gone.addresses if gone else ():
                 if self._node_at.get(address) == name:
                     del self._node_at[address]
-            self.version += gone is not None
+            self._touch(*(gone.addresses if gone else ()))
 
     def put_controller(self, record: ControllerRecord) -> None:
         with self._lock:
             if self._controllers.get(record.uid) != record and self._room(self._controllers, record.uid):
                 self._controllers[record.uid] = record
-                self.version += 1
+                self._touch(record.uid)
 
     def drop_controller(self, uid: str) -> None:
         """Stays while a pod of it may still be named: it is found by the pod's own owner's name then."""
@@ -169,12 +188,12 @@ class ClusterIndex:
     def keep_only(self, kind: str, keys: Iterable[str]) -> None:
         """After a whole list: what is not in it went away while nobody watched."""
         tables: dict[str, Mapping[str, object]] = {
-            "pods": self._pods, "services": self._services, "endpointslices": self._slices, "nodes": self._nodes,
+            "pods": self._pods, "elsewhere": self._pods, "services": self._services, "endpointslices": self._slices, "nodes": self._nodes,
             "replicasets": self._controllers, "jobs": self._controllers,
         }  # fmt: skip
         known = tables[kind]
         drop = {
-            "pods": self.drop_pod, "services": self.drop_service, "endpointslices": self.drop_slice,
+            "pods": self._drop_own, "elsewhere": self.drop_elsewhere, "services": self.drop_service, "endpointslices": self.drop_slice,
             "nodes": self.drop_node, "replicasets": self.drop_controller, "jobs": self.drop_controller,
         }[kind]  # fmt: skip
         wanted = {"replicasets": "ReplicaSet", "jobs": "Job"}.get(kind)
@@ -183,6 +202,10 @@ class ClusterIndex:
             for key in [key for key in known if key not in listed]:
                 if wanted is None or self._controllers[key].kind == wanted:
                     drop(key)
+
+    def _drop_own(self, uid: str) -> None:
+        if not self.node or self._pods[uid].node == self.node:
+            self.drop_pod(uid)
 
     def sweep(self) -> None:
         """Forgets pods whose time after their end is over."""
@@ -193,18 +216,20 @@ class ClusterIndex:
                 pod = self._pods.pop(uid, None)
                 if pod is not None:
                     self._unlink_pod(pod)
-                    self.version += 1
+                    self._touch(*_keys(pod))
 
     # --- what the resolver asks
 
     def pod_of_cgroup(self, uid: str) -> PodRecord | None:
         """By the UID in a cgroup's path: the pod's own, or the hash of a static pod's manifest."""
         with self._lock:
+            self._ask(uid)
             return self._pods.get(self._by_cgroup.get(uid, uid))
 
     def container(self, container_id: str) -> tuple[PodRecord, str] | None:
         """The pod and the container's name there."""
         with self._lock:
+            self._ask(container_id)
             uid, name = self._by_container.get(container_id, ("", ""))
             pod = self._pods.get(uid)
             return (pod, name) if pod else None
@@ -212,6 +237,7 @@ class ClusterIndex:
     def pod_at(self, address: str) -> PodRecord | None:
         """Who has this address; if nobody has, who had it last."""
         with self._lock:
+            self._ask(address)
             pods = [self._pods[uid] for uid in self._by_address.get(address, ())]
             alive = [pod for pod in pods if pod.uid not in self._gone]
             if alive:
@@ -220,21 +246,38 @@ class ClusterIndex:
 
     def service_at(self, address: str) -> ServiceRecord | None:
         with self._lock:
+            self._ask(address)
             return self._services.get(self._service_at.get(address, ""))
 
     def service_of_node_port(self, port: int) -> ServiceRecord | None:
         with self._lock:
+            self._ask(port)
             return self._services.get(self._node_ports.get(port, ""))
 
     def service_of_backend(self, address: str, port: int) -> str:
         """The name of the only Service that has this backend; empty if there is none or more than one."""
         with self._lock:
+            self._ask((address, port))
             found = {**self._backends.get((address, port), {}), **self._backends.get((address, 0), {})}
             return next(iter(found)).partition("/")[2] if len(found) == 1 else ""
 
     def node_at(self, address: str) -> str:
         with self._lock:
+            self._ask(address)
             return self._node_at.get(address, "")
+
+    def observe_by(self, owner: Owner | None) -> None:
+        """The controller whose pods are the agents: a node that has one of them is seen from its own side."""
+        with self._lock:
+            self._observer, self._observers = owner, {}
+            for pod in self._pods.values():
+                self._count_observer(pod, 1)
+            self.version += 1
+
+    def is_observed(self, node: str) -> bool:
+        """Whether an agent runs on that node; this one's own always has one."""
+        with self._lock:
+            return bool(node) and (node == self.node or self._observers.get(node, 0) > 0)
 
     def workload_of(self, pod: PodRecord) -> Workload:
         """The controller that a person knows: the Deployment behind a ReplicaSet, the CronJob behind a Job."""
@@ -244,6 +287,7 @@ class ClusterIndex:
         if owner.kind == "Node":  # a static pod's mirror
             return Workload("staticpod", pod.name.removesuffix(f"-{owner.name}"))
         with self._lock:
+            self._ask(owner.uid)
             known = self._controllers.get(owner.uid)
         if known is not None:
             above = known.owner
@@ -263,6 +307,25 @@ class ClusterIndex:
 
     # --- links
 
+    def _ask(self, key: object) -> None:
+        """Remembers what was asked for, so that only what changes it counts as news."""
+        if len(self._asked) >= ASKED_LIMIT:
+            self._asked.clear()
+            self.version += 1  # and everybody asks again
+        self._asked.add(key)
+
+    def _touch(self, *keys: object) -> None:
+        if not self._asked.isdisjoint(keys):
+            self.version += 1
+
+    def _count_observer(self, pod: PodRecord, by: int) -> None:
+        if self._observer is None or pod.owner != self._observer or not pod.node:
+            return
+        before = self._observers.get(pod.node, 0)
+        self._observers[pod.node] = before + by
+        if (before > 0) != (before + by > 0):
+            self.version += 1
+
     def _room(self, table: Mapping[str, object], key: str) -> bool:
         if key in table or len(table) < OTHER_LIMIT:
             return True
@@ -270,6 +333,7 @@ class ClusterIndex:
         return False
 
     def _unlink_pod(self, pod: PodRecord) -> None:
+        self._count_observer(pod, -1)
         for uid in pod.cgroup_uids:
             if self._by_cgroup.get(uid) == pod.uid:
                 del self._by_cgroup[uid]
@@ -293,6 +357,7 @@ class ClusterIndex:
         for port in gone.node_ports:
             if self._node_ports.get(port) == key:
                 del self._node_ports[port]
+        self._touch(*gone.addresses, *gone.node_ports)
 
     def _unlink_slice(self, key: str) -> None:
         gone = self._slices.pop(key, None)
@@ -304,3 +369,9 @@ class ClusterIndex:
                 del counts[service]
             if not counts:
                 self._backends.pop(backend, None)
+        self._touch(*(gone.backends if gone else ()))
+
+
+def _keys(pod: PodRecord) -> tuple[str, ...]:
+    """Everything by which an answer about this pod may have been asked for."""
+    return (pod.uid, *pod.cgroup_uids, *pod.addresses, *(container for container, _ in pod.containers))

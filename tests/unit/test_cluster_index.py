@@ -169,14 +169,48 @@ def test_a_whole_list_ends_what_is_not_in_it(
     assert gone(index)
 
 
-def test_the_version_moves_with_what_changes_answers_and_with_nothing_else(index: ClusterIndex) -> None:
+def test_the_version_moves_with_answers_that_were_given_and_with_nothing_else(index: ClusterIndex) -> None:
+    assert index.pod_at("10.1.0.5") is None
+    before = index.version
+    index.put_pod(replace(POD, uid="u9", addresses=("10.1.0.77",)))
+    assert index.version == before  # nobody asked for that one
     index.put_pod(POD)
+    assert index.version > before
     before = index.version
     index.put_pod(POD)
     assert index.version == before
     index.put_pod(replace(POD, addresses=("10.1.0.9",)))
     assert index.version > before
     assert index.pod_at("10.1.0.5") is None
+    assert index.workload_of(POD).name == "web"
+    before = index.version
+    index.put_controller(
+        ControllerRecord("ReplicaSet", "shop", "web-5d4f8c7b9", "r1", Owner("Deployment", "renamed", "d"))
+    )
+    assert index.version > before
+    assert index.service_of_backend("10.1.0.9", 80) == ""
+    before = index.version
+    index.put_slice(SliceRecord("shop", "web-abc", "web", (("10.1.0.9", 80),)))
+    assert index.version > before
+
+
+def test_nodes_with_an_agent_are_observed(index: ClusterIndex) -> None:
+    agent = Owner("DaemonSet", "firesteel", "d1")
+    index.put_pod(replace(POD, uid="a1", owner=agent, node="n1"))
+    index.observe_by(agent)
+    index.put_pod(replace(POD, uid="a2", owner=agent, node="n2"))
+    assert [index.is_observed(node) for node in ("n1", "n2", "n3", "")] == [True, True, False, False]
+    index.put_pod(replace(POD, uid="a2", owner=agent, node="n3"))
+    assert [index.is_observed(node) for node in ("n2", "n3")] == [False, True]
+
+
+def test_who_asks_for_too_much_asks_again(index: ClusterIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collector.metadata.cluster.ASKED_LIMIT", 2)
+    for address in ("10.1.0.1", "10.1.0.2"):
+        index.pod_at(address)
+    before = index.version
+    index.pod_at("10.1.0.3")
+    assert index.version == before + 1
 
 
 def test_tables_have_limits(index: ClusterIndex, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Kubernetes API over HTTP: the official client's configuration and authentication, urllib3, raw JSON.
+
+Everything that needs a privilege (a kubeconfig of root's, its keys) is read in `connect`, before privileges are given
+up. The token of a pod is a file that changes: the official client reads it again every minute.
+"""
+
+import json
+import os
+import ssl
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from collector.metadata.kube_objects import Json
+
+JSON: Final = "application/json"
+TABLE: Final = "application/json;as=Table;v=v1;g=meta.k8s.io"
+METADATA: Final = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
+WATCHED_METADATA: Final = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
+_CONNECT_SECONDS: Final = 10.0
+_READ_SECONDS: Final = 60.0
+_LARGEST_EVENT: Final = 8 << 20
+_LARGEST_ANSWER: Final = 512 << 20
+_TOKEN: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+
+
+class Unavailable(Exception):
+    """The API cannot be used: no configuration, no connection, or an answer that is none. The text says which."""
+
+
+class Refused(Unavailable):
+    """The API answered with an error; `status` is HTTP's, 410 where a watch must begin anew."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+def is_in_cluster() -> bool:
+    """Whether this process runs in a pod that has a service account."""
+    return bool(os.environ.get("KUBERNETES_SERVICE_HOST")) and _TOKEN.exists()
+
+
+class KubeApi:
+    """Safe to use from several threads. `bytes_read` and `requests` are what it cost the API server so far."""
+
+    def __init__(self, configuration: Any) -> None:
+        import urllib3  # noqa: PLC0415 - with the client, 30 MiB that only a cluster is worth
+
+        self._configuration = configuration
+        self._host = str(configuration.host).rstrip("/")
+        context = _context(configuration) if self._host.startswith("https:") else None
+        self._pool: Any = urllib3.PoolManager(num_pools=1, maxsize=12, ssl_context=context, retries=False)
+        self._errors: tuple[type[Exception], ...] = (urllib3.exceptions.HTTPError, OSError)
+        self.bytes_read = 0
+        self.requests = 0
+
+    @classmethod
+    def connect(cls, kubeconfig: str) -> "KubeApi":
+        """From inside the cluster if `kubeconfig` is empty. Contacts nobody yet. Raises Unavailable."""
+        from kubernetes import client, config  # noqa: PLC0415
+
+        configuration = client.Configuration()
+        try:
+            if kubeconfig:
+                config.load_kube_config(kubeconfig, client_configuration=configuration)  # type: ignore[no-untyped-call]
+            else:
+                config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+            return cls(configuration)
+        except (config.ConfigException, OSError, ssl.SSLError, ValueError) as error:
+            place = kubeconfig or "the pod's service account"
+            raise Unavailable(f"{place} cannot be used: {error}") from None
+
+    def get(self, path: str, parameters: Mapping[str, str], accept: str = JSON) -> Json:
+        """One answer, parsed. Raises Unavailable or Refused."""
+        response = self._send(path, parameters, accept, _READ_SECONDS, compressed=True)
+        try:
+            body = response.read(_LARGEST_ANSWER, decode_content=True)
+        except self._errors as error:
+            raise Unavailable(f"{path}: {error}") from None
+        finally:
+            response.release_conn()
+        self.bytes_read += len(body)
+        try:
+            answer = json.loads(body)
+        except ValueError as error:
+            raise Unavailable(f"{path}: the answer is not JSON: {error}") from None
+        if not isinstance(answer, Mapping):
+            raise Unavailable(f"{path}: the answer is not an object")
+        return answer
+
+    def watch(self, path: str, parameters: Mapping[str, str], accept: str, seconds: int) -> Iterator[Json]:
+        """Events as they come, until the server ends the watch (`seconds` was asked for). Raises Unavailable, Refused."""
+        asked = {**parameters, "watch": "1", "allowWatchBookmarks": "true", "timeoutSeconds": str(seconds)}
+        response = self._send(path, asked, accept, seconds + _READ_SECONDS, compressed=False)
+        rest = b""
+        try:
+            for chunk in response.stream(1 << 16, decode_content=True):
+                self.bytes_read += len(chunk)
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    if line.strip():
+                        yield _event(path, line)
+                if len(rest) > _LARGEST_EVENT:
+                    raise Unavailable(f"{path}: an event of more than {_LARGEST_EVENT} bytes")
+        except self._errors as error:
+            raise Unavailable(f"{path}: {error}") from None
+        finally:
+            response.close()
+
+    def _send(self, path: str, parameters: Mapping[str, str], accept: str, seconds: float, *, compressed: bool) -> Any:
+        import urllib3  # noqa: PLC0415
+
+        headers = {"Accept": accept, "User-Agent": "firesteel"}
+        if compressed:
+            headers["Accept-Encoding"] = "gzip"
+        if token := self._configuration.auth_settings().get("BearerToken"):
+            headers["Authorization"] = token["value"]
+        timeout = urllib3.Timeout(connect=_CONNECT_SECONDS, read=seconds)
+        self.requests += 1
+        try:
+            response = self._pool.request(
+                "GET", self._host + path, fields=dict(parameters), headers=headers, preload_content=False,
+                timeout=timeout,
+            )  # fmt: skip
+        except self._errors as error:
+            raise Unavailable(f"{path}: {error}") from None
+        if response.status != 200:
+            text = response.read(4096).decode(errors="replace")
+            response.close()
+            raise Refused(response.status, f"{path}: the API answered {response.status}: {_message(text)}")
+        return response
+
+
+def _context(configuration: Any) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=configuration.ssl_ca_cert or None)
+    if not configuration.verify_ssl:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if configuration.cert_file:
+        context.load_cert_chain(configuration.cert_file, configuration.key_file or None)
+    return context
+
+
+def _event(path: str, line: bytes) -> Json:
+    try:
+        event = json.loads(line)
+    except ValueError as error:
+        raise Unavailable(f"{path}: an event is not JSON: {error}") from None
+    if not isinstance(event, Mapping) or not isinstance(event.get("object"), Mapping):
+        raise Unavailable(f"{path}: an event has no object")
+    if event.get("type") == "ERROR":
+        status = event["object"].get("code")
+        raise Refused(status if isinstance(status, int) else 500, f"{path}: {event['object'].get('message')}")
+    return event
+
+
+def _message(text: str) -> str:
+    try:
+        return str(json.loads(text)["message"])
+    except (ValueError, KeyError, TypeError):
+        return text.strip()[:200]

@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A Kubernetes API server as far as an agent can see it: lists in pages, tables, watches with bookmarks, 410, tokens.
+
+What real servers do and clients get wrong is here on purpose: a list from the cache may be a table, a watch of a table
+tells its columns in its first event only, an object that stops matching a field selector is told as DELETED, versions
+that are too old are refused with 410, first as an answer and later as an event.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+PATHS = {
+    "pods": "/api/v1/pods",
+    "services": "/api/v1/services",
+    "nodes": "/api/v1/nodes",
+    "endpointslices": "/apis/discovery.k8s.io/v1/endpointslices",
+    "replicasets": "/apis/apps/v1/replicasets",
+    "jobs": "/apis/batch/v1/jobs",
+}
+_COLUMNS = ("Name", "Ready", "Status", "Restarts", "Age", "IP", "Node")
+Object = dict[str, Any]
+
+
+@dataclass(slots=True)
+class FakeKube:
+    """The store behind the server. `refuse` answers a path with a status, `stall` holds answers back while it is set."""
+
+    port: int = 0
+    token: str = ""
+    version: int = 1
+    oldest: int = 0
+    objects: dict[str, dict[str, Object]] = field(default_factory=lambda: {name: {} for name in PATHS})
+    events: list[tuple[int, str, str, Object, Object | None]] = field(default_factory=list)
+    requests: list[tuple[str, dict[str, str], str]] = field(default_factory=list)
+    refuse: dict[str, int] = field(default_factory=dict)
+    bookmark_seconds: float = 0.2
+    stopped: bool = False
+    news: threading.Condition = field(default_factory=threading.Condition)
+    cut: int = 0
+    """Raised to end every watch that is open."""
+
+    def put(self, resource: str, item: Object) -> None:
+        """Creates or changes an object."""
+        key = _key(item)
+        with self.news:
+            self.version += 1
+            before = self.objects[resource].get(key)
+            item = {**item, "metadata": {**item["metadata"], "resourceVersion": str(self.version)}}
+            self.objects[resource][key] = item
+            self.events.append((self.version, resource, "MODIFIED" if before else "ADDED", item, before))
+            self.news.notify_all()
+
+    def delete(self, resource: str, key: str) -> None:
+        with self.news:
+            self.version += 1
+            item = self.objects[resource].pop(key)
+            item = {**item, "metadata": {**item["metadata"], "resourceVersion": str(self.version)}}
+            self.events.append((self.version, resource, "DELETED", item, item))
+            self.news.notify_all()
+
+    def forget(self) -> None:
+        """Compacts: no watch may begin before now, and those that are open end."""
+        with self.news:
+            self.oldest = self.version
+            self.events.clear()
+            self.cut += 1
+            self.news.notify_all()
+
+    def asked(self, resource: str, *, watch: bool) -> int:
+        """How often a resource was listed, or watched."""
+        return sum(path == PATHS[resource] and ("watch" in query) == watch for path, query, _ in self.requests)
+
+
+def pod(name: str, ip: str, node: str, *, uid: str = "", namespace: str = "shop", **status: Any) -> Object:
+    return {
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": namespace, "uid": uid or f"uid-{name}",
+                     "ownerReferences": [{"kind": "StatefulSet", "name": name.rpartition("-")[0], "uid": "s", "controller": True}]},
+        "spec": {"nodeName": node},
+        "status": {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}], **status},
+    }  # fmt: skip
+
+
+@contextmanager
+def fake_kube(token: str = "", port: int = 0) -> Iterator[FakeKube]:
+    kube = FakeKube(token=token)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            _answer(kube, self)
+
+        def log_message(self, *_arguments: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    server.daemon_threads = True
+    kube.port = server.server_address[1]
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield kube
+    finally:
+        kube.stopped = True
+        kube.forget()
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def _answer(kube: FakeKube, request: BaseHTTPRequestHandler) -> None:
+    parts = urlsplit(request.path)
+    query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+    accept = request.headers.get("Accept", "")
+    kube.requests.append((parts.path, query, accept))
+    if kube.token and request.headers.get("Authorization", "").lower() != f"bearer {kube.token}":
+        return _send(request, 401, {"kind": "Status", "message": "Unauthorized"})
+    if parts.path in kube.refuse:
+        return _send(request, kube.refuse[parts.path], {"kind": "Status", "message": "no"})
+    resource = next((name for name, path in PATHS.items() if path == parts.path), None)
+    if resource is None:
+        return _send(request, 404, {"kind": "Status", "message": "the server could not find the requested resource"})
+    matches = _selector(query.get("fieldSelector", ""))
+    as_table = "as=Table" in accept
+    if "watch" in query:
+        return _watch(kube, request, resource, query, matches, as_table=as_table)
+    with kube.news:
+        found = sorted((item for item in kube.objects[resource].values() if matches(item)), key=_key)
+        version = str(kube.version)
+    start, limit = int(query.get("continue", "0")), int(query.get("limit", "500"))
+    page = found[start : start + limit]
+    metadata = {"resourceVersion": version}
+    if start + limit < len(found):
+        metadata["continue"] = str(start + limit)
+    body = _table(page, columns=True) if as_table else {"kind": "List", "items": page}
+    return _send(request, 200, {**body, "metadata": metadata})
+
+
+def _watch(
+    kube: FakeKube, request: BaseHTTPRequestHandler, resource: str, query: Mapping[str, str],
+    matches: Callable[[Object], bool], *, as_table: bool,
+) -> None:  # fmt: skip
+    since, cut = int(query.get("resourceVersion") or 0), kube.cut
+    if since < kube.oldest:
+        return _send(request, 410, {"kind": "Status", "message": "too old resource version"})
+    request.send_response(200)
+    request.send_header("Transfer-Encoding", "chunked")
+    request.end_headers()
+    end, first = time.monotonic() + float(query.get("timeoutSeconds", "60")), True
+    try:
+        while time.monotonic() < end and kube.cut == cut and not kube.stopped:
+            with kube.news:
+                found = [event for event in kube.events if event[0] > since and event[1] == resource]
+                if not found:
+                    kube.news.wait(kube.bookmark_seconds)
+                    found = [event for event in kube.events if event[0] > since and event[1] == resource]
+                version = kube.version
+            for at, _, kind, item, before in found:
+                since = at
+                seen = _seen_as(kind, matches(item), before is not None and matches(before))
+                if seen:
+                    _chunk(request, {"type": seen, "object": _table([item], columns=first) if as_table else item})
+                    first = False
+            if not found and kube.cut == cut:
+                since = max(since, version)
+                mark = {"kind": "Pod", "metadata": {"resourceVersion": str(since)}}
+                _chunk(
+                    request,
+                    {
+                        "type": "BOOKMARK",
+                        "object": {"kind": "Table", "rows": [{"cells": [], "object": mark}]} if as_table else mark,
+                    },
+                )
+        if kube.cut != cut:
+            _chunk(request, {"type": "ERROR", "object": {"kind": "Status", "code": 410, "message": "too old"}})
+        request.wfile.write(b"0\r\n\r\n")
+    except OSError:
+        pass  # the client left
+    request.close_connection = True
+    return None
+
+
+def _seen_as(kind: str, matches: bool, matched: bool) -> str:
+    """What a watch with a selector makes of a change."""
+    if kind == "DELETED":
+        return kind if matched else ""
+    if matches:
+        return "MODIFIED" if matched else "ADDED"
+    return "DELETED" if matched else ""
+
+
+def _selector(text: str) -> Callable[[Object], bool]:
+    field_name, unequal, value = text.partition("!=")
+    if not unequal:
+        field_name, _, value = text.partition("=")
+    if field_name != "spec.nodeName":
+        return lambda _item: True
+    return lambda item: (item["spec"].get("nodeName", "") == value) is not bool(unequal)
+
+
+def _table(items: list[Object], *, columns: bool) -> Object:
+    rows = [
+        {
+            "cells": [item["metadata"]["name"], "1/1", item["status"].get("phase", ""), "0", "1d",
+                      item["status"].get("podIP") or "<none>", item["spec"].get("nodeName") or "<none>"],
+            "object": {"kind": "PartialObjectMetadata", "metadata": item["metadata"]},
+        }
+        for item in items
+    ]  # fmt: skip
+    table: Object = {"kind": "Table", "rows": rows}
+    if columns:
+        table["columnDefinitions"] = [{"name": name} for name in _COLUMNS]
+    return table
+
+
+def _key(item: Object) -> str:
+    return f"{item['metadata'].get('namespace', '')}/{item['metadata']['name']}"
+
+
+def _send(request: BaseHTTPRequestHandler, status: int, body: Object) -> None:
+    text = json.dumps(body).encode()
+    request.send_response(status)
+    request.send_header("Content-Type", "application/json")
+    request.send_header("Content-Length", str(len(text)))
+    request.end_headers()
+    request.wfile.write(text)
+
+
+def _chunk(request: BaseHTTPRequestHandler, event: Object) -> None:
+    line = json.dumps(event).encode() + b"\n"
+    request.wfile.write(f"{len(line):x}\r\n".encode() + line + b"\r\n")
+    request.wfile.flush()

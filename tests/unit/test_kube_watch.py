@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lists and watches against an API server that does what real ones do, and breaks as they break."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from collector.metadata.kube_api import KubeApi, Refused, Unavailable
+from collector.metadata.kubernetes import Cluster
+from tests.fake_kube import PATHS, FakeKube, fake_kube, pod
+
+NODE = "n1"
+SECOND = 10**9
+
+
+def within(condition: Callable[[], Any], seconds: float = 10.0) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def api(kube: FakeKube, token: str = "") -> KubeApi:
+    settings = {"BearerToken": {"value": f"Bearer {token}"}} if token else {}
+    return KubeApi(SimpleNamespace(host=f"http://127.0.0.1:{kube.port}", auth_settings=lambda: settings))
+
+
+@contextmanager
+def watching(kube: FakeKube, token: str = "", *, wait: bool = True) -> Iterator[Cluster]:
+    cluster = Cluster(api(kube, token), NODE, 300 * SECOND)
+    cluster.start()
+    try:
+        assert not wait or within(lambda: cluster.is_complete)
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+def name_at(cluster: Cluster, ip: str) -> str:
+    found = cluster.index.pod_at(ip)
+    return found.name if found else ""
+
+
+def test_everything_is_listed_in_pages_and_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collector.metadata.kube_watch._PAGE", "3")
+    with fake_kube() as kube:
+        for number in range(10):
+            kube.put("pods", pod(f"web-{number}", f"10.1.0.{number}", NODE if number % 2 else "n2"))
+        kube.put(
+            "nodes",
+            {
+                "metadata": {"name": NODE, "uid": "n"},
+                "status": {"addresses": [{"type": "InternalIP", "address": "10.0.0.1"}]},
+            },
+        )
+        with watching(kube) as cluster:
+            assert [name_at(cluster, f"10.1.0.{number}") for number in range(10)] == [
+                f"web-{number}" for number in range(10)
+            ]
+            assert cluster.index.node_at("10.0.0.1") == NODE
+            assert cluster.index.counts().pods == 10
+        whole = {
+            accept for path, query, accept in kube.requests if query.get("fieldSelector") == f"spec.nodeName={NODE}"
+        }
+        assert whole == {"application/json"}
+        rows = {
+            accept for path, query, accept in kube.requests if query.get("fieldSelector") == f"spec.nodeName!={NODE}"
+        }
+        assert len(rows) == 1
+        assert "as=Table" in rows.pop()
+        assert {path for path, _, _ in kube.requests} == set(PATHS.values())
+
+
+def test_changes_are_heard() -> None:
+    with fake_kube() as kube:
+        kube.put("pods", pod("web-0", "10.1.0.1", "n2"))
+        with watching(kube) as cluster:
+            kube.put("pods", pod("db-0", "10.1.0.2", "n2"))
+            kube.put("pods", pod("own-0", "10.1.0.3", NODE))
+            assert within(lambda: name_at(cluster, "10.1.0.2") == "db-0" and name_at(cluster, "10.1.0.3") == "own-0")
+            kube.delete("pods", "shop/db-0")
+            kube.put("pods", pod("heir-0", "10.1.0.2", "n3"))
+            assert within(lambda: name_at(cluster, "10.1.0.2") == "heir-0")
+            assert kube.asked("pods", watch=False) == 2
+
+
+def test_a_pod_that_is_scheduled_to_this_node_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It leaves the watch of the others, as DELETED, and comes into ours; in whichever order that is heard."""
+    with fake_kube() as kube:
+        kube.put("pods", pod("late-0", "10.1.0.9", ""))
+        with watching(kube) as cluster:
+            kube.put("pods", pod("late-0", "10.1.0.9", NODE))
+            assert within(lambda: (cluster.index.pod_of_cgroup("uid-late-0") or pod_nowhere()).node == NODE)
+            time.sleep(0.5)
+            found = cluster.index.pod_at("10.1.0.9")
+            assert found is not None
+            assert (found.name, "uid-late-0" in cluster.index._gone) == ("late-0", False)
+
+
+def pod_nowhere() -> Any:
+    return SimpleNamespace(node="")
+
+
+def test_410_lists_again_and_what_went_meanwhile_is_gone() -> None:
+    with fake_kube() as kube:
+        kube.put("pods", pod("web-0", "10.1.0.1", "n2"))
+        kube.put("pods", pod("web-1", "10.1.0.2", "n2"))
+        with watching(kube) as cluster:
+            kube.delete("pods", "shop/web-0")
+            kube.put("pods", pod("new-0", "10.1.0.1", "n2"))
+            kube.forget()
+            assert within(lambda: name_at(cluster, "10.1.0.1") == "new-0")
+            assert name_at(cluster, "10.1.0.2") == "web-1"
+            assert within(lambda: not cluster.problems())
+
+
+def test_an_outage_keeps_the_names_and_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collector.metadata.kube_watch._LONGEST_PAUSE", 0.5)
+    with fake_kube() as kube:
+        port = kube.port
+        kube.put("pods", pod("web-0", "10.1.0.1", "n2"))
+        cluster = Cluster(api(kube), NODE, 300 * SECOND)
+        cluster.start()
+        assert within(lambda: cluster.is_complete)
+    try:
+        assert within(lambda: len(cluster.problems()) == 7)
+        assert name_at(cluster, "10.1.0.1") == "web-0"
+        assert "names known until then stay" in cluster.problems()[0].what
+        with fake_kube(port=port) as kube:
+            kube.version = 1000
+            kube.oldest = 1000
+            kube.put("pods", pod("web-0", "10.1.0.7", "n2"))
+            assert within(lambda: name_at(cluster, "10.1.0.7") == "web-0")
+            assert within(lambda: not cluster.problems())
+    finally:
+        cluster.stop()
+
+
+def test_an_api_that_is_not_there_at_the_start_is_found_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collector.metadata.kube_watch._LONGEST_PAUSE", 0.5)
+    with fake_kube() as kube:
+        for path in PATHS.values():
+            kube.refuse[path] = 503
+        kube.put("pods", pod("web-0", "10.1.0.1", "n2"))
+        with watching(kube, wait=False) as cluster:
+            assert within(lambda: len(cluster.problems()) == 7)
+            assert {problem.severity for problem in cluster.problems()} == {"error"}
+            kube.refuse.clear()
+            assert within(lambda: cluster.is_complete and name_at(cluster, "10.1.0.1") == "web-0")
+
+
+def test_what_the_account_may_not_see_loses_only_that() -> None:
+    with fake_kube() as kube:
+        kube.refuse[PATHS["jobs"]] = 403
+        kube.put("pods", pod("web-0", "10.1.0.1", "n2"))
+        with watching(kube, wait=False) as cluster:
+            assert within(lambda: name_at(cluster, "10.1.0.1") == "web-0")
+            assert within(
+                lambda: [p.cause for p in cluster.problems()] == [f"{PATHS['jobs']}: the API answered 403: no"]
+            )
+
+
+def test_tokens_are_sent_and_a_wrong_one_is_told() -> None:
+    with fake_kube(token="right") as kube:
+        assert api(kube, "right").get(PATHS["nodes"], {})["kind"] == "List"
+        with pytest.raises(Refused, match="401: Unauthorized") as refused:
+            api(kube, "wrong").get(PATHS["nodes"], {})
+        assert refused.value.status == 401
+
+
+def test_a_malformed_object_loses_only_itself() -> None:
+    with fake_kube() as kube:
+        odd = pod("odd", "10.1.0.8", "n2")
+        del odd["metadata"]["uid"]
+        kube.put("pods", odd)
+        kube.put("pods", pod("web-0", "10.1.0.1", "n2"))
+        with watching(kube) as cluster:
+            assert name_at(cluster, "10.1.0.1") == "web-0"
+            (problem,) = cluster.problems()
+            assert (problem.what, "shop/odd" in problem.cause) == (
+                "1 elsewhere could not be read and have no names",
+                True,
+            )
+
+
+def test_an_answer_that_is_no_answer_is_told() -> None:
+    with fake_kube() as kube, pytest.raises(Refused, match="404"):
+        api(kube).get("/api/v1/nonsense", {})
+    with pytest.raises(Unavailable, match="nodes"):
+        api(kube).get(PATHS["nodes"], {})
