@@ -44,7 +44,7 @@ def http2_nginx() -> None:
         write("http2-curl-upload", "http2", f"{version('curl', '--version')}; nginx", said[:60] + "...", relay)
 
 
-def _serve_upgrade(listener: socket.socket) -> None:
+def serve_upgrade(listener: socket.socket) -> None:
     """One connection: an HTTP/1.1 request that is switched to HTTP/2, then an answer of 200 to it and to any other."""
     peer, _ = listener.accept()
     state = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
@@ -67,7 +67,7 @@ def _serve_upgrade(listener: socket.socket) -> None:
 
 def http2_upgrade() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=_serve_upgrade, args=(listener,), daemon=True).start()
+        threading.Thread(target=serve_upgrade, args=(listener,), daemon=True).start()
         relay = Relay(listener.getsockname()[1])
         said = run("curl", "-s", "--http2", f"http://127.0.0.1:{relay.port}/orders/17")
         write("http-upgrade-h2c", "http", f"{version('curl', '--version')}; h2 {h2.__version__}", said, relay)
