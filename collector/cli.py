@@ -132,7 +132,7 @@ def _record_options(parser: argparse.ArgumentParser) -> None:
 def _replay_options(parser: argparse.ArgumentParser) -> None:
     _configuration(parser)
     _json(parser)
-    parser.add_argument("file", metavar="FILE", help="a recording")
+    parser.add_argument("file", metavar="FILE", help="a recording, or a packet capture (pcap, pcapng)")
     parser.add_argument("--serve", action="store_true", help="serve the metrics page and the live page")
     parser.add_argument("--pace", action="store_true", help="with --serve: at the speed at which it was recorded")
 
@@ -307,7 +307,9 @@ COMMANDS = (
         "check-config", "Print what is wrong with a configuration, or all it comes to.", _check_options, _check_config
     ),
     Command("record", "Watch this machine and write the kernel's events to a file.", _record_options, _record),
-    Command("replay", "Print the metrics page of a recording, or serve it.", _replay_options, _replay),
+    Command(
+        "replay", "Print the metrics page of a recording or a packet capture, or serve it.", _replay_options, _replay
+    ),
     Command("top", "Show the busiest conversations of a running agent, live.", _top_options, _top),
     Command("status", "Ask a running agent how it is.", _agent_json, _status),
     Command("explain", "Ask a running agent who is behind an address.", _explain_options, _explain),

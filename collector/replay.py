@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`firesteel replay FILE`: a recording through the same engine, table and exporters as live events, and the page it gives.
+"""`firesteel replay FILE`: a recording or a packet capture through the same engine, table and exporters as live events,
+and the page it gives.
 
-Time is the recording's. Every counter shows what the whole recording came to.
+Time is the file's. Every counter shows what the whole file came to.
 """
 
 import json
@@ -10,27 +11,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
+from analyzers.packets import feed
+from analyzers.packets.conversion import CaptureAccount
+from analyzers.packets.files import capture_format, compressed_by
 from analyzers.recording import RecordingError, RecordingHead, read_head
-from analyzers.recording import replay as read_whole
+from analyzers.recording import replay as replay_recording
 from analyzers.rows import EngineState
+from analyzers.settings import EngineSettings
+from analyzers.table import SharedTable
+from collector.api import sample_json
 from collector.config import Loaded
-from collector.ends import Level
+from collector.ends import Level, directed, host_port
 from collector.options import Exit
 from collector.part_settings import engine_settings, metrics_settings
 from collector.recorded_names import RecordedNames
-from collector.schema import HOUR
+from collector.schema import HOUR, SECOND
 from collector.table_view import TableView
 from collector.topology import topology_json
-from collector.traffic import Traffic
+from collector.traffic import NamedRequest
 
 _FOREVER_NS = 1000 * 24 * HOUR
-_CAPTURES = {
-    b"\xd4\xc3\xb2\xa1": "pcap",
-    b"\xa1\xb2\xc3\xd4": "pcap",
-    b"\x4d\x3c\xb2\xa1": "pcap",
-    b"\xa1\xb2\x3c\x4d": "pcap",
-    b"\x0a\x0d\x0d\x0a": "pcapng",
-}
+_SAMPLES_SHOWN = 1000
 
 
 class Unplayable(Exception):
@@ -48,10 +49,9 @@ def show(loaded: Loaded, path: Path, *, as_json: bool, out: TextIO | None = None
     """
     out = out or sys.stdout
     try:
-        head = open_head(path)
         # One snapshot at the end: no row may end before it, and no counter has to show 0 first.
         settings = replace(engine_settings(loaded.config), row_idle_ns=_FOREVER_NS)
-        table = read_whole(path, settings)
+        head, table, capture = _read_whole(path, settings)
     except (Unplayable, RecordingError, OSError) as error:
         return refused(path, error)
     try:
@@ -62,26 +62,55 @@ def show(loaded: Loaded, path: Path, *, as_json: bool, out: TextIO | None = None
         view = TableView(table, names, metrics, loaded.config.scope.exclude_comms)
         view.turn(state.clock_ns)
         if as_json:
-            print(json.dumps(_account(path, head, state, view.traffic(state.clock_ns)), indent=2), file=out)
+            account = _account(path, head, state, capture) | _contents(view, state.clock_ns, head)
+            print(json.dumps(account, indent=2), file=out)
         else:
             for chunk in view.page(state.clock_ns, head.wall_minus_monotonic_ns):
                 out.write(chunk.decode())
     finally:
         table.close()
-    if state.state != "failed":
+    for told in capture_told(capture) if capture and not as_json else ():
+        print(f"firesteel replay: {path}: {told}", file=sys.stderr)
+    fault = _fault(state, capture)
+    if not fault:
         return Exit.DONE
-    print(f"firesteel replay: {path}: {state.failure}; what came before it is counted", file=sys.stderr)
+    print(
+        f"firesteel replay: {fault if fault.startswith(str(path)) else f'{path}: {fault}'}"
+        "; what came before it is counted",
+        file=sys.stderr,
+    )
     return Exit.NOT_AS_WISHED
 
 
-def open_head(path: Path) -> RecordingHead:
-    """Check that this is a recording; raises Unplayable, RecordingError and OSError."""
+def is_capture(path: Path) -> bool:
+    """Whether this is a packet capture and not a recording; raises Unplayable for a packed file, and OSError."""
     with path.open("rb") as file:
-        magic = file.read(4)
-    if kind := _CAPTURES.get(magic):
-        told = f"this is a packet capture ({kind}), which this version does not read"
-        raise Unplayable(f"{told}; replay a file made by firesteel record")
-    return read_head(path)
+        start = file.read(8)
+    if program := compressed_by(start):
+        raise Unplayable(f"this file is compressed; unpack it with {program} first")
+    return bool(capture_format(start))
+
+
+def capture_told(account: CaptureAccount) -> list[str]:
+    """What a reader of the result has to know of the packets it was made from, a sentence each."""
+    told = [f"{count} {what}" for what, count in sorted(account.skipped.items()) if count]
+    if account.cut:
+        told.append(f"{account.cut} of {account.packets} packets were cut short by the capture (its snaplen)")
+    if account.unordered:
+        told.append(f"{account.unordered} packets are out of the order of time; `reordercap` sorts them")
+    return told
+
+
+def _read_whole(path: Path, settings: EngineSettings) -> tuple[RecordingHead, SharedTable, CaptureAccount | None]:
+    if is_capture(path):
+        return feed.replay(path, settings)
+    return read_head(path), replay_recording(path, settings), None
+
+
+def _fault(state: EngineState, capture: CaptureAccount | None) -> str:
+    if state.state == "failed":
+        return state.failure
+    return capture.fault if capture else ""
 
 
 def refused(path: Path, error: Exception) -> Exit:
@@ -97,22 +126,67 @@ def refused(path: Path, error: Exception) -> Exit:
     return error.exit if isinstance(error, Unplayable) else Exit.NOT_AS_WISHED
 
 
-def _account(path: Path, head: RecordingHead, state: EngineState, traffic: Traffic) -> dict[str, object]:
-    return {
+def _account(path: Path, head: RecordingHead, state: EngineState, capture: CaptureAccount | None) -> dict[str, object]:
+    fault = _fault(state, capture)
+    account: dict[str, object] = {
         "version": 1,
         "recording": {
             "file": str(path),
             "kernel": head.kernel,
             "driver": head.driver,
             "contract": head.contract,
-            "complete": state.state != "failed",
-            "fault": state.failure,
+            "complete": not fault,
+            "fault": fault,
         },
+    }
+    if capture:
+        account["capture"] = {
+            "format": capture.format,
+            "packets": capture.packets,
+            "bytes": capture.bytes,
+            "tcp": capture.tcp,
+            "udp": capture.udp,
+            "cut": capture.cut,
+            "unordered": capture.unordered,
+            "skipped": dict(sorted((+capture.skipped).items())),
+        }
+    return account | {
         "engine": {
             "events": state.events,
             "parsed": state.parsed,
             "parse_failures": state.parse_failures,
             "stats": state.stats,
         },
+    }
+
+
+def _contents(view: TableView, clock_ns: int, head: RecordingHead) -> dict[str, object]:
+    traffic = view.traffic(clock_ns)
+    samples = view.samples(0, _SAMPLES_SHOWN)
+    return {
         "topology": topology_json(Level.ADDRESS, traffic, None),
+        "requests": [_request(named) for named in traffic.requests if named.row.count],
+        "samples": [sample_json(named, head.wall_minus_monotonic_ns) for named in samples],
+    }
+
+
+def _request(named: NamedRequest) -> dict[str, object]:
+    """All requests of one kind between two ends. A client has no port: each of its connections has another."""
+    row, key = named.row, named.row.key
+    source, destination = directed(key, named.ends)
+    return {
+        "source": source.ip,
+        "destination": host_port(destination.ip, destination.port),
+        "protocol": key.protocol,
+        "l4": key.l4,
+        "request_content": key.request_content,
+        "response_content": key.response_content,
+        "status": key.status,
+        "error": key.is_error,
+        "slow": key.is_slow,
+        "no_response": key.no_response,
+        "count": row.count,
+        "mean_seconds": row.duration_ns / row.count / SECOND,
+        "request_bytes": row.request_bytes,
+        "response_bytes": row.response_bytes,
     }

@@ -11,8 +11,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from analyzers.engine import Engine, FileSource
-from analyzers.recording import RecordingError, RecordingHead
+from analyzers.engine import HANG_SECONDS, Engine, FileSource
+from analyzers.packets.conversion import CaptureAccount
+from analyzers.packets.feed import PIPE_HANG_SECONDS, CaptureFeed
+from analyzers.recording import RecordingError, RecordingHead, read_head
 from analyzers.samples import NamedSample
 from analyzers.settings import ConfigBlock
 from analyzers.table import SharedTable
@@ -23,7 +25,7 @@ from collector.http_guard import ListenError
 from collector.options import Exit
 from collector.part_settings import engine_settings, metrics_settings
 from collector.recorded_names import RecordedNames
-from collector.replay import Unplayable, open_head, refused
+from collector.replay import Unplayable, capture_told, is_capture, refused
 from collector.server import HttpServer
 from collector.table_view import TableView
 from collector.traffic import Traffic
@@ -36,17 +38,30 @@ TURN_SECONDS = 1.0
 def serve(loaded: Loaded, path: Path, *, paced: bool = False) -> Exit:
     """Serve the recording until an interrupt; `paced` at the speed at which it was recorded."""
     try:
-        head = open_head(path)
-        with contextlib.closing(_Playing(loaded, path, head, paced=paced)) as playing:
+        with contextlib.closing(_playing(loaded, path, paced=paced)) as playing:
             return asyncio.run(playing.run())
     except (Unplayable, RecordingError, OSError) as error:
         return refused(path, error)
 
 
-class _Playing:
-    """The agent of a recording (an AgentView), and the loop that goes along with its engine."""
+def _playing(loaded: Loaded, path: Path, *, paced: bool) -> "_Playing":
+    """Raises Unplayable, RecordingError and OSError."""
+    if is_capture(path):
+        feed = CaptureFeed(path, paced=paced)
+        return _Playing(loaded, path, feed.head, feed.source, feed)
+    head = read_head(path)
+    return _Playing(loaded, path, head, FileSource(os.open(path, os.O_RDONLY | os.O_CLOEXEC), paced))
 
-    def __init__(self, loaded: Loaded, path: Path, head: RecordingHead, *, paced: bool) -> None:
+
+class _Playing:
+    """The agent of a recording (an AgentView), and the loop that goes along with its engine.
+
+    `feed` is what fills `source` when the file is a packet capture.
+    """
+
+    def __init__(
+        self, loaded: Loaded, path: Path, head: RecordingHead, source: FileSource, feed: CaptureFeed | None = None
+    ) -> None:
         self._config = loaded.config
         self._origin = str(loaded.source.path) if loaded.source.path and loaded.source.path.exists() else "defaults"
         self._path = path
@@ -55,10 +70,12 @@ class _Playing:
         self._turned = time.monotonic()
         self._names = RecordedNames()
         self._own = OwnMetrics()
-        self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._source = source
+        self._feed = feed
         self._table = SharedTable.create()
         self._block = ConfigBlock(engine_settings(loaded.config))
-        self._engine = Engine(FileSource(self._file, paced), self._table, self._block)
+        patience = PIPE_HANG_SECONDS if feed else HANG_SECONDS
+        self._engine = Engine(source, self._table, self._block, hang_seconds=patience)
         # The clock stands still at the end, so a counter that showed 0 first would show it for ever.
         settings = replace(metrics_settings(loaded.config), scrape_interval_ns=0)
         self._view = TableView(self._table, self._names, settings, loaded.config.scope.exclude_comms)
@@ -68,7 +85,10 @@ class _Playing:
         self._engine.stop()
         self._table.close()
         self._block.close()
-        os.close(self._file)
+        if self._feed is not None:
+            self._feed.close()
+        else:
+            os.close(self._source.file)
 
     async def run(self) -> Exit:
         """Raises OSError when the engine cannot be started."""
@@ -78,6 +98,8 @@ class _Playing:
             loop.add_signal_handler(number, stop.set)
         server = HttpServer(self._config.listen, self)
         self._engine.start()
+        if self._feed is not None:
+            self._feed.start()
         self._turn()
         try:
             await server.start()
@@ -112,19 +134,26 @@ class _Playing:
         problems = [Problem("warning", "configuration", told, "remove the key") for told in not_yet(self._config)]
         if engine.failure:
             problems.append(Problem("error", str(self._path), engine.failure, "what came before it is counted"))
+        if self._feed is not None:
+            problems += _of_capture(self._path, self._feed.account)
         return AgentStatus(
             version=VERSION,
             node="",
             kernel=self._head.kernel,
             mode="replay",
             started=self._started,
-            driver=Driver("replay", f"{self._path.name}, recorded with the {self._head.driver} driver"),
+            driver=Driver("replay", self._origin_of_events()),
             engine=engine,
             counters=None,
             configuration=Configuration(self._origin),
             detail=self._view.report().detail,
             problems=problems,
         )
+
+    def _origin_of_events(self) -> str:
+        if self._feed is None:
+            return f"{self._path.name}, recorded with the {self._head.driver} driver"
+        return f"{self._path.name}, a packet capture ({self._feed.account.format})"
 
     def last_turn(self) -> float:
         return self._turned
@@ -153,3 +182,13 @@ class _Playing:
 
     def explain(self, ip: str, port: int) -> Explanation:  # noqa: ARG002 - a recording knows no ports
         return Explanation(self._names.remote(ip, 0, 0), self._names.explained(ip))
+
+
+def _of_capture(path: Path, account: CaptureAccount) -> list[Problem]:
+    problems = [
+        Problem("warning", str(path), told, "nothing is to be done if this was to be expected")
+        for told in capture_told(account)
+    ]
+    if account.fault:
+        problems.append(Problem("error", str(path), account.fault, "what came before it is counted"))
+    return problems

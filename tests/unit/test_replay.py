@@ -20,7 +20,7 @@ from collector.cli import main
 from collector.config import Source, load
 from collector.options import Exit
 from collector.replay import show
-from tests import events
+from tests import events, packets
 
 ROOT = Path(__file__).parent.parent.parent
 MILLISECOND = 1_000_000
@@ -159,8 +159,26 @@ def test_a_recording_cut_short_is_shown_up_to_there(
             Exit.NOT_AS_WISHED,
             "{path}: byte 4: recorded by a newer version (contract 9",
         ),
-        (b"\xd4\xc3\xb2\xa1" + bytes(20), Exit.NOT_AS_WISHED, "{path}: this is a packet capture (pcap), which this"),
-        (b"\x0a\x0d\x0d\x0a" + bytes(20), Exit.NOT_AS_WISHED, "{path}: this is a packet capture (pcapng), which this"),
+        (
+            b"\xd4\xc3\xb2\xa1" + bytes(20),
+            Exit.NOT_AS_WISHED,
+            "{path}: byte 4: pcap of version 0.0, which is not read; ",
+        ),
+        (
+            b"\xd4\xc3\xb2\xa1" + bytes(5),
+            Exit.NOT_AS_WISHED,
+            "{path}: byte 9: the file ends inside its head (truncated);",
+        ),
+        (
+            b"\x0a\x0d\x0d\x0a" + bytes(20),
+            Exit.NOT_AS_WISHED,
+            "{path}: byte 0: a section without a byte order: damaged;",
+        ),
+        (
+            b"\x1f\x8b\x08" + bytes(20),
+            Exit.NOT_AS_WISHED,
+            "{path}: this file is compressed; unpack it with gunzip first",
+        ),
     ],
 )
 @pytest.mark.parametrize("options", [[], ["--serve", "--set", "listen.metrics=127.0.0.1:0"]], ids=["print", "serve"])
@@ -241,3 +259,102 @@ def test_a_port_in_use_ends_with_1_and_the_key(tmp_path: Path, capsys: pytest.Ca
         code = main(["replay", str(path), "--serve", "--set", f"listen.metrics=127.0.0.1:{port}"])
     assert code == Exit.NOT_AS_WISHED
     assert capsys.readouterr().err.startswith("firesteel replay: listen.metrics: ")
+
+
+def capture_of(path: Path, requests: int = 9) -> Path:
+    """The same conversation as packets: every third answer is a 404, each comes after 3 ms."""
+    talk = packets.Talk(CLIENT, SERVER, step=3 * MILLISECOND)
+    made = talk.handshake()
+    for number in range(requests):
+        made.append(talk.from_client(b"GET /items/%d HTTP/1.1\r\nHost: x\r\n\r\n" % number))
+        made.append(talk.from_server(MISSING if number % 3 == 2 else OK))
+    made += talk.goodbye()
+    return packets.pcapng(path, [(when, packets.ethernet(ip)) for when, ip in made])
+
+
+def test_a_packet_capture_is_shown_like_a_recording(tmp_path: Path) -> None:
+    page = page_of(capture_of(tmp_path / "a.pcapng"))
+    name = "kindling_topology_request_total"
+    edge = {"src_ip": "10.0.0.1", "dst_ip": "192.0.2.7", "dst_port": "80", "protocol": "http"}
+    assert total(page, name) == total(page, name, **edge) == 9
+    assert total(page, name, status_code="404", is_error="true") == 3
+    assert total(page, "kindling_entity_request_total", ip="192.0.2.7") == 9
+    assert total(page, "kindling_topology_request_duration_nanoseconds_total") == 9 * 3 * MILLISECOND
+    assert total(page, "kindling_tcp_connect_total", success="true") == 1
+
+
+def test_json_tells_packets_and_requests_of_a_capture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = capture_of(tmp_path / "a.pcapng")
+    raw = path.read_bytes()
+    path.write_bytes(raw + packets.packet(packets.START + 10**9, bytes(12) + b"\x08\x06" + bytes(28)))
+    assert main(["replay", str(path), "--json", "--set", "samples.normal=1.0", "--set", "samples.per_edge=100"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["recording"]["driver"] == "capture"
+    assert told["capture"] == {
+        "format": "pcapng", "packets": 25, "bytes": told["capture"]["bytes"], "tcp": 24, "udp": 0, "cut": 0,
+        "unordered": 0, "skipped": {"packets that are not IP": 1},
+    }  # fmt: skip
+    assert {(r["source"], r["destination"], r["status"], r["error"], r["count"]) for r in told["requests"]} == {
+        ("10.0.0.1", "192.0.2.7:80", 200, False, 6),
+        ("10.0.0.1", "192.0.2.7:80", 404, True, 3),
+    }
+    assert {r["mean_seconds"] for r in told["requests"]} == {0.003}
+    assert [sample["request_content"] for sample in told["samples"]] == ["/items/*"] * 9
+
+
+def test_a_capture_cut_short_is_shown_up_to_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = capture_of(tmp_path / "a.pcapng")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    assert main(["replay", str(path)]) == Exit.NOT_AS_WISHED
+    told = capsys.readouterr()
+    assert total(told.out, "kindling_topology_request_total") == 4
+    assert re.fullmatch(
+        rf"firesteel replay: {re.escape(str(path))}: byte \d+: the file ends inside a packet \(truncated\); let the capture "
+        r"end before it is copied; what came before it is counted\n",
+        told.err,
+    )
+    assert main(["replay", str(path), "--json"]) == Exit.NOT_AS_WISHED
+    told = capsys.readouterr()
+    assert json.loads(told.out)["recording"]["complete"] is False
+    assert "byte " in json.loads(told.out)["recording"]["fault"]
+
+
+def test_what_was_left_out_of_a_capture_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = capture_of(tmp_path / "a.pcapng")
+    arp = bytes(12) + b"\x08\x06" + bytes(28)
+    more = [packets.packet(packets.START + 5 * SECOND, arp), packets.packet(packets.START, packets.Cut(arp, 30))]
+    path.write_bytes(path.read_bytes() + b"".join(more))
+    assert main(["replay", str(path)]) == Exit.DONE
+    assert capsys.readouterr().err.splitlines() == [
+        f"firesteel replay: {path}: 2 packets that are not IP",
+        f"firesteel replay: {path}: 1 of 26 packets were cut short by the capture (its snaplen)",
+        f"firesteel replay: {path}: 1 packets are out of the order of time; `reordercap` sorts them",
+    ]
+
+
+@pytest.mark.parametrize("pace", [[], ["--pace"]], ids=["at once", "paced"])
+def test_a_served_capture(tmp_path: Path, pace: list[str]) -> None:
+    path = capture_of(tmp_path / "a.pcapng")
+    path.write_bytes(path.read_bytes()[:-9])
+    command = [sys.executable, "-m", "collector.cli", "replay", str(path), "--serve", *pace]
+    for name in ("metrics", "api"):
+        command += ["--set", f"listen.{name}=127.0.0.1:0"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    assert process.stderr is not None
+    try:
+        urls = dict(process.stderr.readline().strip().split(": ", 1) for _ in range(2))
+        deadline = time.monotonic() + 20
+        while total(page := ask(urls["metrics"]), "kindling_topology_request_total") != 9:
+            assert time.monotonic() < deadline, page
+            time.sleep(0.1)
+        status = json.loads(ask(urls["live page"] + "api/v1/status"))
+        assert status["driver"]["why"] == "a.pcapng, a packet capture (pcapng)"
+        (problem,) = status["problems"]
+        assert "the file ends inside a packet (truncated)" in problem["cause"]
+        assert len(json.loads(ask(urls["live page"] + "api/v1/topology?level=workload"))["nodes"]) == 2
+    finally:
+        os.kill(process.pid, signal.SIGTERM)
+        process.wait(10)
+        process.stderr.close()
+    assert process.returncode == 0
