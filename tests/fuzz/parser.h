@@ -159,6 +159,8 @@ static void read_stream(const struct fs_protocol *protocol, struct fs_frame_inpu
 		if (message.length > UINT64_MAX / 2)
 			return;
 		at += message.length;
+		if (framed == FS_FRAME_END)
+			open.body = FS_BODY_DONE; /* as if it had all been there at once */
 		in_body = framed == FS_FRAME_PART || (framed == FS_FRAME_MESSAGE && message.body == FS_BODY_PARTS);
 		if (in_body || reading->count >= MESSAGES)
 			continue;
@@ -195,7 +197,7 @@ static int fuzz_parser(const struct fs_protocol *protocol, const uint8_t *data, 
 		.dns_nxdomain_is_error = !!(flags & NXDOMAIN),
 	};
 	struct fs_message asked = {
-		.method = (uint16_t)(data[1] % 10), .id = data[2], .note = data[1] % FS_PROTOCOL_COUNT};
+		.method = (uint16_t)(data[1] % 16), .id = data[2], .note = data[1] % FS_PROTOCOL_COUNT};
 	uint8_t scratch[3][FS_SCRATCH] = {{0}};
 	struct fs_frame_input in = {
 		.options = &options,
