@@ -43,11 +43,18 @@ class Capture:
         self._counters: MappedCounters | None = None
         self._control: ControlPage | None = None
         self._engine: Engine | None = None
-        if attachment.ring < 0:
+        if not attachment.has_ring:
             return
         self._counters = MappedCounters(os.dup(attachment.counters))
         self._control = ControlPage(attachment.control)
-        source = RingSource(attachment.ring, attachment.report.ring_bytes, attachment.control, attachment.modes, record)
+        source = RingSource(
+            attachment.ring,
+            attachment.report.ring_bytes,
+            attachment.control,
+            attachment.modes,
+            record,
+            attachment.perf_rings,
+        )
         self._engine = Engine(source, table, block)
 
     def configure(self, config: Config) -> None:

@@ -6,15 +6,19 @@ the hooks live as long as somebody holds these descriptors.
 """
 
 import json
+import mmap
 import os
 import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 
+from probes import perf_rings
+
 _LARGEST_REPORT = 1 << 18
-_MOST_DESCRIPTORS = 128
+_MOST_DESCRIPTORS = 253  # SCM_MAX_FD
 ITERATOR = "iterator"
 LINK = "link"
+PERF_RING = "perf_ring"
 
 
 class LoaderError(Exception):
@@ -79,10 +83,22 @@ class Attachment:
     counters: int = -1
     iterators: list[int] = field(default_factory=list)
     links: tuple[int, ...] = ()
+    perf_rings: tuple[int, ...] = ()
+    """Instead of `ring`: one for each processor, of `report.ring_bytes` each."""
+    held: tuple[mmap.mmap, ...] = ()
+    """Their mappings, without which the kernel would let go of them."""
+
+    @property
+    def has_ring(self) -> bool:
+        """Whether events come from this driver at all."""
+        return self.ring >= 0 or bool(self.perf_rings)
 
     def close(self) -> None:
         """Lets go of everything: the last holder's close takes the hooks off."""
-        for fd in (self.ring, self.control, self.modes, self.counters, *self.iterators, *self.links):
+        for mapping in self.held:
+            mapping.close()
+        one = (self.ring, self.control, self.modes, self.counters)
+        for fd in (*one, *self.iterators, *self.links, *self.perf_rings):
             if fd >= 0:
                 os.close(fd)
         self.iterators.clear()
@@ -91,7 +107,7 @@ class Attachment:
 def send(
     channel: socket.socket, report: Report, descriptors: Mapping[str, int], many: Mapping[str, Iterable[int]]
 ) -> None:
-    """The loader's side. `descriptors` has one of each role, `many` several (links, iterators)."""
+    """The loader's side. `descriptors` has one of each role, `many` several (links, iterators, perf rings)."""
     named = [*descriptors.items(), *((role, fd) for role, fds in many.items() for fd in fds)]
     message = json.dumps({"report": report.to_json(), "descriptors": [role for role, _ in named]}).encode()
     socket.send_fds(channel, [message], [fd for _, fd in named])
@@ -118,6 +134,15 @@ def receive(channel: socket.socket) -> Attachment:
             os.close(fd)
         raise LoaderError(f"the loader's answer cannot be read ({error}); reinstall, its parts do not match") from None
     one = dict(zip(roles, fds, strict=True))
+    rings = tuple(fd for role, fd in zip(roles, fds, strict=True) if role == PERF_RING)
+    try:
+        held = tuple(perf_rings.hold(rings, report.ring_bytes))
+    except OSError as error:
+        for fd in fds:
+            os.close(fd)
+        raise LoaderError(
+            f"the perf rings cannot be mapped ({error.strerror}); allow more locked memory (ulimit -l), or a smaller ring.size"
+        ) from None
     return Attachment(
         report=report,
         ring=one.get("ring", -1),
@@ -126,4 +151,6 @@ def receive(channel: socket.socket) -> Attachment:
         counters=one.get("counters", -1),
         iterators=[fd for role, fd in zip(roles, fds, strict=True) if role == ITERATOR],
         links=tuple(fd for role, fd in zip(roles, fds, strict=True) if role == LINK),
+        perf_rings=rings,
+        held=held,
     )
