@@ -25,6 +25,8 @@ from collector.api import AgentStatus, Configuration, Driver, Explanation, Hook,
 from collector.capture import Capture
 from collector.config_rules import not_yet
 from collector.http_guard import ListenError
+from collector.metadata import kubernetes
+from collector.metadata.cluster_names import ClusterNames
 from collector.metadata.host import HostResolver
 from collector.metadata.processes import Processes
 from collector.options import Exit, RecordOptions, RunOptions
@@ -87,7 +89,15 @@ class Agent:
         self._capture = Capture(attachment, self._table, self._block)
         report = self._capture.report
         hierarchy = own_state.hierarchy(report)
-        self._names = HostResolver(processes=Processes(hierarchy=hierarchy))
+        settings = config.kubernetes
+        self._cluster, self._cluster_fault = kubernetes.connect(
+            settings.enabled, settings.kubeconfig, settings.tombstones
+        )
+        self._names = HostResolver(
+            processes=Processes(hierarchy=hierarchy),
+            node=self._cluster.node if self._cluster else None,
+            cluster=ClusterNames(self._cluster.index) if self._cluster else None,
+        )
         metrics = metrics_settings(config)
         self._polling = Polling(metrics.counter_ttl_ns) if report.driver == "none" else None
         rows = self._polling.rows if self._polling else self._table
@@ -100,6 +110,8 @@ class Agent:
 
     def close(self) -> None:
         self._capture.stop()
+        if self._cluster is not None:
+            self._cluster.stop()
         self._own.close()
         self._table.close()
         self._block.close()
@@ -121,6 +133,8 @@ class Agent:
         if fault := system_calls.forbid():
             self._unfiltered = fault
         self._capture.start(loop)
+        if self._cluster is not None:
+            self._cluster.start()
         self._tell_start()
         gc.freeze()
         try:
@@ -187,6 +201,8 @@ class Agent:
         if now - self._refreshed > _REFRESH_SECONDS:
             self._refreshed = now
             await asyncio.to_thread(self._names.refresh)
+            if self._cluster is not None:
+                await asyncio.to_thread(self._cluster.turn)
 
     async def _reload(self) -> None:
         news = self._watcher.poll()
@@ -237,6 +253,8 @@ class Agent:
         found = [
             *problems.of_driver(report),
             *problems.of_sandbox(self._unfiltered),
+            *problems.of_cluster(self._cluster_fault),
+            *(self._cluster.problems() if self._cluster else ()),
             *(self._polling.problems() if self._polling else ()),
             *problems.of_engine(self._capture.status(), state, self._clock()),
             *problems.of_agent(self._turn_failure, self._capture.seeds_missed, self._view.missed_samples),
@@ -277,10 +295,16 @@ class Agent:
 
     def metrics(self, *, openmetrics: bool) -> Iterator[bytes]:
         clock = self._clock()
-        absent = own_state.absent(self._capture.report)
-        own = own_state.gather(self._capture, self._table, self._view, self._config, not self._faults())
+        absent = own_state.absent(self._capture.report, self._cluster)
+        own = own_state.gather(
+            self._capture, self._table, self._view, self._config,
+            config_valid=not self._faults(), cluster=self._cluster,
+        )  # fmt: skip
         told = self._own.render(own, "openmetrics" if openmetrics else "text")
-        return self._view.page(clock, self.wall_minus_monotonic_ns(), openmetrics=openmetrics, own=told, absent=absent)
+        return self._view.page(
+            clock, self.wall_minus_monotonic_ns(), openmetrics=openmetrics, own=told, absent=absent,
+            workloads=own_state.workloads(self._cluster),
+        )  # fmt: skip
 
     def explain(self, ip: str, port: int) -> Explanation:
         netns = Path("/proc/self/ns/net").stat().st_ino
@@ -291,7 +315,7 @@ def record(config: Config, options: RecordOptions) -> int:
     """Writes the events of this machine to a file until a limit or an interrupt."""
     table, block = SharedTable.create(), ConfigBlock(engine_settings(config))
     attachment = loader.start(config.drivers, config.ring.size)
-    if attachment.ring < 0:
+    if not attachment.has_ring:
         for problem in problems.of_driver(attachment.report):
             print(f"firesteel record: {problem.what}: {problem.cause}; {problem.remedy}", file=sys.stderr)
         return Exit.NOT_AS_WISHED

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from collector.kinds import duration_text
 from collector.schema import Config
 
-# Protocols with a parser in analyzers/native/protocols; the rest are counted as exchanges and bytes.
-DECODED = ("http", "dns", "tls", "websocket")
 # Drivers that this version has.
 DRIVERS_BUILT = ("core", "none")
 
@@ -103,18 +101,12 @@ def _unbuilt(config: Config) -> list[tuple[str, str]]:
         found.append(("driver", f"{', '.join(missing)}: not in this version, passed over"))
     if config.scope.exclude_namespaces:
         found.append(("scope.exclude_namespaces", "not in this version: there are no names from a cluster yet"))
-    unparsed = [name for name in config.protocols.enabled if name not in (*DECODED, "default")]
-    if unparsed:
-        found.append(("protocols.enabled", f"{', '.join(unparsed)}: not decoded in this version, counted as exchanges"))
-    for port, name in config.protocols.ports.items():
-        if name not in (*DECODED, "none"):
-            found.append((f"protocols.ports.{port}", f"{name}: not decoded in this version, counted as exchanges"))
     if config.requests.url_clustering == "learn":
         found.append(("requests.url_clustering", "learn: not in this version, alphabet is used"))
     if config.metrics.pod_detail_namespaces:
         found.append(("metrics.pod_detail_namespaces", "not in this version: there are no names from a cluster yet"))
-    if config.kubernetes != default.kubernetes and config.kubernetes.enabled != "false":
-        found.append(("kubernetes", "not in this version: names come from this host's processes and units"))
+    if config.kubernetes.names not in {"auto", "off"}:
+        found.append(("kubernetes.names", "not in this version: every agent asks the API server itself"))
     if config.export.otlp != default.export.otlp:
         found.append(("export.otlp", "not in this version: nothing is pushed"))
     if config.export.jsonl != default.export.jsonl:

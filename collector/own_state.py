@@ -9,10 +9,12 @@ from pathlib import Path
 from analyzers.table import SharedTable
 from collector import polling
 from collector.capture import Capture, children_cpu_seconds
+from collector.metadata.kubernetes import Cluster
 from collector.schema import Config
 from collector.table_view import TableView
 from collector.version import VERSION
 from exporters import registry_traffic as traffic
+from exporters.labels import label_text
 from exporters.own import DriverReport, OwnState, ProcessUse, TableSizes
 from probes.attachment import Report
 
@@ -31,9 +33,9 @@ def hierarchy(report: Report) -> Path | None:
     return Path(report.pod_hierarchy) if report.pod_hierarchy else None
 
 
-def absent(report: Report) -> Mapping[str, str]:
+def absent(report: Report, cluster: Cluster | None = None) -> Mapping[str, str]:
     """Reason for each metric that this node cannot have, by its name in the registry."""
-    missing = {traffic.WORKLOAD_INFO.name: "there is no cluster to ask for workloads"}
+    missing = {} if cluster else {traffic.WORKLOAD_INFO.name: "there is no cluster to ask for workloads"}
     for hook in report.hooks:
         if not hook.attached and hook.name in _NEEDS:
             missing[_NEEDS[hook.name]] = f"hook {hook.name} is not attached: {hook.reason}"
@@ -46,7 +48,17 @@ def absent(report: Report) -> Mapping[str, str]:
     return missing
 
 
-def gather(capture: Capture, table: SharedTable, view: TableView, config: Config, config_valid: bool) -> OwnState:
+def workloads(cluster: Cluster | None) -> tuple[str, ...]:
+    """The label text of each workload of the cluster."""
+    found = cluster.index.workloads() if cluster else ()
+    ordered = sorted((namespace, workload.kind, workload.name) for namespace, workload in found)
+    return tuple(label_text(list(zip(traffic.WORKLOAD_LABELS, values, strict=True))) for values in ordered)
+
+
+def gather(
+    capture: Capture, table: SharedTable, view: TableView, config: Config, *, config_valid: bool,
+    cluster: Cluster | None = None,
+) -> OwnState:  # fmt: skip
     """All of it as of now."""
     report = capture.report
     state = table.state()
@@ -68,7 +80,8 @@ def gather(capture: Capture, table: SharedTable, view: TableView, config: Config
         sizes=TableSizes(connections=config.connections.max),
         snapshot=view.snapshot,
         series=view.report(),
-        absent={name.format(prefix=config.metrics.prefix): why for name, why in absent(report).items()},
+        absent={name.format(prefix=config.metrics.prefix): why for name, why in absent(report, cluster).items()},
+        watches={state.name: not state.fault and state.heard > 0 for state in cluster.states()} if cluster else {},
         processes=uses,
         restarts=max(0, state.starts - 1),
         config_valid=config_valid,

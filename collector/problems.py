@@ -52,6 +52,17 @@ def of_sandbox(unfiltered: str) -> Iterator[Problem]:
         )
 
 
+def of_cluster(fault: str) -> Iterator[Problem]:
+    """Why there is no cluster to ask, where one was configured."""
+    if fault:
+        yield Problem(
+            "error",
+            "there is no cluster to ask: pods and services have no names",
+            fault,
+            "correct kubernetes.kubeconfig, or the pod's service account; kubernetes.enabled: false asks nobody",
+        )
+
+
 def of_engine(status: EngineStatus | None, state: EngineState, now_ns: int) -> Iterator[Problem]:
     """Crashes, hangs, parsers that were switched off."""
     if status is None:

@@ -106,9 +106,10 @@ class TableView:
         openmetrics: bool = False,
         own: bytes = b"",
         absent: Mapping[str, str] | None = None,
+        workloads: tuple[str, ...] = (),
     ) -> Iterator[bytes]:
         """The metrics page in chunks; `own` is the agent's own part in the same format."""
-        source = PageSource(self._series.page(clock_ns), own, wall_minus_monotonic_ns, absent=absent or {})
+        source = PageSource(self._series.page(clock_ns), own, wall_minus_monotonic_ns, workloads, absent or {})
         return render(source, "openmetrics" if openmetrics else "text")
 
     def _requests(self) -> list[RequestRow]:

@@ -20,7 +20,7 @@ from tests.servers import free_port
 ROOT = Path(__file__).resolve().parent.parent
 FIRESTEEL = (str(Path(sys.executable).parent / "firesteel"),)
 START_SECONDS = 30.0
-_SAMPLE = re.compile(r"^(?P<name>[a-z_]+)(?:\{(?P<labels>.*)\})? (?P<value>\S+)$")
+_SAMPLE = re.compile(r"^(?P<name>[a-z0-9_]+)(?:\{(?P<labels>.*)\})? (?P<value>\S+)$")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 

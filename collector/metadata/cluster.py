@@ -281,14 +281,17 @@ class ClusterIndex:
 
     def workload_of(self, pod: PodRecord) -> Workload:
         """The controller that a person knows: the Deployment behind a ReplicaSet, the CronJob behind a Job."""
+        with self._lock:
+            self._ask(pod.owner.uid if pod.owner else "")
+            return self._workload(pod)
+
+    def _workload(self, pod: PodRecord) -> Workload:
         owner = pod.owner
         if owner is None:
             return Workload("pod", pod.name)
         if owner.kind == "Node":  # a static pod's mirror
             return Workload("staticpod", pod.name.removesuffix(f"-{owner.name}"))
-        with self._lock:
-            self._ask(owner.uid)
-            known = self._controllers.get(owner.uid)
+        known = self._controllers.get(owner.uid)
         if known is not None:
             above = known.owner
             return Workload(above.kind.lower(), above.name) if above else Workload(known.kind.lower(), known.name)
@@ -297,6 +300,11 @@ class ClusterIndex:
         if guess and match:  # not told yet: by how its owner names it
             return Workload(guess[0], match["name"])
         return Workload(owner.kind.lower(), owner.name)
+
+    def workloads(self) -> set[tuple[str, Workload]]:
+        """Every workload that has a pod now, with its namespace."""
+        with self._lock:
+            return {(pod.namespace, self._workload(pod)) for uid, pod in self._pods.items() if uid not in self._gone}
 
     def counts(self) -> Counts:
         with self._lock:

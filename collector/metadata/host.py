@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names without a cluster: systemd units and processes stand in for workloads.
+"""Names of this host's sockets and of addresses: pods where a cluster tells of them, else systemd units and processes.
 
 - A socket of this host belongs to the systemd unit of its process (workload_kind `systemd`), else to the process itself
   (`process`, by its command); the container's id is told where the cgroup path has one.
@@ -18,6 +18,7 @@ from typing import Final
 from analyzers.resolver import NOT_FOUND_EXTERNAL, NOT_FOUND_INTERNAL, Party
 from analyzers.rows import Identity
 from collector.metadata.addresses import HostAddresses, is_loopback
+from collector.metadata.cluster_names import ClusterNames
 from collector.metadata.containers import CgroupOwner
 from collector.metadata.processes import Processes
 
@@ -32,12 +33,17 @@ class HostResolver:
     """Implements `analyzers.resolver.Resolver`. Reads nothing but in `learn` and `refresh`."""
 
     def __init__(
-        self, addresses: HostAddresses | None = None, processes: Processes | None = None, node: str | None = None
+        self,
+        addresses: HostAddresses | None = None,
+        processes: Processes | None = None,
+        node: str | None = None,
+        cluster: ClusterNames | None = None,
     ) -> None:
         self.node = platform.node() if node is None else node
         self._addresses = HostAddresses() if addresses is None else addresses
         self._processes = Processes() if processes is None else processes
-        self._owners: dict[tuple[int, int], Party] = {}
+        self._cluster = cluster
+        self._owners: dict[tuple[int, int], tuple[CgroupOwner | None, str]] = {}
         self._serving: dict[tuple[int, str, int], Party] = {}
         self._nameless: set[tuple[int, str, int]] = set()
         self._provisional: set[tuple[int, int]] = set()
@@ -47,28 +53,37 @@ class HostResolver:
         self._no_process = Party(self.node, NOT_FOUND_INTERNAL, reason="no_process", observed=True)
 
     def version(self) -> int:
-        return self._version
+        return self._version + (self._cluster.version if self._cluster else 0)
 
     def local(self, identity: Identity, ip: str, port: int) -> Party:
         """The owner of a socket. One that was not learned yet is told by its command, until it has been."""
-        party = self._owners.get((identity.index, identity.generation))
-        if party is None:
+        known = self._owners.get((identity.index, identity.generation))
+        if known is not None:
+            party = self._no_process if known[0] is None else self._party(identity, known[0], known[1])
+        else:
             party = self._party(identity, CgroupOwner(), "not_read_yet") if identity.comm else self._no_process
             if len(self._provisional) >= OWNER_LIMIT:
                 self._provisional.clear()
             self._provisional.add((identity.index, identity.generation))
+        if self._cluster and party.pod:
+            party = self._cluster.serving(party, ip, port)
         if port and party.workload_name:
             self._serve(self._place(ip, port, identity.netns), party)
         return party
 
     def remote(self, ip: str, port: int, netns: int) -> Party:
         """The owner of an address that is no socket the caller knows."""
+        place = self._place(ip, port, netns)
+        told = self._cluster.address(ip, port) if self._cluster and not is_loopback(ip) else None
+        served = self._serving.get(place) if port else None
+        # Who was seen serving there is known down to the container, unless the address is another pod's by now.
+        same = told.pod in {"", served.pod} if told and served else self._addresses.contains(ip)
+        if served is not None and same:
+            return served
+        if told is not None:
+            return told
         if not self._addresses.contains(ip):
             return OUTSIDE
-        place = self._place(ip, port, netns)
-        party = self._serving.get(place) if port else None
-        if party is not None:
-            return party
         if port and len(self._nameless) < SERVING_LIMIT:
             self._nameless.add(place)
         return self._nobody
@@ -98,13 +113,14 @@ class HostResolver:
                 self._namespaces.pop(identity.netns, None)
                 self._namespaces[identity.netns] = identity.pid
             owner = self._processes.owner(identity)
+            known: tuple[CgroupOwner | None, str]
             if not identity.comm and owner in (None, CgroupOwner()):
-                party = self._no_process
+                known = (None, "no_process")
             else:
-                party = self._party(identity, owner or CgroupOwner(), "" if owner else "process_gone")
+                known = (owner or CgroupOwner(), "" if owner else "process_gone")
             if len(self._owners) >= OWNER_LIMIT:
                 del self._owners[next(iter(self._owners))]
-            self._owners[identity.index, identity.generation] = party
+            self._owners[identity.index, identity.generation] = known
             if (identity.index, identity.generation) in self._provisional:
                 self._provisional.discard((identity.index, identity.generation))
                 self._version += 1
@@ -114,6 +130,8 @@ class HostResolver:
     def explained(self, ip: str, port: int, netns: int) -> list[str]:
         """One sentence per thing that is known of an address, in the order in which it counted."""
         party = self.remote(ip, port, netns)
+        if self._cluster and (told := self._cluster.explained(ip, port)):
+            return told
         if party.outside:
             return [f"{ip} is not an address of this host or of a network namespace on it, so it is outside"]
         told = [f"{ip} is an address of this host or of a network namespace on it"]
@@ -121,7 +139,10 @@ class HostResolver:
             told.append(f"port {port} there was seen in use by {party.workload_kind} {party.workload_name}")
         elif port:
             told.append(f"nobody was seen to use port {port} there since the agent started")
-        told.append("there is no cluster to ask, so pods and services are not known")
+        if self._cluster:
+            told.append("no pod, Service or node of the cluster has this address")
+        else:
+            told.append("there is no cluster to ask, so pods and services are not known")
         return told
 
     def refresh(self) -> None:
@@ -130,6 +151,10 @@ class HostResolver:
             self._version += 1
 
     def _party(self, identity: Identity, owner: CgroupOwner, reason: str) -> Party:
+        if self._cluster and (found := self._cluster.owner(owner)):
+            return found
+        if self._cluster and owner.pod_uid and not reason:
+            reason = "pod_not_told_yet"
         kind, name = ("systemd", owner.unit) if owner.unit else ("process", identity.comm)
         if not name and owner.container_id:
             kind, name = "container", owner.container_id[:12]

@@ -15,6 +15,8 @@ from collector.metadata.kube_watch import Watch, WatchState, resources
 
 NODE_VARIABLE: Final = "NODE_NAME"
 """Set by the DaemonSet from spec.nodeName (downward API); else the host's name is the node's."""
+POD_VARIABLE: Final = "POD_UID"
+"""Set by the DaemonSet from metadata.uid: pods of the same controller are agents, and see their nodes from there."""
 _STALE_SECONDS: Final = 600.0
 _STOP_SECONDS: Final = 2.0
 
@@ -30,6 +32,8 @@ class Cluster:
         self.node = node
         self.index = ClusterIndex(tombstone_ns, time.monotonic_ns, node)
         self._api = api
+        self._own_pod = os.environ.get(POD_VARIABLE, "")
+        self._knows_agents = False
         self._stop = threading.Event()
         self._watches = [Watch(api, self.index, resource, self._stop) for resource in resources(node)]
         self._threads = [
@@ -48,6 +52,14 @@ class Cluster:
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(max(0.0, end - time.monotonic()))
+
+    def turn(self) -> None:
+        """Now and then: forgets what ended long ago, and finds out which pods are agents, by the controller of its own."""
+        self.index.sweep()
+        own = self.index.pod_of_cgroup(self._own_pod) if self._own_pod and not self._knows_agents else None
+        if own is not None:
+            self.index.observe_by(own.owner)
+            self._knows_agents = True
 
     def states(self) -> Sequence[WatchState]:
         return [watch.state for watch in self._watches]

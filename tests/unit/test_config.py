@@ -512,16 +512,8 @@ def test_labels_that_can_be_dropped_are_those_of_the_registry() -> None:
         ("driver: [bcc, core]", "driver: bcc: not in this version, passed over"),
         ("requests: {url_clustering: learn}", "requests.url_clustering: learn: not in this version, alphabet is used"),
         (
-            "kubernetes: {enabled: true}",
-            "kubernetes: not in this version: names come from this host's processes and units",
-        ),
-        (
-            "protocols: {enabled: [http, mysql]}",
-            "protocols.enabled: mysql: not decoded in this version, counted as exchanges",
-        ),
-        (
-            "protocols: {ports: {3306: mysql}}",
-            "protocols.ports.3306: mysql: not decoded in this version, counted as exchanges",
+            "kubernetes: {names: 'names:9502'}",
+            "kubernetes.names: not in this version: every agent asks the API server itself",
         ),
         (
             "scope: {exclude_namespaces: [a]}",
@@ -537,13 +529,3 @@ def test_what_this_version_does_not_do_is_accepted_and_told(text: str, told: str
     loaded = read_text(text)
     assert not_yet(loaded.config) == [told]
     assert f"# {told}" in effective_yaml(loaded)
-
-
-def test_what_is_decoded_is_what_has_a_parser() -> None:
-    from analyzers._parsers import lib
-
-    from analyzers.contract import PROTOCOLS
-    from collector.config_rules import DECODED
-
-    parsed = {name for number, name in enumerate(PROTOCOLS) if lib.fs_protocol_by_id(number)}
-    assert set(DECODED) == parsed | {"websocket"}  # which has no parser: its Upgrade names it

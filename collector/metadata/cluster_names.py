@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From what the cluster index knows to the Party that an edge shows."""
+
+from dataclasses import replace
+
+from analyzers.resolver import NOT_FOUND_INTERNAL, Party
+from collector.metadata.cluster import ClusterIndex
+from collector.metadata.containers import CgroupOwner
+from collector.metadata.kube_objects import PodRecord, ServiceRecord
+
+_ID_LENGTH = 12
+
+
+class ClusterNames:
+    """Answers from memory. None where the cluster has nothing to say, so that the host's own names are used."""
+
+    def __init__(self, index: ClusterIndex) -> None:
+        self._index = index
+
+    @property
+    def version(self) -> int:
+        return self._index.version
+
+    def owner(self, owner: CgroupOwner) -> Party | None:
+        """Whose a local process is, by the container and pod that its cgroup names."""
+        found = self._index.container(owner.container_id) if owner.container_id else None
+        if found is not None:
+            pod, container = found
+            return replace(self._pod(pod), container=container, container_id=owner.container_id[:_ID_LENGTH])
+        pod_found = self._index.pod_of_cgroup(owner.pod_uid) if owner.pod_uid else None
+        if pod_found is None:
+            return None
+        return replace(self._pod(pod_found), container_id=owner.container_id[:_ID_LENGTH])
+
+    def serving(self, party: Party, ip: str, port: int) -> Party:
+        """The same party with the Service of which it is a backend, if that is only one."""
+        if not port or party.service:
+            return party
+        service = self._index.service_of_backend(ip, port)
+        return replace(party, service=service) if service else party
+
+    def address(self, ip: str, port: int) -> Party | None:
+        """Who has an address: a pod, a Service of which nobody saw which pod answered, or a node."""
+        pod = self._index.pod_at(ip)
+        if pod is not None:
+            return self.serving(self._pod(pod), ip, port)
+        service = self._index.service_at(ip)
+        if service is not None:
+            return _service(service, "service_only")
+        node = self._index.node_at(ip)
+        return self._node(node, ip, port) if node else None
+
+    def explained(self, ip: str, port: int) -> list[str]:
+        """One sentence for each thing that the cluster knows of an address."""
+        told: list[str] = []
+        if (pod := self._index.pod_at(ip)) is not None:
+            workload = self._index.workload_of(pod)
+            told.append(f"{ip} is pod {pod.namespace}/{pod.name} of {workload.kind} {workload.name} on node {pod.node}")
+        if (service := self._index.service_at(ip)) is not None:
+            told.append(f"{ip} is Service {service.namespace}/{service.name}, ports {list(service.ports)}")
+        if node := self._index.node_at(ip):
+            told.append(f"{ip} is node {node}")
+            if port and (by_port := self._index.service_of_node_port(port)) is not None:
+                told.append(f"port {port} of every node is Service {by_port.namespace}/{by_port.name}")
+        if port and (backend := self._index.service_of_backend(ip, port)):
+            told.append(f"{ip}:{port} is a backend of Service {backend}")
+        return told
+
+    def _pod(self, pod: PodRecord) -> Party:
+        workload = self._index.workload_of(pod)
+        return Party(
+            node=pod.node,
+            namespace=pod.namespace,
+            workload_kind=workload.kind,
+            workload_name=workload.name,
+            pod=pod.name,
+            observed=self._index.is_observed(pod.node),
+        )
+
+    def _node(self, node: str, ip: str, port: int) -> Party:
+        """A node's address belongs to whoever listens there; from elsewhere a Service may tell who that is."""
+        party = Party(node, NOT_FOUND_INTERNAL, "node", node, reason="node", observed=self._index.is_observed(node))
+        by_port = self._index.service_of_node_port(port) if port else None
+        if by_port is not None:
+            return replace(_service(by_port, "node_port"), node=node, observed=party.observed)
+        return self.serving(party, ip, port)
+
+
+def _service(service: ServiceRecord, reason: str) -> Party:
+    """The pod that answered is not known: a Service stands for it, named as dashboards name unknown workloads."""
+    return Party(
+        namespace=service.namespace,
+        workload_kind="service",
+        workload_name=service.name,
+        service=service.name,
+        reason=reason,
+    )

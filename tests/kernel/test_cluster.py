@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names of a cluster on real sockets: processes in cgroups as the kubelet and the runtimes name them, an API beside them."""
+
+import itertools
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from probes import facts
+from tests import clients, servers
+from tests.agents import running_agent
+from tests.fake_kube import Object, fake_kube, pod
+
+REQUESTS = "kindling_entity_request_total"
+EDGES = "kindling_topology_request_total"
+_NUMBERS = itertools.count(1)
+_STATIC = "0123456789abcdef0123456789abcdef"
+
+
+@contextmanager
+def container(path: str) -> Iterator[tuple[str, ...]]:
+    """A cgroup in the hierarchy of pods; the prefix has a command run inside. Gone with the block."""
+    hierarchy = facts.gather().pod_hierarchy
+    if hierarchy is None:
+        pytest.skip("no cgroup hierarchy is mounted")
+    folder = hierarchy / path
+    folder.mkdir(parents=True)
+    try:
+        yield ("sh", "-c", f'echo $$ >{folder}/cgroup.procs && exec "$@"', "sh")
+    finally:
+        while folder != hierarchy:
+            try:
+                folder.rmdir()
+            except OSError:
+                break  # another test's pod is beside it
+            folder = folder.parent
+
+
+def kubeconfig(folder: Path, port: int) -> Path:
+    """As cluster administrators have it; the agent reads it before it gives its privileges up."""
+    path = folder / "kubeconfig"
+    path.write_text(f"""
+apiVersion: v1
+kind: Config
+current-context: test
+clusters: [{{name: test, cluster: {{server: "http://127.0.0.1:{port}"}}}}]
+users: [{{name: test, user: {{token: secret}}}}]
+contexts: [{{name: test, context: {{cluster: test, user: test}}}}]
+""")
+    path.chmod(0o600)
+    return path
+
+
+def described(uid: str, name: str, container_id: str, **metadata: object) -> Object:
+    item = pod(name, "10.77.0.1", os.uname().nodename, uid=uid)
+    item["status"]["containerStatuses"] = [{"name": "nginx", "containerID": f"containerd://{container_id}"}]
+    item["metadata"] |= metadata
+    return item
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        "kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{dashed}.slice/cri-containerd-{id}.scope",
+        "kubepods/besteffort/pod{uid}/{id}",
+        "kubepods.slice/kubepods-pod{dashed}.slice/crio-{id}.scope",
+    ],
+    ids=["containerd-systemd", "cgroupfs", "cri-o"],
+)
+def test_a_pods_requests_have_its_names(tmp_path: Path, shape: str) -> None:
+    number = next(_NUMBERS)
+    uid, container_id = (
+        f"11111111-2222-3333-4444-{os.getpid() % 10**6:06}{number:06}",
+        f"{os.getpid():032x}{number:032x}",
+    )
+    path = shape.format(uid=uid, dashed=uid.replace("-", "_"), id=container_id)
+    with fake_kube(token="secret") as kube, container(path) as prefix, servers.nginx(prefix=prefix) as server:
+        kube.put("pods", described(uid, "web-0", container_id))
+        kube.put("nodes", {"metadata": {"name": "n", "uid": "n"}, "status": {}})
+        settings = ("kubernetes.enabled=true", f"kubernetes.kubeconfig={kubeconfig(tmp_path, kube.port)}")
+        with running_agent(tmp_path, settings) as agent:
+            for _ in range(5):
+                clients.curl(server, "/missing")
+            assert agent.counts(REQUESTS, 5, port=str(server.port)) == 5
+            (told,) = agent.find(REQUESTS, port=str(server.port), is_error="true")
+            assert {name: told.labels[name] for name in ("namespace", "workload_kind", "workload_name", "pod", "container")} == {
+                "namespace": "shop", "workload_kind": "statefulset", "workload_name": "web", "pod": "web-0",
+                "container": "nginx",
+            }  # fmt: skip
+            assert told.labels["container_id"] == container_id[:12]
+            (edge,) = agent.find(EDGES, dst_port=str(server.port), is_error="true")
+            assert (edge.value, edge.labels["dst_pod"], edge.labels["src_namespace"]) == (
+                5,
+                "web-0",
+                "NOT_FOUND_INTERNAL",
+            )
+            assert agent.total("kindling_k8s_workload_info", workload_name="web") == 1
+            assert [p for p in agent.status()["problems"] if "API" in p["what"]] == []
+            # Another pod takes its place: what comes from now on is the new one's, and the old one's counts stay.
+            kube.delete("pods", "shop/web-0")
+            kube.put("pods", described(uid, "heir-0", container_id))
+            agent.wait(lambda a: bool(a.find("kindling_k8s_workload_info", workload_name="heir")))
+            clients.curl(server, "/missing")
+            assert agent.counts(REQUESTS, 1, port=str(server.port), pod="heir-0") == 1
+            assert agent.total(REQUESTS, port=str(server.port), pod="web-0") == 5
+
+
+def test_a_static_pod_is_found_by_its_manifests_hash(tmp_path: Path) -> None:
+    number = next(_NUMBERS)
+    container_id = f"{os.getpid():032x}{number:032x}"
+    path = f"kubepods/burstable/pod{_STATIC}/{container_id}"
+    with fake_kube(token="secret") as kube, container(path) as prefix, servers.nginx(prefix=prefix) as server:
+        node = os.uname().nodename
+        annotations = {"kubernetes.io/config.hash": _STATIC}
+        item = described("mirror", f"etcd-{node}", "f" * 64, annotations=annotations)
+        item["metadata"]["ownerReferences"] = [{"kind": "Node", "name": node, "uid": "n", "controller": True}]
+        kube.put("pods", item)
+        settings = ("kubernetes.enabled=true", f"kubernetes.kubeconfig={kubeconfig(tmp_path, kube.port)}")
+        with running_agent(tmp_path, settings) as agent:
+            for _ in range(3):
+                clients.curl(server)
+            assert agent.counts(REQUESTS, 3, port=str(server.port)) == 3
+            (told,) = agent.find(REQUESTS, port=str(server.port), is_error="false", is_slow="false")
+            assert (told.labels["workload_kind"], told.labels["workload_name"]) == ("staticpod", "etcd")
+
+
+def test_without_an_api_the_agent_counts_and_says_so(tmp_path: Path) -> None:
+    settings = ("kubernetes.enabled=true", f"kubernetes.kubeconfig={kubeconfig(tmp_path, servers.free_port())}")
+    with servers.nginx() as server, running_agent(tmp_path, settings) as agent:
+        for _ in range(3):
+            clients.curl(server)
+        assert agent.counts(REQUESTS, 3, port=str(server.port)) == 3
+        told = [p for p in agent.status()["problems"] if p["what"].startswith("the API tells nothing")]
+        assert len(told) == 7
+        assert agent.total("firesteel_kubernetes_watch_up") == 0

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names of sockets and addresses on a node of a cluster."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from analyzers.resolver import NOT_FOUND_EXTERNAL, NOT_FOUND_INTERNAL
+from analyzers.rows import Identity
+from collector.metadata.addresses import HostAddresses
+from collector.metadata.cluster import ClusterIndex
+from collector.metadata.cluster_names import ClusterNames
+from collector.metadata.containers import CgroupOwner
+from collector.metadata.host import HostResolver
+from collector.metadata.kube_objects import NodeRecord, Owner, PodRecord, ServiceRecord, SliceRecord
+
+ID = "0123456789abcdef" * 4
+WEB = PodRecord(
+    "u1", "shop", "web-5d4f8c7b9-x2x4z", "n1", Owner("ReplicaSet", "web-5d4f8c7b9", "r1"), ("10.1.0.5",),
+    containers=((ID, "nginx"),), cgroup_uids=("u1",),
+)  # fmt: skip
+DB = PodRecord("u2", "data", "db-0", "n2", Owner("StatefulSet", "db", "s1"), ("10.2.0.9",), cgroup_uids=("u2",))
+
+
+class Processes:
+    """Owners by process number."""
+
+    def __init__(self, owners: dict[int, CgroupOwner]) -> None:
+        self._owners = owners
+
+    def owner(self, identity: Identity) -> CgroupOwner | None:
+        return self._owners.get(identity.pid)
+
+
+@pytest.fixture
+def index() -> ClusterIndex:
+    made = ClusterIndex(300 * 10**9, lambda: 0, "n1")
+    made.put_pod(WEB)
+    made.put_pod(DB)
+    made.put_service(ServiceRecord("shop", "web", ("10.96.0.7",), (80,), (30080,)))
+    made.put_slice(SliceRecord("shop", "web-1", "web", (("10.1.0.5", 8080),)))
+    made.put_node(NodeRecord("n2", ("192.168.0.2",)))
+    return made
+
+
+def identity(pid: int, comm: str = "nginx") -> Identity:
+    return Identity(pid, 1, 4026531840, 0, pid, comm)
+
+
+def resolver(index: ClusterIndex, tmp_path: Path, owners: dict[int, CgroupOwner]) -> HostResolver:
+    return HostResolver(HostAddresses(tmp_path), Processes(owners), "n1", ClusterNames(index))  # type: ignore[arg-type]
+
+
+def test_a_local_socket_is_its_pods_container(index: ClusterIndex, tmp_path: Path) -> None:
+    names = resolver(index, tmp_path, {7: CgroupOwner("containerd", ID, "u1"), 8: CgroupOwner("", "f" * 64, "u1")})
+    names.learn([identity(7), identity(8)])
+    party = names.local(identity(7), "10.1.0.5", 8080)
+    assert (party.node, party.namespace, party.workload_kind, party.workload_name) == (
+        "n1",
+        "shop",
+        "deployment",
+        "web",
+    )
+    assert (party.pod, party.container, party.container_id, party.service) == (WEB.name, "nginx", ID[:12], "web")
+    assert (party.observed, party.outside, party.reason) == (True, False, "")
+    client = names.local(identity(8), "10.1.0.5", 0)
+    assert (client.pod, client.container, client.container_id, client.service) == (WEB.name, "", "f" * 12, "")
+
+
+def test_a_pod_that_the_api_did_not_tell_yet_has_its_name_later(index: ClusterIndex, tmp_path: Path) -> None:
+    names = resolver(index, tmp_path, {7: CgroupOwner("containerd", "e" * 64, "u9")})
+    names.learn([identity(7)])
+    first = names.local(identity(7), "10.1.0.6", 0)
+    assert (first.namespace, first.workload_name, first.reason) == (NOT_FOUND_INTERNAL, "nginx", "pod_not_told_yet")
+    before = names.version()
+    index.put_pod(replace(DB, uid="u9", cgroup_uids=("u9",), node="n1", name="late-0", addresses=("10.1.0.6",)))
+    assert names.version() > before
+    assert names.local(identity(7), "10.1.0.6", 0).pod == "late-0"
+
+
+@pytest.mark.parametrize(
+    ("ip", "port", "expected"),
+    [
+        ("10.2.0.9", 5432, ("data", "statefulset", "db", "", "db-0", "n2", False)),
+        ("10.1.0.5", 8080, ("shop", "deployment", "web", "web", WEB.name, "n1", True)),
+        ("10.96.0.7", 80, ("shop", "service", "web", "web", "", "", False)),
+        ("192.168.0.2", 30080, ("shop", "service", "web", "web", "", "n2", False)),
+        ("192.168.0.2", 22, (NOT_FOUND_INTERNAL, "node", "n2", "", "", "n2", False)),
+        ("203.0.113.1", 443, (NOT_FOUND_EXTERNAL, "", "", "", "", "", False)),
+    ],
+)
+def test_an_address_is_a_pod_a_service_a_node_or_outside(
+    ip: str, port: int, expected: tuple[object, ...], index: ClusterIndex, tmp_path: Path
+) -> None:
+    party = resolver(index, tmp_path, {}).remote(ip, port, 1)
+    assert (
+        party.namespace, party.workload_kind, party.workload_name, party.service, party.pod, party.node, party.observed,
+    ) == expected  # fmt: skip
+    assert party.outside == (party.namespace == NOT_FOUND_EXTERNAL)
+
+
+def test_who_was_seen_serving_is_known_down_to_the_container_until_the_address_is_anothers(
+    index: ClusterIndex, tmp_path: Path
+) -> None:
+    names = resolver(index, tmp_path, {7: CgroupOwner("containerd", ID, "u1")})
+    names.learn([identity(7)])
+    names.local(identity(7), "10.1.0.5", 8080)
+    assert names.remote("10.1.0.5", 8080, 1).container == "nginx"
+    index.drop_pod("u1")
+    index.put_pod(replace(DB, uid="u5", name="heir-0", addresses=("10.1.0.5",)))
+    assert names.remote("10.1.0.5", 8080, 1).pod == "heir-0"
+
+
+def test_the_other_nodes_agents_see_their_own_pods(index: ClusterIndex, tmp_path: Path) -> None:
+    agent = Owner("DaemonSet", "firesteel", "d1")
+    index.put_pod(replace(DB, uid="a2", name="firesteel-2", owner=agent, node="n2", addresses=()))
+    index.observe_by(agent)
+    assert resolver(index, tmp_path, {}).remote("10.2.0.9", 5432, 1).observed
+
+
+def test_what_is_known_of_an_address_is_told(index: ClusterIndex, tmp_path: Path) -> None:
+    names = resolver(index, tmp_path, {})
+    assert names.explained("10.1.0.5", 8080, 1) == [
+        "10.1.0.5 is pod shop/web-5d4f8c7b9-x2x4z of deployment web on node n1",
+        "10.1.0.5:8080 is a backend of Service web",
+    ]
+    assert names.explained("192.168.0.2", 30080, 1)[1] == "port 30080 of every node is Service shop/web"
+    assert "outside" in names.explained("203.0.113.1", 0, 1)[0]
+
+
+@pytest.fixture(autouse=True)
+def no_proc(tmp_path: Path) -> None:
+    (tmp_path / "self/net").mkdir(parents=True)
