@@ -53,6 +53,7 @@ openssl:openssl
 promtool:prometheus
 redis-benchmark:redis-tools
 redis-server:redis-server
+tcpdump:tcpdump
 unbound:unbound
 wrk:wrk
 '

@@ -41,6 +41,7 @@ PACKAGES: Mapping[str, str] = {
     "promtool": "prometheus",
     "redis-benchmark": "redis-tools",
     "redis-server": "redis-server",
+    "tcpdump": "tcpdump",
     "unbound": "unbound",
     "wrk": "wrk",
 }
