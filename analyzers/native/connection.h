@@ -31,6 +31,7 @@
 #define FS_EVENT_BYTES_MAX (FS_PAYLOAD_MAX + 192)
 #define FS_BELIEVABLE_JUMP (1u << 26)
 #define FS_PIPELINE_QUIET_NS 200000000ull /* before a pipelining client's next request is known to be the only one */
+#define FS_DRAINED_OFTEN 16 /* requests that began with nothing waiting, for a client to be known for that */
 
 #define FS_PIECE_CALLS_OFF (1u << 15) /* it ends the request that it belongs to, and no response will come */
 
@@ -70,7 +71,9 @@ enum fs_connection_flag {
 	FS_C_HANDSHAKE_OVER = 1 << 20,
 	FS_C_ANNOUNCED = 1 << 21, /* its attempt succeeded, but the connection itself was not told yet */
 	FS_C_FIRST_SETTLED = 1 << 22, /* its first request waited for the other end to be told */
-	FS_C_STATELESS = 1 << 23 /* its parser wanted state and there was none left */
+	FS_C_STATELESS = 1 << 23, /* its parser wanted state and there was none left */
+	FS_C_OVERLAPS = 1 << 24, /* in order: it asked again after an answer while more of them were to come */
+	FS_C_TRIAL = 1 << 25 /* taken up again where nothing seems to wait: to be proven before anything counts */
 };
 
 /* Which end of a connection inside this node tells. */
@@ -138,11 +141,15 @@ struct fs_connection {
 	uint16_t budget;
 	uint32_t answer_content;
 	uint16_t answer_status;
+	uint8_t drained; /* how often it asked again with nothing waiting */
 	/* the undecoded exchange in progress, by enum fs_side */
 	uint64_t exchange_bytes[2];
 	uint64_t exchange_first_ns[2], exchange_last_ns[2];
 	uint8_t scratch[2][FS_SCRATCH];
 };
+
+/* Why a request that still waits is not to be counted when it is answered. */
+enum fs_was_counted { FS_NOT_COUNTED = 0, FS_COUNTED_UNANSWERED, FS_NOT_TO_COUNT };
 
 /* A request that waits for its response, is being answered, or settles. */
 struct fs_waiting {
@@ -160,7 +167,7 @@ struct fs_waiting {
 	uint16_t text_length[2];
 	uint8_t complete; /* the request's last byte was seen */
 	uint8_t begun; /* its response has begun */
-	uint8_t counted; /* as unanswered: a late response is nobody's */
+	uint8_t counted; /* enum fs_was_counted */
 	uint8_t error;
 	uint8_t answer_flags, next_protocol; /* of the response: enum fs_message_flag */
 	uint8_t reserved[2];

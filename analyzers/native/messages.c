@@ -67,6 +67,7 @@ static void lose(struct fs_engine *e, struct fs_connection *c, uint8_t direction
 void fs_lost(struct fs_engine *e, struct fs_connection *c, uint8_t direction)
 {
 	fs_requests_discard(e, c);
+	c->flags &= ~(uint32_t)FS_C_TRIAL;
 	lose(e, c, direction);
 	if (!pairs_by_id(e, c))
 		lose(e, c, (uint8_t)!direction);
@@ -213,6 +214,9 @@ static bool start_response(struct fs_engine *e, struct fs_connection *c, const s
 	s->of = fs_request_for(e, c, p);
 	if (!s->of) {
 		e->table->stats.orphan_responses += !(flags & FS_MESSAGE_MORE);
+		/* More was waiting than was seen: asked before anybody looked, or before bytes were lost. */
+		if (!p->pairs_by_id && (!p->unpipelined || c->flags & FS_C_TRIAL))
+			c->flags |= FS_C_PIPELINED | FS_C_OVERLAPS;
 		return p->pairs_by_id;
 	}
 	if (fs_waiting_at(e, s->of)->begun) {
@@ -427,15 +431,24 @@ static void flip(struct fs_engine *e, struct fs_connection *c, uint8_t direction
 		s->phase = FS_PHASE_HEAD;
 }
 
+/*
+ * A pipelining client may have asked for more than was answered, and then every response would be taken for that of a
+ * later request. Where a silence came before, it has not. One that always waited for all of its answers before it asked
+ * again will have done so here too; then what it asks now gets as many answers before it speaks once more, and until
+ * that was seen nothing is counted (asks_again). One that asks while it waits gives no such proof.
+ */
 static void resynchronise_in_order(struct fs_engine *e, struct fs_connection *c, const struct fs_protocol *p,
 				   const struct fs_chunk *k, struct fs_cursor bytes)
 {
-	/* A pipelining client may have asked for more than was answered: only a silence says that it has not. */
 	bool may_wait = c->flags & FS_C_PIPELINED &&
 			fs_since(k->start_ns, c->stream[!k->direction].last_ns) < FS_PIPELINE_QUIET_NS;
+	bool is_steady = !(c->flags & FS_C_OVERLAPS) && c->drained >= FS_DRAINED_OFTEN;
 
-	if (k->direction != c->requester || may_wait || fs_detect(e, p, bytes, false) != FS_MINE_REQUEST)
+	if (k->direction != c->requester || (may_wait && !is_steady) ||
+	    fs_detect(e, p, bytes, false) != FS_MINE_REQUEST)
 		return;
+	if (may_wait)
+		c->flags |= FS_C_TRIAL;
 	for (int direction = FS_IN; direction <= FS_OUT; direction++)
 		c->stream[direction].phase = FS_PHASE_HEAD;
 }
@@ -457,6 +470,19 @@ static void resynchronise_by_id(struct fs_engine *e, struct fs_connection *c, co
 	if (other->phase == FS_PHASE_LOST && flipped && how == FS_MINE_REQUEST && k->direction == c->requester)
 		other->phase = FS_PHASE_HEAD;
 	fs_requests_discard(e, c);
+}
+
+/* The requesting side begins a message after the other one spoke. */
+static void asks_again(struct fs_engine *e, struct fs_connection *c, uint8_t direction)
+{
+	if (c->waiting == c->reversed) {
+		c->flags &= ~(uint32_t)FS_C_TRIAL;
+		c->drained += c->drained < UINT8_MAX;
+		return;
+	}
+	if (c->flags & FS_C_TRIAL)
+		fs_lost(e, c, direction);
+	c->flags |= FS_C_OVERLAPS;
 }
 
 /* A direction is lost, or the other one is and messages are paired by id: what comes may be the start of a message. */
@@ -524,6 +550,8 @@ void fs_deliver(struct fs_engine *e, struct fs_connection *c, const struct fs_ch
 		flip(e, c, k->direction);
 	if (s->phase == FS_PHASE_LOST || c->stream[!k->direction].phase == FS_PHASE_LOST)
 		resynchronise(e, c, k, flipped);
+	else if (flipped && k->direction == c->requester && s->phase == FS_PHASE_HEAD && !s->buffered)
+		asks_again(e, c, k->direction);
 	for (uint64_t at = 0; at < k->bytes && c->authority != FS_AUTHORITY_THEIRS;) {
 		s->last_ns = fs_max(s->last_ns, k->end_ns);
 		if (fs_is_opaque(c->protocol)) {

@@ -110,7 +110,8 @@ uint32_t fs_request_begin(struct fs_engine *e, struct fs_connection *c, uint64_t
 	w->pid = pid ? pid : c->pid;
 	w->status = 0;
 	w->text_length[FS_SIDE_REQUEST] = w->text_length[FS_SIDE_RESPONSE] = 0;
-	w->complete = w->begun = w->counted = w->error = w->answer_flags = w->next_protocol = 0;
+	w->complete = w->begun = w->error = w->answer_flags = w->next_protocol = 0;
+	w->counted = c->flags & FS_C_TRIAL ? FS_NOT_TO_COUNT : FS_NOT_COUNTED;
 	copy_message(&w->message, &e->message);
 	append(e, c, index, by_id);
 	if (c->waiting - c->reversed > 1 && !is_reversed(w) && c->kind == FS_KIND_STREAM && !by_id) {
@@ -351,7 +352,10 @@ void fs_response_end(struct fs_engine *e, struct fs_connection *c, uint32_t requ
 	bool is_early = end_early(e, c, request);
 	uint8_t next = w->answer_flags & FS_MESSAGE_SWITCH ? w->next_protocol : FS_UNDECIDED;
 	unlink_request(e, c, request);
-	if (w->counted) {
+	if (w->counted == FS_NOT_TO_COUNT) {
+		c->failures = 0;
+		e->table->stats.discarded_exchanges++;
+	} else if (w->counted) {
 		e->table->stats.orphan_responses++;
 	} else {
 		c->failures = 0;
@@ -390,7 +394,8 @@ void fs_requests_discard(struct fs_engine *e, struct fs_connection *c)
 		uint32_t index = c->first_waiting;
 		struct fs_waiting *w = fs_waiting_at(e, index);
 		unlink_request(e, c, index);
-		if (!w->counted && c->authority != FS_AUTHORITY_THEIRS && !(c->flags & FS_C_HANDSHAKE))
+		if (w->counted != FS_COUNTED_UNANSWERED && c->authority != FS_AUTHORITY_THEIRS &&
+		    !(c->flags & FS_C_HANDSHAKE))
 			e->table->stats.discarded_exchanges++;
 		fs_request_release(e, index);
 	}
@@ -440,8 +445,8 @@ void fs_requests_unanswered(struct fs_engine *e, struct fs_connection *c, uint64
 				w->bytes += asks->message_bytes;
 			w->last_ns = fs_max(w->last_ns, w->complete ? 0 : last_ns);
 			unanswered(e, c, w, now_ns);
+			w->counted = FS_COUNTED_UNANSWERED;
 		}
-		w->counted = 1;
 		if (keeps_place)
 			continue;
 		unlink_request(e, c, index);

@@ -283,3 +283,97 @@ def test_no_loss_makes_a_pair_that_never_was(
                 or row.response == "no response"
                 or "abcdefgh".index(row.request[1]) == row.status - 200
             )
+
+
+LETTERS = "abcdefghij"
+
+
+def batches(c: Conversation, start: int, sizes: list[int], name: str) -> Iterator[bytes]:
+    """A client that sends requests in batches and waits for all answers; each answer's status tells its request."""
+    for turn, size in enumerate(sizes):
+        at = start + turn * MS
+        asked = [f"/{name}{LETTERS[i]}" for i in range(size)]
+        yield c.receives(at, b"".join(map(request, asked)))
+        answers = [response(200 + i) for i in range(size)]
+        half = size // 2
+        if half:
+            yield c.sends(at + 10, b"".join(answers[:half]))
+        yield c.sends(at + 20, b"".join(answers[half:]))
+
+
+def wrong_pairs(engine: InProcessEngine) -> list[Row]:
+    return [row for row in engine.rows() if row.count and LETTERS[row.status - 200] != row.request[-1]]
+
+
+@pytest.fixture
+def batching(engine: InProcessEngine) -> Conversation:
+    c = server()
+    engine.feed([c.open(0), *batches(c, 1, [4] * 20, "warm")])
+    return c
+
+
+def test_a_client_that_waits_for_all_answers_before_it_asks_again_is_followed_without_a_silence(
+    engine: InProcessEngine, batching: Conversation
+) -> None:
+    c = batching
+    list(batches(c, 30 * MS, [4, 4], "lost"))
+    proof, *rest = batches(c, 40 * MS, [4] * 5, "on")
+    engine.feed([proof[:44] + LOST_BEFORE.to_bytes(4, "little") + proof[48:], *rest])
+    assert engine.stat("resyncs") == 1
+    assert sum(row.count for row in engine.rows() if row.request.startswith("/on")) == 16
+    assert engine.stat("discarded_exchanges") == 4
+    assert not wrong_pairs(engine)
+
+
+def test_more_answers_than_were_asked_for_show_that_something_waited(
+    engine: InProcessEngine, batching: Conversation
+) -> None:
+    c = batching
+    c.moves(IN, 30 * MS, request("/losta") + request("/lostb"))
+    engine.feed([c.moves(OUT, 31 * MS, response(201), flags=LOST_BEFORE)])
+    engine.feed([c.receives(32 * MS, request("/ca")), c.sends(33 * MS, response(202)), c.sends(34 * MS, response(200))])
+    engine.feed(batches(c, 40 * MS, [2] * 30, "on"))
+    assert not [row for row in engine.rows() if row.request.startswith(("/c", "/on"))]
+    engine.feed(batches(c, 4 * SECOND, [2] * 3, "later"))
+    assert sum(row.count for row in engine.rows() if row.request.startswith("/later")) == 6
+    assert not wrong_pairs(engine)
+
+
+def test_who_asks_while_he_waits_is_only_followed_again_after_a_silence(
+    engine: InProcessEngine, batching: Conversation
+) -> None:
+    c = batching
+    engine.feed([c.receives(30 * MS, request("/xa") + request("/xb")), c.sends(31 * MS, response(200))])
+    engine.feed([c.receives(32 * MS, request("/xc")), c.sends(33 * MS, response(201) + response(202))])
+    list(batches(c, 35 * MS, [2], "lost"))
+    proof, *rest = batches(c, 40 * MS, [2] * 5, "on")
+    engine.feed([proof[:44] + LOST_BEFORE.to_bytes(4, "little") + proof[48:], *rest])
+    assert not [row for row in engine.rows() if row.request.startswith("/on")]
+    engine.feed(batches(c, 4 * SECOND, [2] * 3, "later"))
+    assert sum(row.count for row in engine.rows() if row.request.startswith("/later")) == 6
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.integers(1, 6), min_size=30, max_size=60),
+    st.floats(0.02, 0.3),
+    st.randoms(use_true_random=False),
+)
+def test_whatever_is_lost_of_batches_nothing_is_paired_wrong_and_counting_goes_on(
+    sizes: list[int], loss: float, dice: random.Random
+) -> None:
+    with InProcessEngine() as engine:
+        c = server()
+        engine.feed([c.open(0), *batches(c, 1, [3] * 20, "warm")])
+        lost = False
+        for event in batches(c, 30 * MS, sizes, "on"):
+            if dice.random() < loss:
+                lost = True
+                continue
+            marked = event[:44] + LOST_BEFORE.to_bytes(4, "little") + event[48:] if lost else event
+            engine.feed([marked])
+            lost = False
+        before = engine.stat("requests")
+        engine.feed(batches(c, 200 * MS, [3] * 5, "end"))
+        assert not wrong_pairs(engine)
+        assert engine.stat("requests") - before >= 9
