@@ -16,6 +16,7 @@ from analyzers.health import TcpLabels, overflow_labels, tcp_labels, tcp_values
 from analyzers.resolver import Party, Resolver
 from analyzers.rows import RequestKey, RequestRow, Role, Sample, TcpKey, TcpRow
 from analyzers.samples import NamedSample, name_sample
+from analyzers.scope import EVERYTHING, Scope
 from analyzers.traces import TraceRow, TraceTable
 
 ACCOUNT_LIMIT: Final = 65536  # twice the table's rows: those that ended lately are here as well
@@ -73,6 +74,7 @@ class SnapshotBuilder:
     def __init__(self, resolver: Resolver, idle_ns: int = HOUR_NS, gauge_idle_ns: int = FIVE_MINUTES_NS) -> None:
         self.idle_ns = idle_ns
         self.gauge_idle_ns = gauge_idle_ns
+        self.scope = EVERYTHING
         self._resolver = resolver
         self._version = resolver.version()
         self._number = 0
@@ -85,6 +87,12 @@ class SnapshotBuilder:
         self._traces = TraceTable(TRACE_LIMIT)
         self._requests: dict[tuple[int, int], _Source] = {}
         self._tcp: dict[tuple[int, int], _Source] = {}
+
+    def leave_out(self, scope: Scope) -> None:
+        """From now on; every row is asked about again."""
+        self.scope = scope
+        for source in (*self._requests.values(), *self._tcp.values()):
+            source.version = -1
 
     def build(
         self, requests: Iterable[RequestRow], tcp: Iterable[TcpRow], samples: Iterable[Sample], clock_ns: int
@@ -102,7 +110,8 @@ class SnapshotBuilder:
         for ledger in (self._edges, self._entities, self._health, self._connects):
             ledger.expire(self._now_ns - self.idle_ns)
         self._traces.expire(self._now_ns - self.gauge_idle_ns)
-        return self._freeze(tuple([name_sample(sample, self._resolver) for sample in samples]))
+        named = [name_sample(sample, self._resolver) for sample in samples]
+        return self._freeze(tuple([n for n in named if self.scope.has_row(n.sample.role, n.ends)]))
 
     def _take_requests(self, row: RequestRow) -> None:
         key = row.key
@@ -138,14 +147,15 @@ class SnapshotBuilder:
             return
         ends = name_ends(key, self._resolver)
         source.parties = ((ends.local_ip, ends.local), (ends.remote_ip, ends.remote))
-        source.edge = edge_of(key, ends, key.protocol, key.l4)
+        in_scope = self.scope.has_row(key.role, ends)
+        source.edge = edge_of(key, ends, key.protocol, key.l4) if in_scope else None
         source.is_server = key.role is Role.SERVER
         books: list[Book[EdgeLabels] | Book[EntityLabels]] = []
         if source.edge is not None and draws_edge(key, ends):
             edge_labels = EdgeLabels(source.edge, status_code(key), key.is_error, key.is_slow)
             books.append(self._edges.book(edge_labels, width, self._now_ns))
         entity = entity_of(key, ends)
-        if entity is not None:
+        if entity is not None and self.scope.has(entity.party):
             content = (key.request_content, key.response_content)
             entity_labels = EntityLabels(entity, *content, key.is_error, key.is_slow)
             books.append(self._entities.book(entity_labels, width, self._now_ns))
@@ -177,6 +187,9 @@ class SnapshotBuilder:
             ends = name_ends(key, self._resolver)
             source.parties = ((ends.local_ip, ends.local), (ends.remote_ip, ends.remote))
             labels = tcp_labels(key, ends)
+            if not self.scope.has_row(key.role, ends):
+                source.books = ()
+                return
         source.books = (ledger.book(labels, TCP_WIDTH, self._now_ns, moved_ns),)
 
     def _seen(self, sources: dict[tuple[int, int], _Source]) -> dict[tuple[int, int], _Source]:

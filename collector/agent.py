@@ -101,7 +101,7 @@ class Agent:
         metrics = metrics_settings(config)
         self._polling = Polling(metrics.counter_ttl_ns) if report.driver == "none" else None
         rows = self._polling.rows if self._polling else self._table
-        self._view = TableView(rows, self._names, metrics, config.scope.exclude_comms)
+        self._view = TableView(rows, self._names, metrics, config.scope)
         self._own = OwnMetrics()
         self._server = HttpServer(config.listen, self)
         self._listen_fault = ""
@@ -217,7 +217,7 @@ class Agent:
         log.configure(config.log)
         self._block.apply(engine_settings(config))
         self._capture.configure(config)
-        self._view.configure(metrics_settings(config), config.scope.exclude_comms)
+        self._view.configure(metrics_settings(config), config.scope)
         if news.changed:
             _log.info(f"configuration changed: {', '.join(news.changed)}")
         for name in news.waiting:

@@ -99,12 +99,6 @@ def _unbuilt(config: Config) -> list[tuple[str, str]]:
     missing = [name for name in config.drivers if name not in DRIVERS_BUILT]
     if config.driver != default.driver and missing:
         found.append(("driver", f"{', '.join(missing)}: not in this version, passed over"))
-    if config.scope.exclude_namespaces:
-        found.append(("scope.exclude_namespaces", "not in this version: there are no names from a cluster yet"))
-    if config.requests.url_clustering == "learn":
-        found.append(("requests.url_clustering", "learn: not in this version, alphabet is used"))
-    if config.metrics.pod_detail_namespaces:
-        found.append(("metrics.pod_detail_namespaces", "not in this version: there are no names from a cluster yet"))
     if config.kubernetes.names not in {"auto", "off"}:
         found.append(("kubernetes.names", "not in this version: every agent asks the API server itself"))
     if config.export.otlp != default.export.otlp:

@@ -59,7 +59,7 @@ def show(loaded: Loaded, path: Path, *, as_json: bool, out: TextIO | None = None
         names = RecordedNames()
         names.learn([*table.requests(), *table.tcp()])
         metrics = replace(metrics_settings(loaded.config), scrape_interval_ns=0)
-        view = TableView(table, names, metrics, loaded.config.scope.exclude_comms)
+        view = TableView(table, names, metrics, loaded.config.scope)
         view.turn(state.clock_ns)
         if as_json:
             account = _account(path, head, state, capture) | _contents(view, state.clock_ns, head)

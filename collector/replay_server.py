@@ -78,7 +78,7 @@ class _Playing:
         self._engine = Engine(source, self._table, self._block, hang_seconds=patience)
         # The clock stands still at the end, so a counter that showed 0 first would show it for ever.
         settings = replace(metrics_settings(loaded.config), scrape_interval_ns=0)
-        self._view = TableView(self._table, self._names, settings, loaded.config.scope.exclude_comms)
+        self._view = TableView(self._table, self._names, settings, loaded.config.scope)
 
     def close(self) -> None:
         self._own.close()

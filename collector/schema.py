@@ -53,10 +53,14 @@ class Scope:
     """What is left out."""
 
     exclude_namespaces: tuple[str, ...] = key(
-        Items(_NAMES, 64), "[]", "Kubernetes namespaces whose pods are not observed."
+        Items(_NAMES, 64),
+        "[]",
+        "Namespaces whose pods make no series. Pods of other namespaces that talk with them still do.",
     )
     exclude_ports: tuple[int, ...] = key(
-        Items(_PORT, 256), "[]", "Ports, on either side, whose conversations are not observed."
+        Items(_PORT, 256),
+        "[]",
+        "Ports, on either side, whose new conversations are not observed; open ones still are.",
     )
     exclude_comms: tuple[str, ...] = key(
         Items(Text(r"[^\x00]{1,15}", "a process name of at most 15 characters"), 64),

@@ -4,14 +4,16 @@
 `turn` goes on with the counters; call it at the pace of the snapshots. The other calls answer from memory.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from analyzers.resolver import Resolver
 from analyzers.rows import Identity, RequestKey, RequestRow, Role, Sample, TcpKey, TcpRow
 from analyzers.samples import NamedSample, name_sample
+from analyzers.scope import Scope
 from analyzers.snapshot import EMPTY, Snapshot, SnapshotBuilder
 from analyzers.table import SampleBatch
+from collector.schema import Scope as ScopeSection
 from collector.traffic import Traffic, TrafficNames
 from exporters.prometheus import PageSource, render
 from exporters.series import SeriesReport, SeriesStore
@@ -32,29 +34,37 @@ class RowSource(Protocol):
 
 
 class TableView:
-    """`excluded` are process names (scope.exclude_comms) whose conversations are left out everywhere."""
+    """What `excluded` names is left out everywhere: by process (exclude_comms) and by namespace (exclude_namespaces)."""
 
     def __init__(
-        self, table: RowSource, resolver: Resolver, settings: MetricsSettings, excluded: Iterable[str] = ()
+        self, table: RowSource, resolver: Resolver, settings: MetricsSettings, excluded: ScopeSection | None = None
     ) -> None:
         self._table = table
         self._resolver = resolver
         self._settings = settings
-        self._excluded = frozenset(excluded)
+        self._excluded: frozenset[str] = frozenset()
         self._own_ports: frozenset[int] = frozenset()
         self._reaches_us: ReachesUs = _nobody
         self._names = TrafficNames(resolver)
         self._builder = SnapshotBuilder(resolver, settings.counter_ttl_ns, settings.gauge_ttl_ns)
         self._series = SeriesStore(settings)
         self._next_sample = 1
+        self._leave_out(excluded)
         self._read: tuple[list[RequestRow], list[TcpRow]] | None = None
         self.snapshot: Snapshot = EMPTY
         self.missed_samples = 0
 
-    def configure(self, settings: MetricsSettings, excluded: Iterable[str] = ()) -> None:
+    def _leave_out(self, excluded: ScopeSection | None) -> None:
+        self._excluded = frozenset(excluded.exclude_comms if excluded else ())
+        scope = Scope(frozenset(excluded.exclude_namespaces if excluded else ()))
+        if scope != self._builder.scope:
+            self._builder.leave_out(scope)
+            self._names.scope = scope
+
+    def configure(self, settings: MetricsSettings, excluded: ScopeSection | None = None) -> None:
         """Go on with other settings."""
         self._settings = settings
-        self._excluded = frozenset(excluded)
+        self._leave_out(excluded)
         self._builder.idle_ns = settings.counter_ttl_ns
         self._builder.gauge_idle_ns = settings.gauge_ttl_ns
         self._series.configure(settings)
@@ -96,7 +106,8 @@ class TableView:
     def samples(self, after: int, limit: int) -> Sequence[NamedSample]:
         """Samples with a sequence above `after`, oldest first; the newest `limit` of them if there are more."""
         found = [sample for sample in self._table.samples_since(after + 1).samples if self._wanted(sample)]
-        return [name_sample(sample, self._resolver) for sample in found[-limit:]] if limit > 0 else []
+        named = [name_sample(sample, self._resolver) for sample in found[-limit:]] if limit > 0 else []
+        return [one for one in named if self._names.scope.has_row(one.sample.role, one.ends)]
 
     def page(
         self,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from analyzers.edges import Ends, draws_edge, name_ends
 from analyzers.resolver import Resolver
 from analyzers.rows import RequestKey, RequestRow, Role, TcpKey, TcpRow
+from analyzers.scope import EVERYTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class TrafficNames:
     """Names rows, and asks the resolver about each row once per version of its answers."""
 
     def __init__(self, resolver: Resolver) -> None:
+        self.scope = EVERYTHING
         self._resolver = resolver
         self._version = -1
         self._requests: dict[tuple[int, int], Ends] = {}
@@ -59,12 +61,13 @@ class TrafficNames:
         named_requests = []
         for row in requests:
             ends = self._ends(row.key, known_requests, self._requests)
-            if row.key.role is Role.UNKNOWN or draws_edge(row.key, ends):
+            if (row.key.role is Role.UNKNOWN or draws_edge(row.key, ends)) and self.scope.has_row(row.key.role, ends):
                 named_requests.append(NamedRequest(row, ends))
         named_tcp = []
         for tcp_row in tcp:
             ends = self._ends(tcp_row.key, known_tcp, self._tcp)
-            if tcp_row.key.role is not Role.SERVER or tcp_row.key.peer is not None or not ends.remote.observed:
+            shown = tcp_row.key.role is not Role.SERVER or tcp_row.key.peer is not None or not ends.remote.observed
+            if shown and self.scope.has_row(tcp_row.key.role, ends):
                 named_tcp.append(NamedTcp(tcp_row, ends))
         return Traffic(clock_ns, named_requests, named_tcp, bucket_ns)
 

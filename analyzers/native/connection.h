@@ -90,7 +90,7 @@ struct fs_stream {
 	uint8_t phase;
 	uint8_t then; /* enum fs_body: what follows the remaining bytes */
 	uint8_t known; /* `next` is */
-	uint8_t reserved;
+	uint8_t next_protocol; /* behind a piece that switches */
 	uint16_t piece; /* enum fs_message_flag of the message in progress, and FS_PIECE_CALLS_OFF */
 	uint32_t of; /* the request that it is, or answers; 0 if of nobody */
 };

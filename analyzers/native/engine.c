@@ -56,6 +56,8 @@ static void lay_out(struct fs_engine *e, struct plan *plan)
 	carve_pool(plan, &e->rows, sizeof(uint32_t), FS_ROWS - 1);
 	carve_pool(plan, &e->tcp_rows, sizeof(uint32_t), FS_TCP_ROWS - 1);
 	carve_pool(plan, &e->idents, sizeof(uint32_t), FS_IDENTS - 1);
+	carve_pool(plan, &e->learn.nodes, sizeof(struct fs_learn_node), FS_LEARN_NODES);
+	carve_index(plan, &e->learn.by_name, FS_LEARN_NODES);
 	carve_index(plan, &e->by_id, connections);
 	carve_index(plan, &e->by_tuple, connections);
 	carve_index(plan, &e->by_request, FS_WAITING);
@@ -103,6 +105,7 @@ static void read_config(struct fs_engine *e)
 		e->config.port_rules = FS_PORT_RULES;
 	e->config.protocols_enabled |= 1u << FS_PROTOCOL_NOSUPPORT;
 	e->options.url_clustering = e->config.url_clustering;
+	e->learn.idle_ns = e->config.row_idle_ns;
 	e->options.dns_nxdomain_is_error = e->config.dns_nxdomain_is_error;
 }
 

@@ -84,6 +84,11 @@ static bool is_called_off(const struct fs_stream *s)
 	return s->piece & FS_PIECE_CALLS_OFF;
 }
 
+static bool switches(const struct fs_stream *s)
+{
+	return s->piece & FS_MESSAGE_SKIP && s->piece & FS_MESSAGE_SWITCH;
+}
+
 void fs_message_over(struct fs_engine *e, struct fs_connection *c, uint8_t direction)
 {
 	struct fs_stream *s = &c->stream[direction];
@@ -98,6 +103,8 @@ void fs_message_over(struct fs_engine *e, struct fs_connection *c, uint8_t direc
 	if (!request) {
 		/* Skipped, or of a request that was answered before its end, or after a silence taken for the end. */
 		bytes_of_nobody(e, c, part, bytes);
+		if (switches(s))
+			fs_protocol_set(e, c, s->next_protocol);
 	} else if (part == FS_SIDE_REQUEST) {
 		if (goes_on || is_called_off(s))
 			fs_request_piece(e, request, s->last_ns, bytes);
@@ -189,12 +196,14 @@ static bool start_request(struct fs_engine *e, struct fs_connection *c, const st
 			fs_text_keep(e, s->of, FS_SIDE_REQUEST, bytes);
 		return s->of;
 	}
-	s->of = fs_request_open(e, c);
+	/* It may be called off when it has all been sent, too. */
+	bool calls_off = e->message.status && !(flags & FS_MESSAGE_OPEN);
+	s->of = calls_off ? fs_request_for(e, c, fs_protocol_by_id(c->protocol)) : fs_request_open(e, c);
 	if (!s->of)
 		return true; /* it was answered before its end, or not seen to begin */
 	if (flags & FS_MESSAGE_TELLS)
 		fs_request_told(e, s->of);
-	if (e->message.status && !(flags & FS_MESSAGE_OPEN)) {
+	if (calls_off) {
 		s->piece |= FS_PIECE_CALLS_OFF;
 		if (fs_waiting_at(e, s->of)->begun)
 			fs_response_told(e, c, s->of);
@@ -237,8 +246,12 @@ static bool start_message(struct fs_engine *e, struct fs_connection *c, const st
 
 	s->of = 0;
 	s->piece = (uint16_t)e->message.flags;
-	if (s->piece & FS_MESSAGE_SKIP)
+	s->next_protocol = e->message.next_protocol;
+	if (s->piece & FS_MESSAGE_SKIP) {
+		if (s->piece & FS_MESSAGE_SETTLES)
+			fs_requests_settle(e, c, e->message.id, s->first_ns);
 		return true;
+	}
 	if (part_of(side_of(c, k->direction), s->piece) == FS_SIDE_REQUEST)
 		return start_request(e, c, k, bytes);
 	return start_response(e, c, k, bytes);
@@ -477,7 +490,8 @@ static void asks_again(struct fs_engine *e, struct fs_connection *c, uint8_t dir
 {
 	if (c->waiting == c->reversed) {
 		c->flags &= ~(uint32_t)FS_C_TRIAL;
-		c->drained += c->drained < UINT8_MAX;
+		if (c->drained < UINT8_MAX)
+			c->drained++;
 		return;
 	}
 	if (c->flags & FS_C_TRIAL)

@@ -74,7 +74,7 @@ enum fs_body {
 enum fs_message_flag {
 	FS_MESSAGE_INTERIM = 1 << 0, /* belongs to the request, but its real response is still to come (1xx) */
 	FS_MESSAGE_NO_ANSWER = 1 << 1, /* a request that never gets a response */
-	FS_MESSAGE_SWITCH = 1 << 2, /* from here on the connection speaks out->next_protocol */
+	FS_MESSAGE_SWITCH = 1 << 2, /* behind it the connection speaks out->next_protocol: a response, or with SKIP */
 	FS_MESSAGE_CUT = 1 << 3, /* the capture ended inside the head: content is partial */
 	FS_MESSAGE_SKIP = 1 << 4, /* neither request nor response: greeting, settings, heartbeat, acknowledgement */
 	FS_MESSAGE_OPEN =
@@ -90,7 +90,13 @@ enum fs_message_flag {
 	 * message, and what it leaves empty or 0 stays. Of a request, its content, method, note, status and protocol
 	 * overrule those of the message that began it, where they are not empty or 0.
 	 */
-	FS_MESSAGE_TELLS = 1 << 8
+	FS_MESSAGE_TELLS = 1 << 8,
+	FS_MESSAGE_IF_FAILED = 1 << 9, /* a request that counts if it fails (a login); else only its bytes do */
+	/*
+	 * In order, with FS_MESSAGE_SKIP on a response's side: requests that wait with an id up to this one's get no
+	 * response of their own (PostgreSQL, after an error in a pipeline). Stitch gets this message as theirs.
+	 */
+	FS_MESSAGE_SETTLES = 1 << 10
 };
 
 struct fs_message {

@@ -267,6 +267,10 @@ static void count(struct fs_engine *e, struct fs_connection *c, const struct fs_
 	};
 	if (!fs_may_count(e, c))
 		return;
+	if (w->message.flags & FS_MESSAGE_IF_FAILED && !w->error) {
+		fs_row_bytes(e, c, w->bytes, w->response_bytes);
+		return;
+	}
 	fs_row_count(e, c, &counted);
 	e->table->stats.requests++;
 	if (flags & FS_ROW_NO_RESPONSE)
@@ -374,6 +378,16 @@ void fs_response_end(struct fs_engine *e, struct fs_connection *c, uint32_t requ
 		fs_protocol_set(e, c, next);
 	}
 	fs_request_release(e, request);
+}
+
+/* The piece that is now in e->message is the response of all that waits with an id up to `id`. */
+void fs_requests_settle(struct fs_engine *e, struct fs_connection *c, uint64_t id, uint64_t now_ns)
+{
+	while (c->first_waiting && fs_waiting_at(e, c->first_waiting)->message.id <= id) {
+		uint32_t index = c->first_waiting;
+		fs_response_begin(e, c, index, now_ns);
+		fs_response_end(e, c, index, now_ns, 0);
+	}
 }
 
 /* Responses that had begun, of several messages each, ended with the connection. */

@@ -5,6 +5,7 @@
 
 #include "connection.h"
 #include "engine.h"
+#include "learn.h"
 #include "pool.h"
 
 #define FS_LISTENERS 16384
@@ -111,6 +112,7 @@ struct fs_engine {
 	uint64_t tokens, tokens_ns, dice; /* samples */
 
 	const struct fs_protocol *protocols[FS_PROTOCOL_MAX]; /* by number */
+	struct fs_learn learn; /* paths, by service */
 	struct fs_memo *memos; /* answers of parsers, by hash of the question */
 	struct fs_message message; /* the newest that a parser filled */
 	struct fs_outcome outcome;
@@ -258,6 +260,7 @@ void fs_response_told(struct fs_engine *e, struct fs_connection *c, uint32_t req
 void fs_response_piece(struct fs_engine *e, uint32_t request, uint64_t last_ns, uint64_t bytes);
 void fs_response_end(struct fs_engine *e, struct fs_connection *c, uint32_t request, uint64_t last_ns, uint64_t bytes);
 void fs_responses_over(struct fs_engine *e, struct fs_connection *c);
+void fs_requests_settle(struct fs_engine *e, struct fs_connection *c, uint64_t id, uint64_t now_ns);
 void fs_requests_discard(struct fs_engine *e, struct fs_connection *c);
 void fs_requests_unanswered(struct fs_engine *e, struct fs_connection *c, uint64_t now_ns, uint64_t patience_ns);
 void fs_requests_settled(struct fs_engine *e, uint64_t now_ns);

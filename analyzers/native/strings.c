@@ -158,12 +158,30 @@ static bool may_have(struct fs_engine *e, uint32_t ident, uint8_t protocol, uint
 	       (string && find_content(e, ident, protocol, string));
 }
 
+/* Who serves: his address and port, whichever end tells. */
+static uint64_t service_of(const struct fs_connection *c)
+{
+	bool is_client = c->role == FS_ROLE_CLIENT;
+	uint64_t key = fs_mix_bytes(FS_HASH_SEED, is_client ? c->tuple.remote : c->tuple.local, 16);
+	return fs_mix(key, is_client ? c->tuple.remote_port : c->tuple.local_port);
+}
+
+static bool is_path(uint8_t protocol, const struct fs_label *label)
+{
+	return label->text[0] == '/' && (protocol == FS_PROTOCOL_HTTP || protocol == FS_PROTOCOL_HTTP2);
+}
+
 /* The same for a request's content, of which every owner has a limited number: then "other". */
 uint32_t fs_string_hold_content(struct fs_engine *e, struct fs_connection *c, uint8_t protocol,
 				const struct fs_label *label, uint32_t hint)
 {
-	uint32_t length = clipped(label);
+	struct fs_label learned;
 
+	if (e->config.url_clustering == FS_CLUSTER_LEARN && is_path(protocol, label)) {
+		fs_learn_path(&e->learn, service_of(c), e->now_ns, label, &learned);
+		label = &learned;
+	}
+	uint32_t length = clipped(label);
 	if (!length)
 		return EMPTY;
 	if (is_string(e, hint, label->text, length))

@@ -60,7 +60,8 @@ static void check_message(const struct fs_message *message)
 	must(message->body <= FS_BODY_UNTIL_CLOSE);
 	must(message->next_protocol < FS_PROTOCOL_COUNT);
 	must(message->protocol < FS_PROTOCOL_COUNT);
-	must(message->flags < FS_MESSAGE_TELLS << 1);
+	must(message->flags < FS_MESSAGE_SETTLES << 1);
+	must(!(message->flags & FS_MESSAGE_SETTLES) || message->flags & FS_MESSAGE_SKIP);
 	/* What is of nobody belongs to no request that could go on. */
 	must(!(message->flags & FS_MESSAGE_SKIP) ||
 	     !(message->flags & (FS_MESSAGE_NO_ANSWER | FS_MESSAGE_OPEN | FS_MESSAGE_MORE | FS_MESSAGE_TELLS)));

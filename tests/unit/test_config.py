@@ -510,18 +510,9 @@ def test_labels_that_can_be_dropped_are_those_of_the_registry() -> None:
         ("export: {otlp: {endpoint: 'http://c:4317'}}", "export.otlp: not in this version: nothing is pushed"),
         ("export: {jsonl: {path: /tmp/x}}", "export.jsonl: not in this version: no file is written"),
         ("driver: [bcc, core]", "driver: bcc: not in this version, passed over"),
-        ("requests: {url_clustering: learn}", "requests.url_clustering: learn: not in this version, alphabet is used"),
         (
             "kubernetes: {names: 'names:9502'}",
             "kubernetes.names: not in this version: every agent asks the API server itself",
-        ),
-        (
-            "scope: {exclude_namespaces: [a]}",
-            "scope.exclude_namespaces: not in this version: there are no names from a cluster yet",
-        ),
-        (
-            "metrics: {pod_detail_namespaces: [a]}",
-            "metrics.pod_detail_namespaces: not in this version: there are no names from a cluster yet",
         ),
     ],
 )

@@ -13,7 +13,7 @@ from analyzers.table import SharedTable
 from collector.metadata.addresses import HostAddresses
 from collector.metadata.host import HostResolver
 from collector.part_settings import metrics_settings
-from collector.schema import Config
+from collector.schema import Config, Scope
 from collector.table_view import TableView
 from tests.fake_agent import Peer, request
 
@@ -63,5 +63,5 @@ def test_own_listeners_are_left_out_and_nothing_that_looks_alike(
 
 def test_processes_are_left_out_at_either_end(view: TableView) -> None:
     assert view._wanted(key())
-    view.configure(metrics_settings(Config()), ["curl"])
+    view.configure(metrics_settings(Config()), Scope(exclude_comms=("curl",)))
     assert not view._wanted(key())
