@@ -20,7 +20,7 @@ _INITIAL_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO of linux/proc_ns.h
 def programs(host: Host, config: Config) -> list[Finding]:
     wanted = ["analyzers/native/firesteel-engine", "analyzers/_native*.so"]
     if "core" in config.drivers:
-        wanted += ["probes/ebpf/firesteel.bpf.o", "probes/_libbpf*.so"]
+        wanted += ["probes/ebpf/firesteel-typed-*.bpf.o", "probes/_libbpf*.so"]
     absent = [name for name in wanted if not any(host.programs.glob(name))]
     if absent:
         return [Finding(FAIL, f"not built: {', '.join(absent)}", "make build")]

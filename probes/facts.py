@@ -3,6 +3,7 @@
 
 import os
 import platform
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,9 +31,17 @@ class Facts:
     """Inode of this process's pid namespace where that is not the machine's own: a node that is a container."""
     cgroup_subtree: bool = False
     """`cgroup_root` is a part of the hierarchy only: a private cgroup namespace. Its hooks see that part."""
+    btf: Path | None = None
+    """A file with this kernel's types, for one that does not tell them (`--btf`)."""
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """Major and minor of the release; (0, 0) where it has none."""
+        numbers = re.match(r"(\d+)\.(\d+)", self.release)
+        return (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)
 
 
-def gather(mounts: Path = Path("/proc/self/mounts")) -> Facts:
+def gather(mounts: Path = Path("/proc/self/mounts"), btf: Path | None = None) -> Facts:
     """Raises OSError only if /proc cannot be read."""
     unified, memory = _cgroup_mounts(mounts.read_text())
     # A v2 mount beside v1 controllers (hybrid) is not where kubelet and the runtimes put pods.
@@ -47,6 +56,7 @@ def gather(mounts: Path = Path("/proc/self/mounts")) -> Facts:
         controller=controller,
         cgroup_subtree=_is_subtree(unified),
         pid_namespace=0 if own == _FIRST_PID_NAMESPACE else own,
+        btf=btf,
     )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The hooks of the core driver's tracepoint set, one row each. docs and the doctor read this table too."""
+"""The hooks of the core driver, one row each. docs and the doctor read this table too."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -11,15 +11,29 @@ class Attach(Enum):
     TRACEPOINT = "tracepoint"
     CGROUP = "cgroup"
     ITERATOR = "iterator"
+    ENTRY = "fentry"
+    EXIT = "fexit"
+
+
+class HookSet(Enum):
+    """A column of the table: the hooks that are used together."""
+
+    TRAMPOLINES = "trampolines"
+    TRACEPOINTS = "socket-tracepoints"
+
+
+_ALL = frozenset(HookSet)
+_TRAMPOLINES = frozenset({HookSet.TRAMPOLINES})
+_TRACEPOINTS = frozenset({HookSet.TRACEPOINTS})
 
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """`name` is the kernel's, `program` is the function in ebpf/firesteel.bpf.c.
+    """`name` is the kernel's, `program` is the function in ebpf/, `sets` are the columns that it belongs to.
 
-    A required hook that cannot attach rejects the driver. An optional one leaves `loses` without data, and says so.
-    `arguments` is how many the kernel's tracepoint must have at least; of several rows of one name the first that fits
-    is used.
+    A required hook that cannot attach rejects the set. An optional one leaves `loses` without data, and says so.
+    `arguments` is how many the kernel's tracepoint or function must have at least; of several rows of one name the first
+    that fits is used. `until` is the version from which the kernel has no such function and needs none.
     """
 
     name: str
@@ -29,19 +43,35 @@ class Hook:
     purpose: str
     loses: str = ""
     arguments: int = 0
+    sets: frozenset[HookSet] = _ALL
+    until: tuple[int, int] | None = None
 
 
 HOOKS = (
-    Hook("sock_send_length", "on_send", Attach.TRACEPOINT, True, "what is sent", arguments=3),
-    Hook("sock_recv_length", "on_receive", Attach.TRACEPOINT, True, "what is received", arguments=3),
+    Hook("sock_send_length", "on_send", Attach.TRACEPOINT, True, "what is sent", arguments=3, sets=_TRACEPOINTS),
+    Hook("sock_recv_length", "on_receive", Attach.TRACEPOINT, True, "what is received", arguments=3, sets=_TRACEPOINTS),
+    Hook("inet_sendmsg", "on_inet_sendmsg", Attach.EXIT, True, "what is sent", arguments=3, sets=_TRAMPOLINES),
+    Hook("inet6_sendmsg", "on_inet6_sendmsg", Attach.EXIT, True, "what is sent", arguments=3, sets=_TRAMPOLINES),
+    Hook("inet_recvmsg", "on_inet_recvmsg", Attach.EXIT, True, "what is received", arguments=4, sets=_TRAMPOLINES),
+    Hook("inet6_recvmsg", "on_inet6_recvmsg", Attach.EXIT, True, "what is received", arguments=4, sets=_TRAMPOLINES),
+    Hook("inet_sendpage", "on_inet_sendpage", Attach.EXIT, False, "what sendfile and splice send",
+         "lengths of what is sent by sendfile", 5, _TRAMPOLINES, until=(6, 5)),
+    Hook("tcp_splice_read", "on_tcp_splice_read", Attach.EXIT, False, "what splice receives",
+         "lengths of what is received by splice", 5, _TRAMPOLINES),
+    Hook("inet_release", "on_inet_release", Attach.ENTRY, False, "the end of datagram sockets",
+         "UDP sockets then stay known until they are idle", 1, _TRAMPOLINES),
     Hook("inet_sock_set_state", "on_state", Attach.TRACEPOINT, True, "connections, attempts, listeners", arguments=3),
     Hook("tcp_destroy_sock", "on_destroy", Attach.TRACEPOINT, True, "the end of connections", arguments=1),
-    Hook("cgroup/sendmsg4", "on_sendmsg4", Attach.CGROUP, False, "peers of IPv4 datagrams sent", "UDP peers"),
-    Hook("cgroup/sendmsg6", "on_sendmsg6", Attach.CGROUP, False, "peers of IPv6 datagrams sent", "UDP peers"),
-    Hook("cgroup/recvmsg4", "on_recvmsg4", Attach.CGROUP, False, "peers of IPv4 datagrams received", "UDP peers"),
-    Hook("cgroup/recvmsg6", "on_recvmsg6", Attach.CGROUP, False, "peers of IPv6 datagrams received", "UDP peers"),
+    Hook("cgroup/sendmsg4", "on_sendmsg4", Attach.CGROUP, False, "peers of IPv4 datagrams sent", "UDP peers",
+         sets=_TRACEPOINTS),
+    Hook("cgroup/sendmsg6", "on_sendmsg6", Attach.CGROUP, False, "peers of IPv6 datagrams sent", "UDP peers",
+         sets=_TRACEPOINTS),
+    Hook("cgroup/recvmsg4", "on_recvmsg4", Attach.CGROUP, False, "peers of IPv4 datagrams received", "UDP peers",
+         sets=_TRACEPOINTS),
+    Hook("cgroup/recvmsg6", "on_recvmsg6", Attach.CGROUP, False, "peers of IPv6 datagrams received", "UDP peers",
+         sets=_TRACEPOINTS),
     Hook("cgroup/sock_release", "on_release", Attach.CGROUP, False, "the end of datagram sockets",
-         "UDP sockets then stay known until they are idle"),
+         "UDP sockets then stay known until they are idle", sets=_TRACEPOINTS),
     Hook("tcp_retransmit_skb", "on_retransmit_result", Attach.TRACEPOINT, False, "retransmits",
          "kindling_tcp_retransmit_total", arguments=3),
     Hook("tcp_retransmit_skb", "on_retransmit", Attach.TRACEPOINT, False, "retransmits",
@@ -59,6 +89,12 @@ HOOKS = (
     Hook("iter/task_file", "seed", Attach.ITERATOR, False, "connections older than the agent",
          "idle older connections and listening sockets, until they are used"),
 )  # fmt: skip
+
+
+def hooks_of(hook_set: HookSet) -> tuple[Hook, ...]:
+    """The rows of one column."""
+    return tuple(hook for hook in HOOKS if hook_set in hook.sets)
+
 
 LOSS_REASONS = (
     "SOCKET_RCVBUFF", "TCP_CSUM", "NETFILTER_DROP", "IP_CSUM", "IP_INHDR", "IP_RPFILTER", "XFRM_POLICY", "PROTO_MEM",

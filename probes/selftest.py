@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from probes._libbpf import ffi, lib
+from probes.attachment import PERF_RING
 from probes.control import ControlPage
 from probes.driver import Loaded
 
@@ -41,7 +42,12 @@ def run(loaded: Loaded) -> str:
     """Empty if the driver told everything as it was, else what was wrong."""
     descriptors = loaded.one()
     page = ControlPage(descriptors["control"])
-    reader = lib.fs_reader_open(descriptors["ring"], loaded.ring_bytes)
+    rings = loaded.many().get(PERF_RING, ())
+    reader = (
+        lib.fs_reader_open_perf(list(rings), len(rings), loaded.ring_bytes)
+        if rings
+        else lib.fs_reader_open(descriptors["ring"], loaded.ring_bytes)
+    )
     if reader == ffi.NULL:
         page.close()
         return "the ring cannot be mapped"

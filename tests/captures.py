@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from probes import core, facts
+from probes import core, facts, selftest
 from probes._libbpf import ffi, lib
 from probes.control import ControlPage
+from probes.driver import Rejection
 
 RING_BYTES = 4 << 20
 STREAM, MESSAGE, LENGTHS, SILENT, FLIPS, REQUESTS_OUT = 0, 1, 2, 3, 4, 0x80
@@ -134,7 +135,7 @@ def capturing(
 
     With `only_ports` whatever else the machine talks about stays out: both ports of a connection must be among them.
     """
-    loaded = core.load(facts.gather(), ring_bytes)
+    loaded = _first_working(ring_bytes)
     control = ControlPage(loaded.map_fd(".data.control"))
     reader = lib.fs_reader_open(loaded.map_fd("events"), ring_bytes)
     capture = Capture(loaded, control, reader)
@@ -150,6 +151,22 @@ def capturing(
         capture.unmap()
         lib.fs_reader_close(reader)
         loaded.close()
+
+
+def _first_working(ring_bytes: int) -> core.Loaded:
+    """The column of hooks that the agent would use here. Raises Rejection with the reasons of all."""
+    reasons = []
+    for load in core.candidates(facts.gather(), ring_bytes):
+        try:
+            loaded = load()
+        except Rejection as rejection:
+            reasons.append(rejection.reason)
+            continue
+        if not (fault := selftest.run(loaded)):
+            return loaded
+        loaded.close()
+        reasons.append(f"{loaded.hook_set}: {fault}")
+    raise Rejection("; ".join(reasons), "")
 
 
 def decode(record: bytes) -> Event:

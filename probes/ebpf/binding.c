@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
@@ -12,6 +13,7 @@
 #include <bpf/libbpf.h>
 
 #include "../include/control.h"
+#include "../include/perf_ring.h"
 #include "../include/ring.h"
 
 /* The verifier may write megabytes; what went wrong is at the end. */
@@ -73,12 +75,48 @@ int fs_set_setting(struct bpf_object *object, const char *name, unsigned int ind
 	return -ENOENT;
 }
 
+/* What the kernel's types are, and from where: NULL means from the running kernel. */
+static struct btf *types;
+static char *types_path;
+
 static struct btf *kernel_types(void)
 {
-	static struct btf *types;
-	if (!types)
+	if (!types && !types_path)
 		types = btf__load_vmlinux_btf();
 	return types;
+}
+
+int fs_use_types(const char *path)
+{
+	struct btf *parsed = NULL;
+	char *copy = NULL;
+
+	if (path) {
+		parsed = btf__parse(path, NULL);
+		if (!parsed)
+			return -errno;
+		copy = strdup(path);
+		if (!copy) {
+			btf__free(parsed);
+			return -ENOMEM;
+		}
+	}
+	btf__free(types);
+	free(types_path);
+	types = parsed;
+	types_path = copy;
+	return 0;
+}
+
+struct bpf_object *fs_open_programs(const char *path)
+{
+	LIBBPF_OPTS(bpf_object_open_opts, options, .btf_custom_path = types_path);
+	return bpf_object__open_file(path, &options);
+}
+
+static int arguments_of(const struct btf_type *prototype)
+{
+	return prototype && btf_is_func_proto(prototype) ? (int)btf_vlen(prototype) : -ENOENT;
 }
 
 int fs_tracepoint_arguments(const char *name)
@@ -96,10 +134,18 @@ int fs_tracepoint_arguments(const char *name)
 	const struct btf_type *type = btf__type_by_id(btf, btf__type_by_id(btf, (__u32)id)->type);
 	if (!type || !btf_is_ptr(type))
 		return -ENOENT;
-	type = btf__type_by_id(btf, type->type);
-	if (!type || !btf_is_func_proto(type))
+	int count = arguments_of(btf__type_by_id(btf, type->type));
+	return count < 1 ? -ENOENT : count - 1; /* the first is the tracepoint's own */
+}
+
+int fs_function_arguments(const char *name)
+{
+	struct btf *btf = kernel_types();
+	int id = btf ? btf__find_by_name_kind(btf, name, BTF_KIND_FUNC) : -ENOENT;
+
+	if (id < 0)
 		return -ENOENT;
-	return btf_vlen(type) - 1; /* the first is the tracepoint's own */
+	return arguments_of(btf__type_by_id(btf, btf__type_by_id(btf, (__u32)id)->type));
 }
 
 long long fs_enumerator(const char *type_name, const char *name)
@@ -117,8 +163,14 @@ long long fs_enumerator(const char *type_name, const char *name)
 	return -ENOENT;
 }
 
+int fs_has_map_type(int type)
+{
+	return libbpf_probe_bpf_map_type((enum bpf_map_type)type, NULL) == 1;
+}
+
 struct fs_reader {
 	struct fs_ring ring;
+	struct fs_perf_rings perf; /* instead of the ring if there are any */
 	size_t page;
 };
 
@@ -143,19 +195,62 @@ struct fs_reader *fs_reader_open(int ring, unsigned int bytes)
 	return reader;
 }
 
-const void *fs_reader_next(struct fs_reader *reader, unsigned int *bytes)
+static unsigned long long now_ns(void)
 {
-	return fs_ring_next(&reader->ring, bytes);
+	struct timespec time;
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return (unsigned long long)time.tv_sec * 1000000000ull + (unsigned long long)time.tv_nsec;
 }
 
+const void *fs_reader_next(struct fs_reader *reader, unsigned int *bytes)
+{
+	const void *event;
+	if (!reader->perf.count)
+		return fs_ring_next(&reader->ring, bytes);
+	event = fs_perf_next(&reader->perf, bytes);
+	if (event)
+		return event;
+	fs_perf_begin(&reader->perf, now_ns());
+	return fs_perf_next(&reader->perf, bytes);
+}
+
+/* Perf rings give back what is read as it is read. */
 void fs_reader_release(struct fs_reader *reader)
 {
-	fs_ring_release(&reader->ring);
+	if (!reader->perf.count)
+		fs_ring_release(&reader->ring);
 }
 
 void fs_reader_close(struct fs_reader *reader)
 {
-	munmap(reader->ring.consumer, reader->page);
-	munmap((void *)reader->ring.producer, reader->page + 2 * (size_t)reader->ring.size);
+	for (unsigned int i = 0; i < reader->perf.count; i++)
+		munmap((void *)(reader->perf.rings[i].data - reader->page), reader->page + reader->perf.rings[i].size);
+	if (reader->ring.consumer)
+		munmap(reader->ring.consumer, reader->page);
+	if (reader->ring.producer)
+		munmap((void *)reader->ring.producer, reader->page + 2 * (size_t)reader->ring.size);
 	free(reader);
+}
+
+struct fs_reader *fs_reader_open_perf(const int *rings, unsigned int count, unsigned int bytes)
+{
+	struct fs_reader *reader = calloc(1, sizeof(*reader));
+	if (!reader)
+		return NULL;
+	reader->page = (size_t)sysconf(_SC_PAGESIZE);
+	for (unsigned int i = 0; i < count && i < FS_CPUS; i++) {
+		struct fs_perf_ring *ring = &reader->perf.rings[i];
+		char *mapped = mmap(NULL, reader->page + bytes, PROT_READ | PROT_WRITE, MAP_SHARED, rings[i], 0);
+		if (mapped == MAP_FAILED) {
+			fs_reader_close(reader);
+			return NULL;
+		}
+		ring->head = (const __u64 *)(mapped + FS_PERF_HEAD_OFFSET);
+		ring->tail = (__u64 *)(mapped + FS_PERF_HEAD_OFFSET) + 1;
+		ring->data = (const __u8 *)mapped + reader->page;
+		ring->size = bytes;
+		ring->position = ring->limit = *ring->tail;
+		reader->perf.count++;
+	}
+	return reader;
 }

@@ -11,25 +11,37 @@ static __always_inline __u64 cgroup_of(struct task_struct *task)
 	if (cgroup_controller < 0)
 		return BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
 	struct cgroup_subsys_state *state;
-	struct css_set *set = task->cgroups;
+	struct css_set *set = READ(task, cgroups);
 	bpf_core_read(&state, sizeof(state), &set->subsys[cgroup_controller & 31]);
 	return BPF_CORE_READ(state, cgroup, kn, id);
 }
 
+/*
+ * Without atomics that return a value, the clock: no two draws on one processor happen within one of its ticks, for even an
+ * interrupt takes longer to begin.
+ */
 static __always_inline __u64 draw_id(void)
 {
+#ifdef FS_UNTYPED
+	return bpf_ktime_get_ns() << 8 | (bpf_get_smp_processor_id() & (FS_CPUS - 1));
+#else
 	__u32 zero = 0;
 	__u64 *count = bpf_map_lookup_elem(&id_counts, &zero);
 	if (!count)
 		return 0;
 	return __sync_add_and_fetch(count, 1) << 8 | (bpf_get_smp_processor_id() & (FS_CPUS - 1));
+#endif
 }
 
 /* Takes the facts of the current process. Only where a hook runs in the process that uses the socket. */
 static __always_inline void adopt_process(struct connection *connection)
 {
 	__u64 pid_tgid = current_process();
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = current_task();
+#ifdef FS_UNTYPED
+	if (READ(task, flags) & PF_KTHREAD)
+		return;
+#endif
 	connection->pid = pid_tgid >> 32;
 	connection->tid = (__u32)pid_tgid;
 	connection->cgroup_id = cgroup_of(task);
@@ -41,41 +53,79 @@ static __always_inline void adopt_process(struct connection *connection)
 /* A new connection on this socket: another id, nothing of the old one. */
 static __always_inline void begin(struct connection *connection, const struct sock *sk, __u8 role, __u64 now)
 {
+#ifdef FS_UNTYPED
+	connection->socket = (__u64)sk;
+	__builtin_memset(&connection->id, 0,
+			 __builtin_offsetof(struct connection, text) - __builtin_offsetof(struct connection, id));
+#else
 	__builtin_memset(connection, 0, __builtin_offsetof(struct connection, text));
+#endif
 	connection->id = draw_id();
 	connection->netns = netns_of(sk);
 	connection->role = role;
 	connection->start_ns = now;
 	if (ports_excluded(sk))
 		connection->flags |= CONNECTION_EXCLUDED;
-	if (sk->sk_protocol == IPPROTO_MPTCP)
+	if (protocol_of(sk) == IPPROTO_MPTCP)
 		connection->flags |= CONNECTION_NO_SEQ;
 }
 
-/* The connection of a socket; one older than the programs is begun here. NULL: no storage to be had, counted. */
+static __always_inline struct connection *find_connection(struct sock *sk)
+{
+#ifdef FS_UNTYPED
+	__u64 key = (__u64)sk;
+	return bpf_map_lookup_elem(&connections, &key);
+#else
+	return bpf_sk_storage_get(&connections, sk, 0, 0);
+#endif
+}
+
+/* Found, or made anew with zeroes. NULL: there is no more room, counted. */
+static __always_inline struct connection *make_connection(struct sock *sk)
+{
+	struct connection *connection;
+#ifdef FS_UNTYPED
+	__u64 key = (__u64)sk;
+	connection = bpf_map_lookup_elem(&connections, &key);
+	if (!connection) {
+		bpf_map_update_elem(&connections, &key, (const void *)&no_connection, BPF_NOEXIST);
+		connection = bpf_map_lookup_elem(&connections, &key);
+	}
+#else
+	connection = bpf_sk_storage_get(&connections, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+#endif
+	if (!connection)
+		__sync_fetch_and_add(&own_counters()->storage_failed, 1);
+	return connection;
+}
+
+/* The socket is gone. Its own storage goes with it. */
+static __always_inline void forget_connection(struct sock *sk)
+{
+#ifdef FS_UNTYPED
+	__u64 key = (__u64)sk;
+	bpf_map_delete_elem(&connections, &key);
+#endif
+}
+
+/* The connection of a socket; one older than the programs is begun here. NULL: no storage to be had. */
 static __always_inline struct connection *connection_of(struct sock *sk)
 {
-	struct connection *connection = bpf_sk_storage_get(&connections, sk, 0, 0);
+	struct connection *connection = find_connection(sk);
 	bool accepting;
 
 	if (connection)
 		return connection;
-	connection = bpf_sk_storage_get(&connections, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!connection) {
-		__sync_fetch_and_add(&own_counters()->storage_failed, 1);
+	connection = make_connection(sk);
+	if (!connection)
 		return 0;
-	}
 	/* A TCP fast open request is read before the handshake ends. */
-	accepting = is_tcp(sk) && sk->__sk_common.skc_state == TCP_SYN_RECV;
+	accepting = is_tcp(sk) && READ(sk, __sk_common.skc_state) == TCP_SYN_RECV;
 	begin(connection, sk, accepting ? FS_ROLE_SERVER : FS_ROLE_UNKNOWN, accepting ? bpf_ktime_get_ns() : 0);
 	return connection;
 }
 
-/*
- * Tells the engine what the connection is, once for each engine. `sending` and `reading` are bytes of the I/O that goes
- * on and will be told next: the offsets are those before it. False: the ring is full, so tell it later.
- */
-static __noinline bool tell(struct connection *connection, struct sock *sk, __u32 sending, __u32 reading)
+static __always_inline bool tell_of(struct connection *connection, struct sock *sk, __u32 sending, __u32 reading)
 {
 	struct tcp_sock *tcp;
 	struct fs_open *event;
@@ -89,16 +139,16 @@ static __noinline bool tell(struct connection *connection, struct sock *sk, __u3
 	head_for(&event->head, FS_EV_OPEN, sizeof(*event), bpf_ktime_get_ns(), connection, false);
 	tuple_of(sk, connection->role, &event->tuple);
 	event->sock = (__u64)sk;
-	event->cookie = sk->__sk_common.skc_cookie.counter;
+	event->cookie = READ(sk, __sk_common.skc_cookie.counter);
 	event->start_ns = connection->start_ns;
 	event->send_seq = connection->sent;
 	event->recv_seq = connection->received;
 	event->srtt_us = 0;
-	tcp = bpf_skc_to_tcp_sock(sk);
+	tcp = tcp_of(sk);
 	if (tcp) {
 		event->send_seq = bytes_written(sk, tcp) - sending;
 		event->recv_seq = bytes_read(sk, tcp) - reading;
-		event->srtt_us = tcp->srtt_us >> 3;
+		event->srtt_us = READ(tcp, srtt_us) >> 3;
 	}
 	if (connection->epoch)
 		open_flags |= FS_OPEN_REPEATED;
@@ -114,6 +164,27 @@ static __noinline bool tell(struct connection *connection, struct sock *sk, __u3
 	connection->epoch = epoch;
 	return true;
 }
+
+/*
+ * Tells the engine what the connection is, once for each engine. `sending` and `reading` are bytes of the I/O that goes
+ * on and will be told next: the offsets are those before it. False: the ring is full, so tell it later.
+ */
+#ifdef FS_UNTYPED
+__noinline int tell_socket(__u64 socket, __u32 sending, __u32 reading)
+{
+	return tell_of(bpf_map_lookup_elem(&connections, &socket), (struct sock *)socket, sending, reading);
+}
+
+static __always_inline bool tell(struct connection *connection, struct sock *sk, __u32 sending, __u32 reading)
+{
+	return tell_socket((__u64)sk, sending, reading);
+}
+#else
+static __noinline bool tell(struct connection *connection, struct sock *sk, __u32 sending, __u32 reading)
+{
+	return tell_of(connection, sk, sending, reading);
+}
+#endif
 
 /*
  * Makes sure that the engine knows the connection, in the process that uses it. False: leave this one out.

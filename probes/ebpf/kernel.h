@@ -6,6 +6,10 @@
 #ifndef FIRESTEEL_KERNEL_H
 #define FIRESTEEL_KERNEL_H
 
+#ifdef FS_HEADERS /* BCC: the node's own headers */
+#include "headers.h"
+#else
+
 #include <stdbool.h>
 #include <linux/bpf.h>
 #include <linux/types.h>
@@ -51,9 +55,22 @@ struct sock_common {
 	struct in6_addr skc_v6_rcv_saddr;
 	atomic64_t skc_cookie;
 	unsigned long skc_flags;
+	struct proto *skc_prot;
 };
 
-struct file;
+/* sendpage went with 6.5 (dc97391e6610): what it sent comes through sendmsg since then. */
+struct proto {
+	void *sendpage;
+};
+
+struct inode {
+	unsigned short i_mode;
+};
+
+struct file {
+	struct inode *f_inode;
+	void *private_data;
+};
 
 struct socket {
 	struct file *file;
@@ -64,8 +81,7 @@ struct sock {
 	struct sock_common __sk_common;
 	int sk_err;
 	struct socket *sk_socket;
-	__u16 sk_type;
-	__u16 sk_protocol;
+	__u16 sk_protocol; /* a bit field of 8 bits before 5.6 (bf9765145b85) */
 	__u8 sk_kern_sock : 1;
 };
 
@@ -84,6 +100,38 @@ struct tcp_sock {
 
 struct request_sock {
 	struct sock_common __req_common;
+};
+
+struct iovec;
+
+/*
+ * Where a send or receive takes or puts its bytes. `ubuf` and its type came with 6.0 (fcb14cb1bdac); `iov` was renamed in
+ * 6.4 (de4f5fed3f23); before 5.14 (8cd54c1c8480) one field held type and direction.
+ */
+struct iov_iter {
+	__u8 iter_type;
+	unsigned long iov_offset;
+	unsigned long count;
+	const struct iovec *__iov;
+	void *ubuf;
+};
+
+struct iov_iter___before_6_4 {
+	const struct iovec *iov;
+};
+
+struct iov_iter___before_5_14 {
+	unsigned int type;
+};
+
+/* Only the names count: the numbers changed three times, and are those of the running kernel. */
+enum iter_type { ITER_IOVEC, ITER_UBUF };
+
+struct msghdr {
+	void *msg_name; /* a copy in the kernel; NULL if the caller did not ask or tell */
+	int msg_namelen;
+	struct iov_iter msg_iter;
+	unsigned int msg_flags;
 };
 
 struct sk_buff {
@@ -120,7 +168,11 @@ struct css_set {
 };
 
 struct thread_info {
+#if defined(__TARGET_ARCH_x86)
 	__u32 status;
+#elif defined(__TARGET_ARCH_arm64)
+	unsigned long flags;
+#endif
 };
 
 struct nsproxy {
@@ -158,7 +210,13 @@ struct task_struct {
 
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
-	unsigned long r10, r8, ax, dx, si, di, orig_ax;
+	unsigned long r8, cx, ax, dx, si, di, orig_ax;
+};
+#elif defined(__TARGET_ARCH_arm64)
+struct pt_regs {
+	__u64 regs[31];
+	__u64 orig_x0;
+	__s32 syscallno;
 };
 #endif
 
@@ -186,8 +244,6 @@ struct bpf_iter__task_file {
 /* Values that are ABI towards user space or have never changed; everything else is asked of BTF. */
 #define AF_INET 2
 #define AF_INET6 10
-#define SOCK_STREAM 1
-#define SOCK_DGRAM 2
 #define IPPROTO_TCP 6
 #define IPPROTO_UDP 17
 #define IPPROTO_MPTCP 262
@@ -203,6 +259,9 @@ struct bpf_iter__task_file {
 #define PF_KTHREAD 0x00200000
 #define ENOSYS 38
 #define TS_COMPAT 0x0002 /* x86: a 32-bit system call is running */
+#define TIF_32BIT 22 /* arm64: a 32-bit process */
+#define S_IFMT 0170000
+#define S_IFSOCK 0140000
 
 enum tcp_state {
 	TCP_ESTABLISHED = 1,
@@ -210,12 +269,16 @@ enum tcp_state {
 	TCP_SYN_RECV = 3,
 	TCP_FIN_WAIT1 = 4,
 	TCP_FIN_WAIT2 = 5,
+	TCP_TIME_WAIT = 6,
 	TCP_CLOSE = 7,
+	TCP_CLOSE_WAIT = 8,
 	TCP_LAST_ACK = 9,
 	TCP_LISTEN = 10,
 	TCP_CLOSING = 11,
+	TCP_NEW_SYN_RECV = 12,
 };
 
-extern void *bpf_rdonly_cast(const void *object, __u32 btf_id) __ksym;
+extern void *bpf_rdonly_cast(const void *object, __u32 btf_id) __ksym __weak; /* a35b9af4ec2c, 6.2 */
 
+#endif
 #endif

@@ -49,7 +49,7 @@ static __noinline int closed(struct sock *sk)
 
 	if (!sk)
 		return 0;
-	connection = bpf_sk_storage_get(&connections, sk, 0, 0);
+	connection = find_connection(sk);
 	if (!connection || connection->epoch != control.epoch || connection->flags & CONNECTION_EXCLUDED)
 		return 0;
 	if (connection->pending.waiting)
@@ -59,19 +59,39 @@ static __noinline int closed(struct sock *sk)
 		return 0;
 	head_for(&event->head, FS_EV_CLOSE, sizeof(*event), bpf_ktime_get_ns(), connection, false);
 	__builtin_memset(&event->bytes_sent, 0, sizeof(*event) - sizeof(event->head));
-	tcp = bpf_skc_to_tcp_sock(sk);
+	tcp = tcp_of(sk);
 	if (tcp) {
 		/* The kernel counts a FIN that came as a byte received; what it counts as sent is payload only. */
-		event->bytes_sent = tcp->bytes_sent - tcp->bytes_retrans;
-		event->bytes_received = tcp->bytes_received - (has_fin(sk) ? 1 : 0);
-		event->srtt_us = tcp->srtt_us >> 3;
-		event->retransmits = tcp->total_retrans;
+		event->bytes_sent = READ(tcp, bytes_sent) - READ(tcp, bytes_retrans);
+		event->bytes_received = READ(tcp, bytes_received) - (has_fin(sk) ? 1 : 0);
+		event->srtt_us = READ(tcp, srtt_us) >> 3;
+		event->retransmits = READ(tcp, total_retrans);
 	}
-	event->error = sk->sk_err;
+	event->error = READ(sk, sk_err);
 	submit(event, FS_EV_CLOSE);
 	connection->epoch = 0;
 	connection->start_ns = 0;
 	return 0;
+}
+
+/* A datagram socket, or one of MPTCP, is let go by its last owner. */
+static __always_inline void released(struct connection *connection)
+{
+	struct fs_close *event;
+
+	if (!connection || connection->epoch != control.epoch || connection->flags & CONNECTION_EXCLUDED)
+		return;
+	if (connection->pending.waiting)
+		flush(connection);
+	event = reserve(FS_EV_CLOSE, sizeof(*event));
+	if (!event)
+		return;
+	head_for(&event->head, FS_EV_CLOSE, sizeof(*event), bpf_ktime_get_ns(), connection, false);
+	__builtin_memset(&event->bytes_sent, 0, sizeof(*event) - sizeof(event->head));
+	event->bytes_sent = connection->sent; /* counted where there are no sequence numbers */
+	event->bytes_received = connection->received;
+	submit(event, FS_EV_CLOSE);
+	connection->epoch = 0;
 }
 
 /*
@@ -91,11 +111,9 @@ static __always_inline int state_changed(struct sock *sk, int from, int to)
 	if (is_kernels_own(sk) && (!accepted || is_subflow(sk)))
 		return 0;
 	if (to == TCP_SYN_SENT || to == TCP_LISTEN || accepted) {
-		connection = bpf_sk_storage_get(&connections, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-		if (!connection) {
-			__sync_fetch_and_add(&own_counters()->storage_failed, 1);
+		connection = make_connection(sk);
+		if (!connection)
 			return 0;
-		}
 		if (accepted && connection->id) {
 			connect_ended(connection, sk, 0);
 			return 0;
@@ -111,13 +129,13 @@ static __always_inline int state_changed(struct sock *sk, int from, int to)
 	}
 	if (from != TCP_SYN_SENT)
 		return 0;
-	connection = bpf_sk_storage_get(&connections, sk, 0, 0);
+	connection = find_connection(sk);
 	if (!connection)
 		return 0;
 	if (to == TCP_ESTABLISHED)
 		connect_ended(connection, sk, 0);
 	else if (to == TCP_CLOSE)
-		connect_ended(connection, sk, sk->sk_err ? sk->sk_err : ECANCELED);
+		connect_ended(connection, sk, READ(sk, sk_err) ?: ECANCELED);
 	return 0;
 }
 

@@ -3,7 +3,7 @@
 #ifndef FIRESTEEL_MAPS_H
 #define FIRESTEEL_MAPS_H
 
-#include "kernel.h"
+#include "access.h"
 #include "../include/control.h"
 
 /* Set by the loader: index of the cgroup v1 controller in whose hierarchy pods live, or -1 for cgroup v2. */
@@ -21,6 +21,65 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 8 << 20);
 } events SEC(".maps");
+
+#ifdef FS_UNTYPED
+/*
+ * Set by the loader: false below 5.8 (457f44363a88), where there is no BPF ring. `events` is not made then, and what reads
+ * this is removed by the verifier before it looks at what the kernel does not know.
+ */
+const volatile bool has_ring = true;
+
+/* One ring for each processor, opened by the loader. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(__u32));
+	__uint(max_entries, FS_CPUS);
+} perf_events SEC(".maps");
+
+/*
+ * Where events are put together for a perf ring, which takes them whole. Programs are not preempted on those kernels, but a
+ * program in an interrupt may come upon one in a system call: each level has slots of its own.
+ */
+#define STAGED_LEVELS 3
+#define STAGED_EVENTS 4 /* of one program: CLOSE or OPEN, what waited, and the I/O itself */
+
+struct staged {
+	__u64 socket;
+	__u32 size; /* 0: nothing to write */
+	__u16 type;
+	__u16 reserved;
+	__u8 event[sizeof(struct fs_exchange) + FS_PAYLOAD_MAX];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, STAGED_LEVELS *STAGED_EVENTS);
+	__type(key, __u32);
+	__type(value, struct staged);
+} staging SEC(".maps");
+
+struct stage {
+	__u32 level; /* how many programs are at work on this processor */
+	__u32 used[STAGED_LEVELS + 1];
+	__u64 socket[STAGED_LEVELS + 1];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct stage);
+} stages SEC(".maps");
+
+/* Connections whose waiting message a thread is at: the map is the lock where there are no atomics for one. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u64); /* connection id */
+	__type(value, __u8);
+} claims SEC(".maps");
+#endif
 
 /* The first message of an exchange that waits for its answer (message mode), or bytes that wait for a flip. */
 struct pending {
@@ -46,6 +105,9 @@ enum connection_flag {
 
 /* Ours, in the socket's own storage: freed with the socket. */
 struct connection {
+#ifdef FS_UNTYPED
+	__u64 socket; /* the key under which it is kept */
+#endif
 	__u64 id;
 	__u64 cgroup_id;
 	__u64 start_ns;
@@ -65,12 +127,24 @@ struct connection {
 	__u8 text[FS_MESSAGE_MAX + 8];
 };
 
+#ifdef FS_UNTYPED
+/* By the socket's address. Preallocated, for probes may not wait for memory; the loader sets how many. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 32768);
+	__type(key, __u64);
+	__type(value, struct connection);
+} connections SEC(".maps");
+
+const volatile struct connection no_connection = {};
+#else
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, int);
 	__type(value, struct connection);
 } connections SEC(".maps");
+#endif
 
 /* The peer of the datagram that a thread is sending or receiving, from the cgroup hook until the length hook. */
 struct datagram_peer {
@@ -106,20 +180,59 @@ struct {
 	__type(value, struct message_index);
 } message_indexes SEC(".maps");
 
-/* Where the parts of a scattered buffer are put together. Programs may be preempted, so one is claimed, never assumed. */
+/* Where the bytes are: `base` of `length`; with `count`, that is (part of) the first of so many entries at `vector`. */
+struct source {
+	__u64 base;
+	__u64 length;
+	__u64 vector;
+	__u32 count;
+	__u32 reason; /* enum fs_reason; not 0: nothing to read */
+	__u32 skip; /* bytes of the first entry that are not meant */
+	__u32 in_kernel; /* the vector is the kernel's copy */
+};
+
+#ifdef FS_UNTYPED
+/* What a function found for its caller: these programs are not preempted, and only those of system calls use it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct source);
+} found_sources SEC(".maps");
+
+static __always_inline struct source *own_source(void)
+{
+	__u32 zero = 0;
+	return bpf_map_lookup_elem(&found_sources, &zero);
+}
+#endif
+
+/*
+ * Where the parts of a scattered buffer are put together. Programs may be preempted, so one is claimed, never assumed.
+ * Without atomics for that they are a processor's own: there only an interrupt may come between, and is gone before we
+ * go on.
+ */
+#ifdef FS_UNTYPED
+#define SCRATCHES 2
+#define SCRATCH_MAP BPF_MAP_TYPE_PERCPU_ARRAY
+#else
 #define SCRATCHES 64
+#define SCRATCH_MAP BPF_MAP_TYPE_ARRAY
+#endif
 struct scratch {
 	__u64 busy;
+	struct source source;
 	__u8 bytes[2 * FS_PAYLOAD_MAX];
 };
 
 struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(type, SCRATCH_MAP);
 	__uint(max_entries, SCRATCHES);
 	__type(key, __u32);
 	__type(value, struct scratch);
 } scratches SEC(".maps");
 
+#ifndef FS_UNTYPED
 /* Draws connection ids: a count per CPU, with the CPU in the low byte. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -127,5 +240,11 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } id_counts SEC(".maps");
+#endif
+
+static __always_inline struct fs_cpu_counters *own_counters(void)
+{
+	return &counters[bpf_get_smp_processor_id() & (FS_CPUS - 1)];
+}
 
 #endif

@@ -38,15 +38,15 @@ static __noinline __u32 number_in_namespace(struct task_struct *task)
 static __always_inline __u64 process_of(struct task_struct *task)
 {
 	if (!pid_namespace)
-		return (__u64)(__u32)task->tgid << 32 | (__u32)task->pid;
-	return (__u64)number_in_namespace(task->group_leader) << 32 | number_in_namespace(task);
+		return (__u64)(__u32)READ(task, tgid) << 32 | (__u32)READ(task, pid);
+	return (__u64)number_in_namespace(READ(task, group_leader)) << 32 | number_in_namespace(task);
 }
 
 static __always_inline __u64 current_process(void)
 {
 	if (!pid_namespace)
 		return bpf_get_current_pid_tgid();
-	return process_of(bpf_get_current_task_btf());
+	return process_of(current_task());
 }
 
 static __always_inline bool is_own_process(__u32 pid)

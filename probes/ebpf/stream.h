@@ -12,7 +12,7 @@
 #ifndef FIRESTEEL_STREAM_H
 #define FIRESTEEL_STREAM_H
 
-#include "payload.h"
+#include "source.h"
 
 #define FLIP_BYTES (4 << 20) /* told at the latest after this much in one direction */
 
@@ -102,19 +102,17 @@ static __always_inline void data_event(struct connection *connection, const stru
 	{                                                                                                     \
 		struct pending *pending = &connection->pending;                                               \
 		struct fs_exchange *event = reserve(FS_EV_EXCHANGE, sizeof(*event) + (room) + FS_ANSWER_MAX); \
-		__u32 first = pending->captured, second = 0;                                                  \
+		__u64 first = pending->captured;                                                              \
+		__u32 second = 0;                                                                             \
 		if (!event) {                                                                                 \
 			connection->flags |= CONNECTION_LOST;                                                 \
 			return;                                                                               \
 		}                                                                                             \
 		head_for(&event->head, FS_EV_EXCHANGE, sizeof(*event), io->time_ns, connection, source != 0); \
-		if (first > (room))                                                                           \
-			first = (room);                                                                       \
 		event->first_start_ns = pending->start_ns;                                                    \
 		event->first_end_ns = pending->end_ns;                                                        \
 		event->first_bytes = pending->bytes;                                                          \
 		event->first_seq = pending->seq;                                                              \
-		event->first_captured = first;                                                                \
 		event->first_reason = pending->reason;                                                        \
 		event->direction = pending->direction;                                                        \
 		event->srtt_us = io->srtt_us;                                                                 \
@@ -122,8 +120,12 @@ static __always_inline void data_event(struct connection *connection, const stru
 		event->second_seq = pending->peer_seq;                                                        \
 		event->second_reason = FS_REASON_NONE;                                                        \
 		__builtin_memset(event->reserved, 0, sizeof(event->reserved));                                \
+		barrier_var(first);                                                                           \
+		if (first > (room))                                                                           \
+			first = (room);                                                                       \
 		if (bpf_probe_read_kernel(event + 1, first, connection->text))                                \
 			event->first_reason = FS_REASON_NOT_RESIDENT;                                         \
+		event->first_captured = first;                                                                \
 		if (source) {                                                                                 \
 			event->second_bytes = io->bytes;                                                      \
 			event->second_seq = io->seq;                                                          \
@@ -138,8 +140,7 @@ static __always_inline void data_event(struct connection *connection, const stru
 EXCHANGE_EVENT(128)
 EXCHANGE_EVENT(512)
 
-/* Tells what waits, without an answer. Safe outside of the process. */
-__noinline int flush(struct connection *connection)
+static __always_inline int flush_waiting(struct connection *connection)
 {
 	struct pending *pending;
 	struct io io = {};
@@ -162,6 +163,24 @@ __noinline int flush(struct connection *connection)
 	}
 	return 0;
 }
+
+/* Tells what waits, without an answer. Safe outside of the process. */
+#ifdef FS_UNTYPED
+__noinline int flush_socket(__u64 socket)
+{
+	return flush_waiting(bpf_map_lookup_elem(&connections, &socket));
+}
+
+static __always_inline int flush(struct connection *connection)
+{
+	return flush_socket(connection->socket);
+}
+#else
+__noinline int flush(struct connection *connection)
+{
+	return flush_waiting(connection);
+}
+#endif
 
 #define MESSAGE_MORE 128 /* a later chunk of a request may have this much, or goes out by itself */
 
@@ -203,14 +222,25 @@ static __always_inline bool keep(struct connection *connection, const struct io 
 }
 
 /* A socket may be read by one thread and written by another. Who comes second does not wait. */
-static __always_inline bool claim_pending(struct pending *pending)
+static __always_inline bool claim_pending(struct connection *connection)
 {
-	return __sync_val_compare_and_swap(&pending->claimed, 0, 1) == 0;
+#ifdef FS_UNTYPED
+	__u64 id = connection->id;
+	__u8 claimed = 1;
+	return bpf_map_update_elem(&claims, &id, &claimed, BPF_NOEXIST) == 0;
+#else
+	return __sync_val_compare_and_swap(&connection->pending.claimed, 0, 1) == 0;
+#endif
 }
 
-static __always_inline void release_pending(struct pending *pending)
+static __always_inline void release_pending(struct connection *connection)
 {
-	__sync_lock_test_and_set(&pending->claimed, 0);
+#ifdef FS_UNTYPED
+	__u64 id = connection->id;
+	bpf_map_delete_elem(&claims, &id);
+#else
+	__sync_lock_test_and_set(&connection->pending.claimed, 0);
+#endif
 }
 
 /* True: the I/O was kept or told as part of an exchange. False: tell it as it is. */
@@ -292,7 +322,7 @@ static __always_inline void capture_policy(struct connection *connection, struct
  */
 static __always_inline __u64 socket_time(struct connection *connection, const struct tcp_sock *tcp)
 {
-	__u64 now = tcp ? tcp->tcp_clock_cache : 0;
+	__u64 now = tcp ? READ(tcp, tcp_clock_cache) : 0;
 	if (now <= connection->last_ns)
 		now = bpf_ktime_get_ns();
 	connection->last_ns = now;
@@ -307,7 +337,7 @@ static __always_inline void locate_io(struct connection *connection, struct sock
 	if (tcp) {
 		offsets[FS_OUT] = bytes_written(sk, tcp);
 		offsets[FS_IN] = bytes_read(sk, tcp);
-		io->srtt_us = tcp->srtt_us >> 3;
+		io->srtt_us = READ(tcp, srtt_us) >> 3;
 		asm volatile("" ::: "memory");
 	} else {
 		__u32 bytes = io->bytes;
@@ -323,31 +353,32 @@ static __always_inline void locate_io(struct connection *connection, struct sock
 	io->peer_seq = io->direction == FS_OUT ? offsets[FS_IN] : offsets[FS_OUT];
 }
 
-static __always_inline int stream_io(struct sock *sk, int result, int flags, __u8 direction)
+static __always_inline int stream_io(const struct operation *operation)
 {
 	struct connection *connection;
-	struct io io = {.bytes = result, .direction = direction};
+	struct io io = {.bytes = operation->result, .direction = operation->direction};
+	struct sock *sk = operation->sk;
 	struct source source = {};
 	struct tcp_sock *tcp;
 	bool done = false;
 
-	if (result <= 0)
+	if (operation->result <= 0)
 		return 0;
 	connection = connection_of(sk);
-	if (!connection || !ensure_told(connection, sk, result, direction))
+	if (!connection || !ensure_told(connection, sk, operation->result, operation->direction))
 		return 0;
 	capture_policy(connection, &io);
 	if (io.mode == FS_MODE_SILENT) {
 		connection->pending.waiting = WAITING_NOTHING;
 		return 0;
 	}
-	tcp = bpf_skc_to_tcp_sock(sk);
+	tcp = tcp_of(sk);
 	io.time_ns = socket_time(connection, tcp);
 	locate_io(connection, sk, tcp, &io);
 	if (io.mode == FS_MODE_FLIPS) {
-		if (claim_pending(&connection->pending)) {
+		if (claim_pending(connection)) {
 			flips_io(connection, &io);
-			release_pending(&connection->pending);
+			release_pending(connection);
 		} else {
 			length_event(connection, &io, FS_REASON_LENGTH_ONLY);
 		}
@@ -356,13 +387,13 @@ static __always_inline int stream_io(struct sock *sk, int result, int flags, __u
 	if (io.mode == FS_MODE_LENGTHS)
 		io.budget = 0;
 	if (io.budget)
-		find_source(&source, sk, io.bytes, flags);
+		find_source(&source, operation);
 	if (io.mode == FS_MODE_MESSAGE) {
-		if (claim_pending(&connection->pending)) {
+		if (claim_pending(connection)) {
 			if (connection->pending.waiting == WAITING_FLIP)
 				flush(connection);
 			done = message_io(connection, &io, &source);
-			release_pending(&connection->pending);
+			release_pending(connection);
 		}
 		if (done)
 			return 0;

@@ -13,7 +13,7 @@ static __noinline int trouble(struct sock *sk, __u32 kind, __u32 reason)
 
 	if (!sk || !is_inet(sk))
 		return 0;
-	connection = bpf_sk_storage_get(&connections, sk, 0, 0);
+	connection = find_connection(sk);
 	if (connection ? connection->flags & CONNECTION_EXCLUDED : pid_namespace != 0)
 		return 0; /* who knows whose socket it is, where the kernel is shared */
 	event = reserve(FS_EV_TROUBLE, sizeof(*event));
@@ -32,6 +32,30 @@ static __noinline int trouble(struct sock *sk, __u32 kind, __u32 reason)
 	event->reason = reason;
 	submit(event, FS_EV_TROUBLE);
 	return 0;
+}
+
+/* A connection that is only half open: the answer to its SYN is not acknowledged yet. */
+static __always_inline void trouble_of_request(struct sock *listener, struct request_sock *request, __u32 kind)
+{
+	struct fs_trouble *event;
+	struct fs_tuple tuple;
+
+	addresses_of(&request->__req_common, &tuple);
+	tuple.l4 = FS_TCP;
+	tuple.role = FS_ROLE_SERVER;
+	if (port_excluded(tuple.local_port) || port_excluded(tuple.remote_port))
+		return;
+	event = reserve(FS_EV_TROUBLE, sizeof(*event));
+	if (!event)
+		return;
+	head_of(&event->head, FS_EV_TROUBLE, sizeof(*event), bpf_ktime_get_ns());
+	event->head.flags |= FS_NO_PROCESS;
+	event->head.pid = event->head.tid = 0;
+	event->head.netns = netns_of(listener);
+	event->tuple = tuple;
+	event->kind = kind;
+	event->reason = 0;
+	submit(event, FS_EV_TROUBLE);
 }
 
 struct ipv4_head {

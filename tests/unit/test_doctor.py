@@ -43,7 +43,7 @@ GOOD = {
     "sys/kernel/tracing/events/enable": "0\n",
     "app/analyzers/native/firesteel-engine": "",
     "app/analyzers/_native.so": "",
-    "app/probes/ebpf/firesteel.bpf.o": "",
+    "app/probes/ebpf/firesteel-typed-x86.bpf.o": "",
     "app/probes/_libbpf.cpython-311.so": "",
 }
 

@@ -22,12 +22,14 @@ from probes.attachment import ITERATOR, LINK, HookReport, LoaderError, Rejected,
 from probes.control import ControlPage
 from probes.hooks import HOOKS, LOSS_REASONS, Attach
 
-PROGRAMS = Path(__file__).parents[2] / "probes" / "ebpf" / "firesteel.bpf.c"
-_SECTION = re.compile(r'SEC\("((?:tp_btf|cgroup|iter)/[\w/]+)"\)\s*int (?:BPF_PROG\()?(\w+)')
+PROGRAMS = Path(__file__).parents[2] / "probes" / "ebpf"
+_SECTION = re.compile(r'^(?:SEC|TRACEPOINT)\("([\w/]+)"\)\s*int (?:BPF_K?PROG\()?(\w+)', re.MULTILINE)
+_KINDS = re.compile(r"^(?:tp_btf|raw_tp|fentry|fexit|kprobe|kretprobe)/")
 
 
 def test_every_program_is_a_row_and_every_row_a_program() -> None:
-    programs = {(section.removeprefix("tp_btf/"), name) for section, name in _SECTION.findall(PROGRAMS.read_text())}
+    texts = [path.read_text() for path in sorted(PROGRAMS.glob("*.[ch]"))]
+    programs = {(_KINDS.sub("", section), name) for text in texts for section, name in _SECTION.findall(text)}
     assert programs == {(hook.name, hook.program) for hook in HOOKS}
 
 
