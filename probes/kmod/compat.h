@@ -206,6 +206,54 @@ static inline void fst_tracepoint_remove(const char *name, void *probe)
 }
 #endif
 
+/*
+ * What tracepoints hand over, where that changed. hooks.c has the compiler check each against the kernel's declaration.
+ *   tcp_retransmit_skb  4.15 (e086101b150a) sent segments only; 6.16 every attempt, with its error
+ *   tcp_send_reset      4.15 (c24b14c46bb8); 6.10 with the reason
+ *   kfree_skb           5.17 (c504e5c2f964) with the reason; 6.11 with the receiving socket, later a const one
+ *   sched_process_exit  6.16 says whether the whole group is dead
+ */
+#ifdef HAVE_TRACE_RETRANSMIT_ERR
+#define HAVE_RETRANSMIT 1
+#define FST_RETRANSMIT_ARGUMENTS void *data, const struct sock *sk, const struct sk_buff *skb, int error
+#define FST_RETRANSMIT_ERROR error
+#else
+#ifdef HAVE_TRACE_RETRANSMIT
+#define HAVE_RETRANSMIT 1
+#endif
+#define FST_RETRANSMIT_ARGUMENTS void *data, const struct sock *sk, const struct sk_buff *skb
+#define FST_RETRANSMIT_ERROR 0
+#endif
+
+#ifdef HAVE_TRACE_SEND_RESET_REASON
+#define HAVE_SEND_RESET 1
+#define FST_SEND_RESET_ARGUMENTS \
+	void *data, const struct sock *sk, const struct sk_buff *skb, const enum sk_rst_reason why
+#else
+#ifdef HAVE_TRACE_SEND_RESET
+#define HAVE_SEND_RESET 1
+#endif
+#define FST_SEND_RESET_ARGUMENTS void *data, const struct sock *sk, const struct sk_buff *skb
+#endif
+
+#if defined(HAVE_TRACE_DROP_CONST_SOCK)
+#define HAVE_DROP 1
+#define FST_DROP_ARGUMENTS \
+	void *data, struct sk_buff *skb, void *place, enum skb_drop_reason reason, const struct sock *sk
+#elif defined(HAVE_TRACE_DROP_SOCK)
+#define HAVE_DROP 1
+#define FST_DROP_ARGUMENTS void *data, struct sk_buff *skb, void *place, enum skb_drop_reason reason, struct sock *sk
+#elif defined(HAVE_TRACE_DROP)
+#define HAVE_DROP 1
+#define FST_DROP_ARGUMENTS void *data, struct sk_buff *skb, void *place, enum skb_drop_reason reason
+#endif
+
+#ifdef HAVE_TRACE_EXIT_GROUP
+#define FST_EXIT_ARGUMENTS void *data, struct task_struct *task, bool group_is_dead
+#else
+#define FST_EXIT_ARGUMENTS void *data, struct task_struct *task
+#endif
+
 /* --- messages and memory ----------------------------------------------------------------------------------------- */
 
 /*
@@ -375,7 +423,7 @@ struct fst_half_open {
 static inline void fst_request_addresses(const struct sock *listener, const struct request_sock *request,
 					 struct fst_half_open *half)
 {
-	struct inet_request_sock *ireq = inet_rsk(request);
+	const struct inet_request_sock *ireq = inet_rsk(request);
 
 	memset(half, 0, sizeof(*half));
 	half->family = listener->sk_family;

@@ -101,6 +101,7 @@ feature TRACE_SEND_RESET_REASON 'check_trace_callback_type_tcp_send_reset((void 
 feature TRACE_RECEIVE_RESET 'check_trace_callback_type_tcp_receive_reset((void (*)(void *, struct sock *))NULL);'
 feature TRACE_DROP 'check_trace_callback_type_kfree_skb((void (*)(void *, struct sk_buff *, void *, enum skb_drop_reason))NULL);'
 feature TRACE_DROP_SOCK 'check_trace_callback_type_kfree_skb((void (*)(void *, struct sk_buff *, void *, enum skb_drop_reason, struct sock *))NULL);'
+feature TRACE_DROP_CONST_SOCK 'check_trace_callback_type_kfree_skb((void (*)(void *, struct sk_buff *, void *, enum skb_drop_reason, const struct sock *))NULL);'
 feature TRACE_EXEC 'check_trace_callback_type_sched_process_exec((void (*)(void *, struct task_struct *, pid_t, struct linux_binprm *))NULL);'
 feature TRACE_EXIT 'check_trace_callback_type_sched_process_exit((void (*)(void *, struct task_struct *))NULL);'
 feature TRACE_EXIT_GROUP 'check_trace_callback_type_sched_process_exit((void (*)(void *, struct task_struct *, bool))NULL);'
@@ -160,4 +161,4 @@ fi
 	echo
 } >"$work/final.h"
 # Untouched where nothing changed, so that nothing is built again.
-cmp -s "$work/final.h" "$result" || cp "$work/final.h" "$result" || die "cannot write $result"
+[ -f "$result" ] && [ "$(cat "$work/final.h")" = "$(cat "$result")" ] || cp "$work/final.h" "$result" || die "cannot write $result"

@@ -183,19 +183,11 @@ static void trouble_event(const struct sock *sk, u32 kind)
 	preempt_enable_notrace();
 }
 
-/* Until 6.16 (edd4ba76b3df) this tracepoint fired for sent segments only; since then it says whether sending failed. */
-#if defined(HAVE_TRACE_RETRANSMIT_ERR)
-static void retransmit_event(void *data, const struct sock *sk, const struct sk_buff *skb, int error)
+static void retransmit_event(FST_RETRANSMIT_ARGUMENTS)
 {
-	if (!error)
+	if (!FST_RETRANSMIT_ERROR)
 		trouble_event(sk, FS_TROUBLE_RETRANSMIT);
 }
-#else
-static void retransmit_event(void *data, const struct sock *sk, const struct sk_buff *skb)
-{
-	trouble_event(sk, FS_TROUBLE_RETRANSMIT);
-}
-#endif
 
 static int on_retransmit(struct kretprobe_instance *instance, struct pt_regs *regs)
 {
@@ -237,12 +229,7 @@ static void reset_sent(const struct sock *sk, const struct sk_buff *skb)
 		fst_trouble_of_packet(skb, FS_TROUBLE_RESET_SENT, 0);
 }
 
-/* 6.11 (b533fb9cf4f7): a third argument says why. */
-#if defined(HAVE_TRACE_SEND_RESET_REASON)
-static void send_reset_event(void *data, const struct sock *sk, const struct sk_buff *skb, const enum sk_rst_reason why)
-#else
-static void send_reset_event(void *data, const struct sock *sk, const struct sk_buff *skb)
-#endif
+static void send_reset_event(FST_SEND_RESET_ARGUMENTS)
 {
 	preempt_disable_notrace();
 	reset_sent(sk, skb);
@@ -274,15 +261,9 @@ static int on_receive_reset(struct kprobe *probe, struct pt_regs *regs)
 	return 0;
 }
 
-/* 5.17 (c504e5c2f964): the reason. 6.11 (ce8dfe33b4f5... rx_sk): the receiving socket. Without a reason it says nothing. */
-#if defined(HAVE_TRACE_DROP_SOCK)
-#define HAVE_DROP 1
-static void drop_event(void *data, struct sk_buff *skb, void *place, enum skb_drop_reason reason, struct sock *sk)
-#elif defined(HAVE_TRACE_DROP)
-#define HAVE_DROP 1
-static void drop_event(void *data, struct sk_buff *skb, void *place, enum skb_drop_reason reason)
-#endif
 #ifdef HAVE_DROP
+/* Before there was a reason, every packet that a busy connection throws away looked like a loss. */
+static void drop_event(FST_DROP_ARGUMENTS)
 {
 	preempt_disable_notrace();
 	if (fst_is_listening())
@@ -301,12 +282,7 @@ static void exec_event(void *data, struct task_struct *task, pid_t old, struct l
 	preempt_enable_notrace();
 }
 
-/* 6.16 (0a1b2c3d4e5f): a second argument. */
-#if defined(HAVE_TRACE_EXIT_GROUP)
-static void exit_event(void *data, struct task_struct *task, bool group_is_dead)
-#else
-static void exit_event(void *data, struct task_struct *task)
-#endif
+static void exit_event(FST_EXIT_ARGUMENTS)
 {
 	preempt_disable_notrace();
 	if (fst_is_listening() && task->pid == task->tgid)
@@ -345,7 +321,7 @@ static struct hook hooks[] = {
 #endif
 	{HIT("tcp_v4_destroy_sock", on_destroy), .required = true, .instead_of = "tcp_destroy_sock"},
 	{HIT("inet_release", on_release)},
-#if defined(HAVE_TRACE_RETRANSMIT) || defined(HAVE_TRACE_RETRANSMIT_ERR)
+#ifdef HAVE_RETRANSMIT
 	/* 4.15, e086101b150a */
 	{EVENT(tcp_retransmit_skb, retransmit_event)},
 #endif
@@ -355,7 +331,7 @@ static struct hook hooks[] = {
 	{EVENT(tcp_retransmit_synack, synack_event)},
 #endif
 	{HIT("inet_rtx_syn_ack", on_synack), .instead_of = "tcp_retransmit_synack"},
-#if defined(HAVE_TRACE_SEND_RESET) || defined(HAVE_TRACE_SEND_RESET_REASON)
+#ifdef HAVE_SEND_RESET
 	/* 4.15, c24b14c46bb8 */
 	{EVENT(tcp_send_reset, send_reset_event)},
 #endif
@@ -387,13 +363,13 @@ static void __maybe_unused check_declarations(void)
 #ifdef HAVE_TRACE_DESTROY
 	check_trace_callback_type_tcp_destroy_sock(destroy_event);
 #endif
-#if defined(HAVE_TRACE_RETRANSMIT) || defined(HAVE_TRACE_RETRANSMIT_ERR)
+#ifdef HAVE_RETRANSMIT
 	check_trace_callback_type_tcp_retransmit_skb(retransmit_event);
 #endif
 #ifdef HAVE_TRACE_SYNACK
 	check_trace_callback_type_tcp_retransmit_synack(synack_event);
 #endif
-#if defined(HAVE_TRACE_SEND_RESET) || defined(HAVE_TRACE_SEND_RESET_REASON)
+#ifdef HAVE_SEND_RESET
 	check_trace_callback_type_tcp_send_reset(send_reset_event);
 #endif
 #ifdef HAVE_TRACE_RECEIVE_RESET

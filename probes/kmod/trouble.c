@@ -126,7 +126,7 @@ void fst_trouble_of_packet(const struct sk_buff *skb, u32 kind, u32 reason)
 		tell(&tuple, 0, kind, reason);
 }
 
-#if defined(HAVE_TRACE_DROP) || defined(HAVE_TRACE_DROP_SOCK)
+#ifdef HAVE_DROP
 /*
  * Reasons that mean a packet of somebody's connection was lost: those of probes/hooks.py that this kernel has. Left out
  * is what belongs to a healthy or closed connection: old segments and acknowledgements, resets, purged queues.
