@@ -47,6 +47,9 @@ ip:iproute2
 iperf3:iperf3
 iptables:iptables
 java:default-jdk-headless
+mariadb:mariadb-client-core
+mariadb-slap:mariadb-client
+mariadbd:mariadb-server-core
 nginx:nginx-light
 node:nodejs
 openssl:openssl

@@ -8,7 +8,15 @@ from tests.conversations import load_all
 from tests.unit.test_sql import EVERY
 
 SEEDS = Path(__file__).parent / "seeds"
-TARGETS = {"http": "http1", "http2": "http2", "grpc": "http2", "dns": "dns", "tls": "tls", "redis": "redis"}
+TARGETS = {
+    "http": "http1",
+    "http2": "http2",
+    "grpc": "http2",
+    "dns": "dns",
+    "tls": "tls",
+    "mysql": "mysql",
+    "redis": "redis",
+}
 DATAGRAMS = {"dns-dig-udp", "dns-dig-dnsmasq"}
 # As parser.h reads them.
 RESPONSE, DATAGRAM, WITH_WAITING = 1, 4, 8
