@@ -33,6 +33,20 @@ enum way {
 	WITHOUT_BUFFER, /* of the kernel's: sendfile, splice */
 };
 
+/*
+ * `value`, or `most` (a constant) if it is more. Not in C: the compiler then compares one copy of the number and goes on
+ * with another, of which the verifier knows no bound.
+ */
+static __always_inline __u64 at_most(__u64 value, const __u64 most)
+{
+	asm volatile("if %0 > %1 goto +1\n"
+		     "goto +1\n"
+		     "%0 = %1"
+		     : "+r"(value)
+		     : "i"(most));
+	return value;
+}
+
 static __always_inline struct scratch *claim_scratch(__u32 *index)
 {
 #ifdef FS_UNTYPED
@@ -127,8 +141,6 @@ static __always_inline __u32 copy_payload(void *out, const __u32 room, struct so
 	*reason = source->reason;
 	if (source->reason)
 		return 0;
-	if (want > room)
-		want = room;
 	if (source->count && source->length < want) {
 		struct scratch *scratch = claim_scratch(&index);
 		if (!scratch) {
@@ -136,18 +148,13 @@ static __always_inline __u32 copy_payload(void *out, const __u32 room, struct so
 			return 0;
 		}
 		scratch->source = *source;
-		want = gather(index, want);
-		barrier_var(want);
-		if (want > room)
-			want = room;
+		want = at_most(gather(index, want), room);
 		failed = bpf_probe_read_kernel(out, want, scratch->bytes);
 		release_scratch(scratch);
 	} else {
 		if (want > source->length)
 			want = source->length;
-		barrier_var(want);
-		if (want > room)
-			want = room;
+		want = at_most(want, room);
 		failed = bpf_probe_read_user(out, want, (void *)source->base);
 	}
 	if (failed || (!want && bytes)) {

@@ -120,9 +120,7 @@ static __always_inline void data_event(struct connection *connection, const stru
 		event->second_seq = pending->peer_seq;                                                        \
 		event->second_reason = FS_REASON_NONE;                                                        \
 		__builtin_memset(event->reserved, 0, sizeof(event->reserved));                                \
-		barrier_var(first);                                                                           \
-		if (first > (room))                                                                           \
-			first = (room);                                                                       \
+		first = at_most(first, (room));                                                               \
 		if (bpf_probe_read_kernel(event + 1, first, connection->text))                                \
 			event->first_reason = FS_REASON_NOT_RESIDENT;                                         \
 		event->first_captured = first;                                                                \
