@@ -12,7 +12,7 @@ from collector.kinds import duration_text
 from collector.schema import Config
 
 # Drivers that this version has.
-DRIVERS_BUILT = ("core", "none")
+DRIVERS_BUILT = ("core", "kmod", "none")
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,14 +95,14 @@ def get(name: str) -> Unpacked:
     """The kernel, fetched if it is not here. Raises Lacking if it cannot be had."""
     kernel = named(name)
     place = cache() / name
-    with _alone(cache()):
+    with alone(cache()):
         if not (place / "release").exists():
             _fetch(kernel, place)
     return Unpacked(name, (place / "release").read_text().strip(), place / "root")
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
     """Two sessions never fetch at once."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
@@ -115,10 +115,10 @@ def _fetch(kernel: Kernel, place: Path) -> None:
     shutil.rmtree(fresh, ignore_errors=True)
     shutil.rmtree(place, ignore_errors=True)
     packages, root = fresh / "packages", fresh / "root"
-    for folder in (packages, root, fresh / "lists/partial", fresh / "cache/archives/partial"):
-        folder.mkdir(parents=True)
+    packages.mkdir(parents=True)
+    root.mkdir()
     need("apt-get", "apt")
-    apt = _Apt(kernel, fresh)
+    apt = Apt(kernel, fresh)
     apt.run("apt-get", "update", "-q")
     apt.run("apt-get", "download", "-q", *apt.closure(), cwd=packages)
     for package in sorted(packages.iterdir()):
@@ -140,11 +140,13 @@ def _merge(root: Path) -> None:
         shutil.rmtree(old)
 
 
-class _Apt:
-    """apt's tools with lists of their own."""
+class Apt:
+    """apt's tools with lists of their own, in `folder`."""
 
     def __init__(self, kernel: Kernel, folder: Path) -> None:
         self._kernel = kernel
+        for made in ("lists/partial", "cache/archives/partial"):
+            (folder / made).mkdir(parents=True)
         sources = folder / "sources.list"
         sources.write_text("".join(f"{line}\n" for line in _sources(kernel)))
         options = {
