@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the programs in the kernel say, event by event, with no engine between: for tests of the hooks."""
+"""What a driver says in the kernel, event by event, with no engine between: for tests of the hooks."""
 
 import ipaddress
 import mmap
@@ -10,12 +10,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from probes import core, facts, selftest
+from probes import drivers, facts, selftest
 from probes._libbpf import ffi, lib
+from probes.attachment import ITERATOR
 from probes.control import ControlPage
-from probes.driver import Rejection
+from probes.driver import Loaded, Rejection
 
 RING_BYTES = 4 << 20
+DRIVER = os.environ.get("FIRESTEEL_TEST_DRIVER", "core")
+"""Whose events are looked at."""
 STREAM, MESSAGE, LENGTHS, SILENT, FLIPS, REQUESTS_OUT = 0, 1, 2, 3, 4, 0x80
 _SLOTS = 65536
 _CPUS = 256
@@ -80,12 +83,14 @@ class Counters:
 
 
 class Capture:
-    """Loaded programs that write into a ring of our own. `take` empties it."""
+    """A driver in place that writes into a ring of our own. `take` empties it."""
 
-    def __init__(self, loaded: core.Loaded, control: ControlPage, reader: Any) -> None:
+    def __init__(self, loaded: Loaded, control: ControlPage, reader: Any) -> None:
+        descriptors = loaded.one()
         self._reader = reader
-        self._modes = mmap.mmap(loaded.map_fd(".data.modes"), 8 * _SLOTS)
-        self._counters = mmap.mmap(loaded.map_fd(".data.counters"), _COUNTERS.size * _CPUS)
+        self._modes = mmap.mmap(descriptors["modes"], 8 * _SLOTS)
+        self._counters = mmap.mmap(descriptors["counters"], _COUNTERS.size * _CPUS, prot=mmap.PROT_READ)
+        self._seeds = iter(loaded.many()[ITERATOR])
         self.loaded = loaded
         self.control = control
 
@@ -96,7 +101,7 @@ class Capture:
         struct.pack_into("=Q", self._modes, 8 * slot, value)
 
     def counters(self) -> Counters:
-        """What the programs counted since they were loaded."""
+        """What the driver counted since it was loaded."""
         sums = [0] * (_COUNTERS.size // 8)
         for cpu in range(_CPUS):
             sums = [
@@ -120,11 +125,10 @@ class Capture:
         return found
 
     def seed(self) -> None:
-        """Has the programs tell what is older than they are."""
-        iterator = self.loaded.iterators.pop()
+        """Has the driver tell what is older than itself. Once for each start that it reckons with."""
+        iterator = next(self._seeds)
         while os.read(iterator, 1 << 16):
             pass
-        os.close(iterator)
 
 
 @contextmanager
@@ -136,8 +140,8 @@ def capturing(
     With `only_ports` whatever else the machine talks about stays out: both ports of a connection must be among them.
     """
     loaded = _first_working(ring_bytes)
-    control = ControlPage(loaded.map_fd(".data.control"))
-    reader = lib.fs_reader_open(loaded.map_fd("events"), ring_bytes)
+    control = ControlPage(loaded.one()["control"])
+    reader = lib.fs_reader_open(loaded.one()["ring"], ring_bytes)
     capture = Capture(loaded, control, reader)
     try:
         control.prepare()
@@ -153,10 +157,10 @@ def capturing(
         loaded.close()
 
 
-def _first_working(ring_bytes: int) -> core.Loaded:
+def _first_working(ring_bytes: int) -> Loaded:
     """The column of hooks that the agent would use here. Raises Rejection with the reasons of all."""
     reasons = []
-    for load in core.candidates(facts.gather(), ring_bytes):
+    for load in drivers.DRIVERS[DRIVER](facts.gather(), ring_bytes):
         try:
             loaded = load()
         except Rejection as rejection:
