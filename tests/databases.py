@@ -37,7 +37,7 @@ def mariadb(*, port: int | None = None, options: Sequence[str] = ()) -> Iterator
     server, install = program("mariadbd"), program("mariadb-install-db")
     with _folder() as folder:
         prefix, data = _prefix(folder), folder / "data"
-        fixed = ["--no-defaults", f"--datadir={data}", f"--tmpdir={folder}"]
+        fixed = ["--no-defaults", f"--datadir={data}", f"--tmpdir={folder}", "--innodb-log-file-size=4M"]
         _run([*prefix, install, *fixed, "--skip-test-db", "--auth-root-authentication-method=normal"], folder)
         start = folder / "start.sql"
         start.write_text(

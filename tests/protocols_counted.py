@@ -33,7 +33,8 @@ def assert_counted(agent: Agent, port: int, protocol: str, expected: Mapping[tup
     total = sum(expected.values())
     agent.counts(REQUESTS, total, port=str(port), protocol=protocol)
     found = by_content(agent, port, protocol)
-    differing = {key: (found.get(key, 0), expected.get(key, 0)) for key in {*found, *expected}}
-    assert {key: both for key, both in differing.items() if both[0] != both[1]} == {}, "found, expected"
+    both = {key: (found.get(key, 0), expected.get(key, 0)) for key in {*found, *expected}}
+    differing = {key: counts for key, counts in both.items() if counts[0] != counts[1]}
+    assert not differing, f"found, expected: {differing}"
     edges = agent.total(EDGES, dst_port=str(port), protocol=protocol)
     assert edges == total

@@ -88,7 +88,7 @@ def mysql_connection(port: int, **options: Any) -> Any:
     return pymysql.connect(port=port, **settings)
 
 
-def _mysql_statements(port: int) -> None:
+def mysql_statements(port: int) -> None:
     connection = mysql_connection(port, client_flag=CLIENT.MULTI_STATEMENTS, local_infile=True)
     cursor = connection.cursor()
     cursor.execute("CREATE TABLE orders (id INT PRIMARY KEY, note VARCHAR(100))")
@@ -123,7 +123,7 @@ def _mysql_statements(port: int) -> None:
     connection.close()
 
 
-def _mysql_prepared(port: int) -> None:
+def mysql_prepared(port: int) -> None:
     connection = mysql_connection(port)
     connection.cursor().execute("CREATE OR REPLACE TABLE items (id INT PRIMARY KEY, name VARCHAR(20))")
     insert = mysql_commands.prepare(connection, "INSERT INTO items VALUES (?, ?)")
@@ -160,23 +160,23 @@ def mysql() -> None:
     with databases.mariadb() as server:
         speaker = f"PyMySQL {pymysql.__version__}; {version('mariadbd', '--version')}"
         relay = Relay(server.port)
-        _mysql_statements(relay.port)
+        mysql_statements(relay.port)
         keep(
             "mysql-pymysql",
             "mysql",
             speaker,
-            "_mysql_statements of capture_databases.py",
+            "mysql_statements of capture_databases.py",
             relay,
             of_mysql(MYSQL_STATEMENTS),
         )
 
         relay = Relay(server.port)
-        _mysql_prepared(relay.port)
+        mysql_prepared(relay.port)
         keep(
             "mysql-prepared",
             "mysql",
             speaker,
-            "_mysql_prepared of capture_databases.py",
+            "mysql_prepared of capture_databases.py",
             relay,
             of_mysql(MYSQL_PREPARED),
         )
