@@ -23,6 +23,8 @@ SEEDED, REPEATED, LATE, MPTCP = 1, 2, 4, 8
 UNKNOWN, CLIENT, SERVER = 0, 1, 2
 LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 TIMEOUT = 10
+OF_PAGES = ("sendfile", "splice", "splice_in")
+"""Calls that move pages: there is no buffer of the application to look into."""
 _SOURCES = Path(__file__).parent / "kernel" / "programs"
 
 
@@ -87,6 +89,20 @@ class Ground:
 
     def port(self) -> int:
         return next(self._ports)
+
+    @property
+    def by_registers(self) -> bool:
+        """Whether the bytes are found by the registers of the system call, which not all calls have."""
+        return self.capture.loaded.hook_set == "socket-tracepoints"
+
+    def reason(self, by_registers: int, call: str = "") -> int:
+        """Why there is no payload here, where hooks that know registers only would say `by_registers`.
+
+        Hooks that have the kernel's own description of the buffer find it whoever asks, and in which way.
+        """
+        if self.by_registers or by_registers not in (SYSCALL, COMPAT, MESSAGE_INDEX):
+            return by_registers
+        return KERNEL_BUFFER if call in OF_PAGES else NONE
 
     @contextlib.contextmanager
     def pair(self, kind: str) -> Iterator[Pair]:
