@@ -27,6 +27,7 @@ class MappedCounters:
             absent={name: total[32 + number] for number, name in enumerate(REASONS) if number},
             storage_failed=total[48],
             merged=total[49],
+            missed=total[50],
         )
 
     def close(self) -> None:

@@ -186,3 +186,5 @@ class DriverCounters:
     absent: dict[str, int]
     storage_failed: int
     merged: int
+    missed: int = 0
+    """Calls that no hook saw. Only the module can tell."""

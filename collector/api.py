@@ -137,6 +137,7 @@ def loss_json(engine: EngineState, counters: DriverCounters | None) -> dict[str,
     """What was lost, by the stage that lost it. `events` counts by event type what did not fit into the ring."""
     lost = counters.lost if counters else {}
     out: dict[str, int] = {"ring": sum(lost.values()), "storage": counters.storage_failed if counters else 0}
+    out["hook"] = counters.missed if counters else 0
     for stage, names in _LOSS_STATS.items():
         out[stage] = sum(engine.stats.get(name, 0) for name in names)
     return {**out, "total": sum(out.values()), "events": {name: n for name, n in sorted(lost.items()) if n}}

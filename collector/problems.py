@@ -132,6 +132,13 @@ def of_losses(counters: DriverCounters | None, state: EngineState) -> Iterator[P
             "no socket storage (net.core.optmem_max or memory)",
             "raise net.core.optmem_max",
         )
+    if counters is not None and counters.missed:
+        yield Problem(
+            "warning",
+            f"{counters.missed} reads or writes were not seen",
+            "more threads were inside of a watched function than the module has room for",
+            "raise /sys/module/firesteel/parameters/maxactive and restart the agent",
+        )
     for name, what, remedy in (
         ("connections_rejected", "connections were not tracked: the table was full", "raise connections.max"),
         (

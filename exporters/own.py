@@ -174,6 +174,8 @@ def _lost(state: OwnState) -> Readings:
         for name, count in state.counters.lost.items():
             yield count, (name, "ring")
         yield state.counters.storage_failed, ("connection", "ring")
+        if state.driver is not None and state.driver.driver == "kmod":
+            yield state.counters.missed, ("call", "hook")
     if state.engine is not None:
         totals: dict[tuple[str, str], int] = {}
         for stat, where in LOSSES.items():

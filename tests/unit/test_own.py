@@ -40,7 +40,7 @@ STATE = OwnState(
     driver=DriverReport("core", "tracepoints", "6.18", {"tcp_destroy_sock": True, "kfree_skb": False}),
     engine=ENGINE,
     counters=DriverCounters(
-        written={"DATA": 100}, lost={"DATA": 10}, absent={"SYSCALL": 4}, storage_failed=1, merged=700
+        written={"DATA": 100}, lost={"DATA": 10}, absent={"SYSCALL": 4}, storage_failed=1, merged=700, missed=3
     ),
     sizes=TableSizes(rows=128, tcp_rows=128, strings=128, owners=128, connections=64),
     snapshot=replace(EMPTY, undirected=9, unresolved={"outside": 3}, evicted={"topology": 1}),
@@ -139,6 +139,12 @@ def test_loss_is_told_by_type_and_stage(metrics: OwnMetrics) -> None:
         ("resolve", "topology"): 1,
         ("export", "otlp"): 2,
     }
+
+
+def test_only_the_module_knows_what_its_hooks_missed(metrics: OwnMetrics) -> None:
+    assert ("hook", "call") not in series(metrics.render(STATE), "firesteel_lost_total")
+    module = replace(STATE, driver=DriverReport("kmod", "module", "4.4"))
+    assert series(metrics.render(module), "firesteel_lost_total")["hook", "call"] == 3
 
 
 def test_what_is_not_known_is_absent(metrics: OwnMetrics) -> None:
