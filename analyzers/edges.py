@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from analyzers.resolver import Party, Resolver
-from analyzers.rows import Identity, RequestKey, Role
+from analyzers.rows import Identity, RequestKey, Role, Sample
 
 OTHER: Final = "other"
 UNKNOWN_ADDRESS: Final = "unknown"
@@ -119,7 +119,7 @@ def draws_edge(key: RequestKey, ends: Ends) -> bool:
     return key.role is Role.SERVER and (key.peer is not None or not ends.remote.observed)
 
 
-def status_code(key: RequestKey) -> str:
+def status_code(key: RequestKey | Sample) -> str:
     """The protocol's status as text; empty if there was no response or the protocol has no number for it."""
     if key.no_response or (key.status == 0 and key.protocol not in _ZERO_IS_A_STATUS):
         return ""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from analyzers.accounts import Account, Book, Ledger, Values, growth
+from analyzers.calls import OVERFLOW_CALL, CallLabels, call_of
 from analyzers.edges import OVERFLOW_EDGE, Edge, EdgeLabels, draws_edge, edge_of, name_ends, status_code
 from analyzers.entities import OVERFLOW_ENTITY, EntityLabels, entity_of
 from analyzers.health import TcpLabels, overflow_labels, tcp_labels, tcp_values
@@ -33,7 +34,8 @@ class Snapshot:
 
     An account that did not move is the same object as in the snapshot before. `unresolved` counts the ends (address and
     reason) that have no name now; `undirected` the requests so far for which nobody could tell who asked; `evicted`
-    the accounts and traces that had to end early because there were too many, by kind.
+    the accounts and traces that had to end early because there were too many, by kind. `calls` is empty unless somebody
+    asked for it.
     """
 
     number: int
@@ -48,6 +50,7 @@ class Snapshot:
     undirected: int
     local_pods: int
     evicted: Mapping[str, int]
+    calls: tuple[Account[CallLabels], ...] = ()
 
 
 EMPTY: Final = Snapshot(0, 0, (), (), (), (), (), (), {}, 0, 0, {})
@@ -62,7 +65,7 @@ class _Source:
         self.last: Values = (0,) * width
         self.version = -1
         self.turn = 0
-        self.books: tuple[Book[EdgeLabels] | Book[EntityLabels] | Book[TcpLabels], ...] = ()
+        self.books: tuple[Book[EdgeLabels] | Book[EntityLabels] | Book[CallLabels] | Book[TcpLabels], ...] = ()
         self.edge: Edge | None = None
         self.is_server = False
         self.parties: tuple[tuple[str, Party], ...] = ()
@@ -75,6 +78,7 @@ class SnapshotBuilder:
         self.idle_ns = idle_ns
         self.gauge_idle_ns = gauge_idle_ns
         self.scope = EVERYTHING
+        self._with_calls = False
         self._resolver = resolver
         self._version = resolver.version()
         self._number = 0
@@ -82,6 +86,7 @@ class SnapshotBuilder:
         self._undirected = 0
         self._edges: Ledger[EdgeLabels] = Ledger(ACCOUNT_LIMIT)
         self._entities: Ledger[EntityLabels] = Ledger(ACCOUNT_LIMIT)
+        self._calls: Ledger[CallLabels] = Ledger(ACCOUNT_LIMIT)
         self._health: Ledger[TcpLabels] = Ledger(ACCOUNT_LIMIT)
         self._connects: Ledger[TcpLabels] = Ledger(ACCOUNT_LIMIT)
         self._traces = TraceTable(TRACE_LIMIT)
@@ -91,6 +96,16 @@ class SnapshotBuilder:
     def leave_out(self, scope: Scope) -> None:
         """From now on; every row is asked about again."""
         self.scope = scope
+        self._ask_again()
+
+    def count_calls(self, wanted: bool) -> None:
+        """Whether snapshots have `calls` from now on."""
+        if wanted != self._with_calls:
+            self._with_calls = wanted
+            self._calls = Ledger(ACCOUNT_LIMIT)
+            self._ask_again()
+
+    def _ask_again(self) -> None:
         for source in (*self._requests.values(), *self._tcp.values()):
             source.version = -1
 
@@ -107,7 +122,7 @@ class SnapshotBuilder:
             self._take_tcp(tcp_row)
         self._requests = self._seen(self._requests)
         self._tcp = self._seen(self._tcp)
-        for ledger in (self._edges, self._entities, self._health, self._connects):
+        for ledger in (self._edges, self._entities, self._calls, self._health, self._connects):
             ledger.expire(self._now_ns - self.idle_ns)
         self._traces.expire(self._now_ns - self.gauge_idle_ns)
         named = [name_sample(sample, self._resolver) for sample in samples]
@@ -144,16 +159,20 @@ class SnapshotBuilder:
                 self._edges.book(edge_labels, width, self._now_ns),
                 self._entities.book(entity_labels, width, self._now_ns),
             )
+            if self._with_calls:
+                source.books += (self._calls.book(OVERFLOW_CALL, width, self._now_ns),)
             return
         ends = name_ends(key, self._resolver)
         source.parties = ((ends.local_ip, ends.local), (ends.remote_ip, ends.remote))
         in_scope = self.scope.has_row(key.role, ends)
         source.edge = edge_of(key, ends, key.protocol, key.l4) if in_scope else None
         source.is_server = key.role is Role.SERVER
-        books: list[Book[EdgeLabels] | Book[EntityLabels]] = []
+        books: list[Book[EdgeLabels] | Book[EntityLabels] | Book[CallLabels]] = []
         if source.edge is not None and draws_edge(key, ends):
             edge_labels = EdgeLabels(source.edge, status_code(key), key.is_error, key.is_slow)
             books.append(self._edges.book(edge_labels, width, self._now_ns))
+        if self._with_calls and source.edge is not None and (call := call_of(key, source.edge)) is not None:
+            books.append(self._calls.book(call, width, self._now_ns))
         entity = entity_of(key, ends)
         if entity is not None and self.scope.has(entity.party):
             content = (key.request_content, key.response_content)
@@ -229,7 +248,9 @@ class SnapshotBuilder:
                 "entity": self._entities.evicted,
                 "tcp": self._health.evicted + self._connects.evicted,
                 "trace": self._traces.evicted,
+                **({"call": self._calls.evicted} if self._with_calls else {}),
             },
+            calls=self._calls.accounts(),
         )
 
 

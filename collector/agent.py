@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from collector import log, own_state, privileges, problems, system_calls
 from collector.api import AgentStatus, Configuration, Driver, Explanation, Hook, RejectedDriver
 from collector.capture import Capture
 from collector.config_rules import not_yet
+from collector.exports import Exports
 from collector.http_guard import ListenError
 from collector.metadata import kubernetes
 from collector.metadata.cluster_names import ClusterNames
@@ -38,7 +39,7 @@ from collector.table_view import TableView
 from collector.traffic import Traffic
 from collector.version import VERSION
 from collector.watcher import ConfigWatcher, Rejected, Reloaded
-from exporters.own import OwnMetrics
+from exporters.own import OwnMetrics, OwnState
 from probes import loader
 from probes.attachment import Attachment
 
@@ -103,12 +104,15 @@ class Agent:
         rows = self._polling.rows if self._polling else self._table
         self._view = TableView(rows, self._names, metrics, config.scope)
         self._own = OwnMetrics()
+        self._exports = Exports(config, self._names.node)
+        self._view.count_calls(self._exports.counts_calls)
         self._server = HttpServer(config.listen, self)
         self._listen_fault = ""
         self._unfiltered = ""
         self._capture.configure(config)
 
     def close(self) -> None:
+        self._exports.stop()
         self._capture.stop()
         if self._cluster is not None:
             self._cluster.stop()
@@ -135,6 +139,7 @@ class Agent:
         self._capture.start(loop)
         if self._cluster is not None:
             self._cluster.start()
+        self._exports.start()
         self._tell_start()
         gc.freeze()
         try:
@@ -190,7 +195,8 @@ class Agent:
         await self._reload()
         await self._learn(began)
         started = time.thread_time()
-        self._view.turn(self._clock())
+        snapshot = self._view.turn(self._clock())
+        self._exports.turn(snapshot, self.wall_minus_monotonic_ns(), self._own_state, self._absent())
         self._turn_took = time.thread_time() - started
         self._turned = time.monotonic()
 
@@ -218,6 +224,8 @@ class Agent:
         self._block.apply(engine_settings(config))
         self._capture.configure(config)
         self._view.configure(metrics_settings(config), config.scope)
+        self._exports.configure(config)
+        self._view.count_calls(self._exports.counts_calls)
         if news.changed:
             _log.info(f"configuration changed: {', '.join(news.changed)}")
         for name in news.waiting:
@@ -259,6 +267,7 @@ class Agent:
             *problems.of_engine(self._capture.status(), state, self._clock()),
             *problems.of_agent(self._turn_failure, self._capture.seeds_missed, self._view.missed_samples),
             *problems.of_losses(counters, state),
+            *self._exports.problems(),
             *problems.of_configuration(not_yet(self._config), faults),
         ]
         why = report.self_test or "no probe is in place: connections are listed, requests are not seen"
@@ -294,16 +303,20 @@ class Agent:
         return self._view.samples(after, limit)
 
     def metrics(self, *, openmetrics: bool) -> Iterator[bytes]:
-        clock = self._clock()
-        absent = own_state.absent(self._capture.report, self._cluster)
-        own = own_state.gather(
-            self._capture, self._table, self._view, self._config,
-            config_valid=not self._faults(), cluster=self._cluster,
-        )  # fmt: skip
-        told = self._own.render(own, "openmetrics" if openmetrics else "text")
+        clock, absent = self._clock(), self._absent()
+        told = self._own.render(self._own_state(), "openmetrics" if openmetrics else "text")
         return self._view.page(
             clock, self.wall_minus_monotonic_ns(), openmetrics=openmetrics, own=told, absent=absent,
             workloads=own_state.workloads(self._cluster),
+        )  # fmt: skip
+
+    def _absent(self) -> Mapping[str, str]:
+        return own_state.absent(self._capture.report, self._cluster)
+
+    def _own_state(self) -> OwnState:
+        return own_state.gather(
+            self._capture, self._table, self._view, self._config,
+            config_valid=not self._faults(), cluster=self._cluster, exports=self._exports.reports(),
         )  # fmt: skip
 
     def explain(self, ip: str, port: int) -> Explanation:

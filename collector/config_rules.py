@@ -7,9 +7,14 @@ version does not act on. They are accepted, and the agent says so at start and i
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import urlsplit
 
 from collector.kinds import duration_text
 from collector.schema import Config
+
+Protocol = Literal["grpc", "http"]
+_OTLP_HTTP_PORT = 4318
 
 # Drivers that this version has.
 DRIVERS_BUILT = ("core", "kmod", "none")
@@ -38,6 +43,39 @@ def _half_tls(config: Config) -> str:
     if tls.cert and not tls.key:
         return "there is a certificate without its key"
     return "there is a key without its certificate" if tls.key and not tls.cert else ""
+
+
+def _half_otlp_tls(config: Config) -> str:
+    tls = config.export.otlp.tls
+    if tls.cert and not tls.key:
+        return "there is a certificate without its key"
+    return "there is a key without its certificate" if tls.key and not tls.cert else ""
+
+
+def _unused_otlp_tls(config: Config) -> str:
+    otlp = config.export.otlp
+    if not any((otlp.tls.ca, otlp.tls.cert)) or not otlp.endpoint or otlp.endpoint.startswith("https:"):
+        return ""
+    return f"there are files for TLS, and {otlp.endpoint} is not https"
+
+
+def _port(endpoint: str) -> int:
+    """0 if there is none, -1 if it is no port."""
+    try:
+        return urlsplit(endpoint).port or 0
+    except ValueError:
+        return -1
+
+
+def _wrong_port(config: Config) -> str:
+    endpoint = config.export.otlp.endpoint
+    return f"{endpoint} does not name a port" if endpoint and _port(endpoint) < 0 else ""
+
+
+def _grpc_path(config: Config) -> str:
+    otlp = config.export.otlp
+    path = urlsplit(otlp.endpoint).path.strip("/")
+    return f"gRPC has no use for the path /{path}" if path and otlp_protocol(config) == "grpc" else ""
 
 
 def _open_api(config: Config) -> str:
@@ -73,8 +111,28 @@ def _short_gauges(config: Config) -> str:
     return told if life < interval else ""
 
 
+def otlp_protocol(config: Config) -> Protocol:
+    """What is spoken to the collector, with auto decided."""
+    otlp = config.export.otlp
+    if otlp.protocol == "auto":
+        return "http" if _port(otlp.endpoint) == _OTLP_HTTP_PORT else "grpc"
+    return "http" if otlp.protocol == "http" else "grpc"
+
+
 RULES = (
     Rule(("listen.tls.cert", "listen.tls.key"), _half_tls, "both listen.tls.cert and listen.tls.key, or neither"),
+    Rule(
+        ("export.otlp.tls.cert", "export.otlp.tls.key"),
+        _half_otlp_tls,
+        "both export.otlp.tls.cert and export.otlp.tls.key, or neither",
+    ),
+    Rule(
+        ("export.otlp.tls.ca", "export.otlp.tls.cert", "export.otlp.endpoint"),
+        _unused_otlp_tls,
+        "an https endpoint, or no files",
+    ),
+    Rule(("export.otlp.endpoint",), _wrong_port, "a port from 1 to 65535, as in http://collector:4317"),
+    Rule(("export.otlp.endpoint", "export.otlp.protocol"), _grpc_path, "no path, or export.otlp.protocol: http"),
     Rule(("listen.api",), _open_api, "an address on loopback, or a token file in listen.auth"),
     Rule(("listen.api", "listen.metrics"), _same_port, "two different ports"),
     Rule(("payload.parse_bytes", "payload.stream_bytes"), _budgets, "at most payload.stream_bytes"),
@@ -101,8 +159,4 @@ def _unbuilt(config: Config) -> list[tuple[str, str]]:
         found.append(("driver", f"{', '.join(missing)}: not in this version, passed over"))
     if config.kubernetes.names not in {"auto", "off"}:
         found.append(("kubernetes.names", "not in this version: every agent asks the API server itself"))
-    if config.export.otlp != default.export.otlp:
-        found.append(("export.otlp", "not in this version: nothing is pushed"))
-    if config.export.jsonl != default.export.jsonl:
-        found.append(("export.jsonl", "not in this version: no file is written"))
     return found

@@ -15,7 +15,7 @@ from collector.table_view import TableView
 from collector.version import VERSION
 from exporters import registry_traffic as traffic
 from exporters.labels import label_text
-from exporters.own import DriverReport, OwnState, ProcessUse, TableSizes
+from exporters.own import DriverReport, ExportReport, OwnState, ProcessUse, TableSizes
 from probes.attachment import Report
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -57,7 +57,7 @@ def workloads(cluster: Cluster | None) -> tuple[str, ...]:
 
 def gather(
     capture: Capture, table: SharedTable, view: TableView, config: Config, *, config_valid: bool,
-    cluster: Cluster | None = None,
+    cluster: Cluster | None = None, exports: Mapping[str, ExportReport] | None = None,
 ) -> OwnState:  # fmt: skip
     """All of it as of now."""
     report = capture.report
@@ -82,6 +82,7 @@ def gather(
         series=view.report(),
         absent={name.format(prefix=config.metrics.prefix): why for name, why in absent(report, cluster).items()},
         watches={state.name: not state.fault and state.heard > 0 for state in cluster.states()} if cluster else {},
+        exports=exports or {},
         processes=uses,
         restarts=max(0, state.starts - 1),
         config_valid=config_valid,

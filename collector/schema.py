@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from collector.compound_kinds import Items, Table
+from collector.export_keys import Export
 from collector.keys import Key, collect, key, members, section
 from collector.kinds import Choice, Count, Duration, Endpoint, Flag, Listen, Share, Size, Text
 
@@ -268,37 +269,6 @@ class Listeners:
     def token_file(self) -> str:
         """Path of the file with the bearer token, or an empty string."""
         return "" if self.auth == "none" else self.auth
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Otlp:
-    """Push to an OpenTelemetry collector."""
-
-    endpoint: str = key(
-        Text(r"(https?://[^\s/]+(/\S*)?)?", 'a URL such as http://collector:4317, or ""'),
-        '""',
-        "OpenTelemetry collector that metrics are pushed to; empty: none.",
-    )
-    spans: bool = key(Flag(), "false", "Whether sampled requests are pushed as spans.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Jsonl:
-    """Sampled requests as lines of JSON."""
-
-    path: str = key(
-        Text(r"(-|/[^\x00]+)?", 'an absolute path, "-" for standard output, or ""'),
-        '""',
-        "File that sampled requests are appended to; empty: none.",
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Export:
-    """What is sent elsewhere."""
-
-    otlp: Otlp = section(Otlp)
-    jsonl: Jsonl = section(Jsonl)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

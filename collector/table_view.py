@@ -69,6 +69,10 @@ class TableView:
         self._builder.gauge_idle_ns = settings.gauge_ttl_ns
         self._series.configure(settings)
 
+    def count_calls(self, wanted: bool) -> None:
+        """Whether snapshots have calls from now on."""
+        self._builder.count_calls(wanted)
+
     def leave_out_own(self, ports: frozenset[int], reaches_us: ReachesUs) -> None:
         """Leaves out, everywhere, what clients on this host ask the agent itself; no ports: nothing is left out.
 

@@ -37,8 +37,9 @@ class Feed(Generic[Labels]):
         text: Callable[[Labels], str],
         post: Post[Labels],
         other: Callable[[Labels], Labels],
+        joint: str = ",",
     ) -> None:
-        self.table = RowTable(width, limit)
+        self.table = RowTable(width, limit, joint)
         self.overflowed = 0
         self._text = text
         self._post = post

@@ -7,7 +7,8 @@ U+FFFD; longer values than VALUE_LIMIT are cut. Two values that are the same aft
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
@@ -30,3 +31,15 @@ def escaped(value: str) -> str:
 def label_text(labels: Iterable[tuple[str, str]]) -> str:
     """What stands between the braces."""
     return ",".join([f'{name}="{escaped(value)}"' for name, value in labels])
+
+
+@dataclass(frozen=True, slots=True)
+class LabelForm:
+    """How labels become one text: `write` makes it, `joint` stands between a row's labels and those of one of its
+    series. Rows whose text is the same are one."""
+
+    write: Callable[[Iterable[tuple[str, str]]], str]
+    joint: str
+
+
+PROMETHEUS: Final = LabelForm(label_text, ",")

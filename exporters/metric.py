@@ -9,7 +9,7 @@ Kind = Literal["counter", "gauge", "histogram"]
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """`name` is what Prometheus shows, with {prefix} for `metrics.prefix`; `otel` is the name over OTLP. `unit` is UCUM.
+    """`name` is what Prometheus shows, with {prefix} for `metrics.prefix`; `otel` is the name over OTLP, empty if it is not pushed. `unit` is UCUM.
     `absent` says when the metric is not on the page at all, which is never the same as 0; empty: always there."""
 
     name: str

@@ -71,6 +71,16 @@ class ProcessUse:
 
 
 @dataclass(frozen=True, slots=True)
+class ExportReport:
+    """What one exporter delivered, dropped and failed at so far, and what waits now. Points, spans or lines."""
+
+    delivered: int
+    dropped: int
+    failures: int
+    waiting: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class TableSizes:
     """Capacity of the shared table's parts, in entries."""
 
@@ -99,7 +109,7 @@ class OwnState:
     snapshot: Snapshot = EMPTY
     series: SeriesReport | None = None
     absent: Mapping[str, str] = field(default_factory=dict)
-    export_failures: Mapping[str, int] = field(default_factory=dict)
+    exports: Mapping[str, ExportReport] = field(default_factory=dict)
     watches: Mapping[str, bool] = field(default_factory=dict)
     processes: Mapping[str, ProcessUse] = field(default_factory=dict)
     restarts: int = 0
@@ -185,8 +195,8 @@ def _lost(state: OwnState) -> Readings:
     yield state.snapshot.undirected, ("request", "resolve")
     for kind, count in state.snapshot.evicted.items():
         yield count, (kind, "resolve")
-    for exporter, count in state.export_failures.items():
-        yield count, (exporter, "export")
+    for exporter, report in state.exports.items():
+        yield report.dropped, (exporter, "export")
 
 
 def _not_visible(state: OwnState) -> Readings:
@@ -266,7 +276,9 @@ READERS: Final[tuple[tuple[Metric, Callable[[OwnState], Readings]], ...]] = (
     (own.DETAIL, _detail),
     (own.METRIC_ABSENT, lambda state: [(1, pair) for pair in state.absent.items()]),
     (own.SAMPLES, _from_engine(_samples)),
-    (own.EXPORT_FAILURES, lambda state: [(count, (name,)) for name, count in state.export_failures.items()]),
+    (own.EXPORTED, lambda state: [(report.delivered, (name,)) for name, report in state.exports.items()]),
+    (own.EXPORT_FAILURES, lambda state: [(report.failures, (name,)) for name, report in state.exports.items()]),
+    (own.EXPORT_WAITING, lambda state: [(report.waiting, (name,)) for name, report in state.exports.items()]),
     (own.ENGINE_RESTARTS, lambda state: [(state.restarts, ())]),
     (own.ENGINE_LAG, _lag),
     (own.CONFIG_VALID, lambda state: [(int(state.config_valid), ())]),

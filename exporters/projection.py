@@ -12,7 +12,7 @@ from analyzers.health import TcpLabels
 from analyzers.resolver import Party
 from analyzers.traces import TraceRow
 from exporters.caps import ValueCap
-from exporters.labels import label_text
+from exporters.labels import PROMETHEUS, LabelForm
 from exporters.settings import DetailInForce, MetricsSettings
 
 Pairs = list[tuple[str, str]]
@@ -27,9 +27,15 @@ class Projection:
     """Makes label text. `addresses` and `contents` say which values may still be shown."""
 
     def __init__(
-        self, settings: MetricsSettings, detail: DetailInForce, addresses: ValueCap, contents: ValueCap
+        self,
+        settings: MetricsSettings,
+        detail: DetailInForce,
+        addresses: ValueCap,
+        contents: ValueCap,
+        form: LabelForm = PROMETHEUS,
     ) -> None:
         self._settings = settings
+        self._form = form
         self._pod_detail = detail == "pod"
         self._addresses = addresses
         self._contents = contents
@@ -114,7 +120,7 @@ class Projection:
 
     def single(self, pairs: tuple[tuple[str, str], ...]) -> str:
         """Labels of a single series of a row, without those that are dropped."""
-        return label_text([pair for pair in pairs if pair[0] not in self._settings.drop_labels])
+        return self._form.write([pair for pair in pairs if pair[0] not in self._settings.drop_labels])
 
     def _entity(self, entity: Entity) -> Pairs:
         pairs = self._side("", entity.party, entity.ip)
@@ -175,7 +181,7 @@ class Projection:
             pairs = [pair for pair in pairs if pair[0] not in drop]
         if self._settings.cluster_label:
             pairs = [*pairs, ("cluster", self._settings.cluster_label)]
-        return label_text(pairs)
+        return self._form.write(pairs)
 
 
 def content_scope(party: Party) -> tuple[str, str, str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from exporters.metric import Metric
+from exporters.registry_otel import ATTRIBUTES, OPERATIONS, SCHEMA_URL, Operation
 from exporters.registry_own import OWN
 from exporters.registry_traffic import OUTCOME_LABELS, PROCESS_LABELS, TRAFFIC
 
@@ -72,6 +73,26 @@ histograms set `scrape_protocols: [OpenMetricsText1.0.0]` in its scrape configur
 chunks, and with gzip if asked for.
 """
 
+_OTLP: Final = f"""
+## Over OTLP
+
+`export.otlp.endpoint` pushes to an OpenTelemetry collector, by gRPC or HTTP, with TLS, gzip and header fields as configured.
+Names and attributes are those of the semantic conventions ({SCHEMA_URL}) where there are any, else `firesteel.*`. The
+caps, the detail and the life of rows are those of the page. An attribute that is not known is not sent.
+
+- The counters above keep their meaning; their resource is the agent (`service.name` is `firesteel`).
+- Durations go out as the histograms below, under the resource of the workload that was observed: `service.name` is the
+  workload's name, with `k8s.*`, `container.id` and `host.name` as far as they are known. The method of an HTTP request is not
+  kept by the engine, so it is `_OTHER`. What exceeds the caps is one point with `otel.metric.overflow`.
+- `export.otlp.temporality: delta` tells what grew since the last push that was acknowledged, so a push that fails loses
+  nothing. Cumulative counters begin when their row did.
+- `export.otlp.spans` pushes sampled requests as spans: `request.sent` and `response.started` are their phases, the parent is the one of
+  `traceparent` or B3 header fields. Where both ends are on the node, the server's span is below the client's. On two nodes each
+  agent tells its own end, and both have the same parent.
+- A receiver that is gone or slow is asked again with growing pauses. Spans wait in a queue of `export.otlp.queue`; the oldest are
+  dropped, and counted in `firesteel_lost_total` with stage `export`.
+"""
+
 
 def find(name: str) -> Metric:
     """The metric with this name, {prefix} included. Raises KeyError."""
@@ -88,12 +109,25 @@ def page() -> str:
     parts += [_section(metric) for metric in TRAFFIC]
     parts.append("\n## The agent itself\n")
     parts += [_section(metric) for metric in OWN]
+    parts.append(_OTLP)
+    parts += [_operation(operation) for operation in OPERATIONS]
+    parts.append("\n### Labels as attributes\n\n| Label | Attribute |\n|---|---|\n")
+    parts += [f"| `{label}` | `{attribute.name}` |\n" for label, attribute in ATTRIBUTES.items()]
     return "".join(parts)
+
+
+def _operation(operation: Operation) -> str:
+    protocols = " ".join(f"`{name}`" for name in operation.protocols)
+    return (
+        f"\n### `{operation.name}`\n\n{operation.help}\n\n- histogram, unit `s`, told by the {operation.side}'s side of "
+        f"{protocols}\n- attributes: {_label_text(operation.attributes)}\n"
+    )
 
 
 def _section(metric: Metric) -> str:
     lines = [f"\n### `{metric.full_name('kindling')}`\n", metric.help, ""]
-    lines.append(f"- {metric.kind}, unit `{metric.unit}`, over OTLP `{metric.otel}`")
+    otlp = f"over OTLP `{metric.otel}`" if metric.otel else "not over OTLP"
+    lines.append(f"- {metric.kind}, unit `{metric.unit}`, {otlp}")
     lines.append(f"- labels: {_label_text(metric.labels)}")
     if metric.name.endswith(("_tcp_connect_total", "_tcp_connect_duration_nanoseconds_total")):
         lines.append(f"- with `metrics.process_info` also: {_label_text(PROCESS_LABELS)}")

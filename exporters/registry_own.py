@@ -7,6 +7,7 @@ from exporters.metric import Kind, Metric
 
 _ENGINE: Final = "the engine has not reported yet"
 _DRIVER: Final = "no driver is attached"
+_EXPORT: Final = "nothing is pushed or written elsewhere"
 
 
 def _own(name: str, kind: Kind, unit: str, labels: tuple[str, ...], text: str, absent: str = "") -> Metric:
@@ -175,13 +176,29 @@ SAMPLES: Final = _own(
     "Requests handed out as samples, and those shed because of samples.rate. Shed ones are counted in all metrics all the same.",
     _ENGINE,
 )
+EXPORTED: Final = _own(
+    "firesteel_exported_total",
+    "counter",
+    "{item}",
+    ("exporter",),
+    "Points, spans or lines that a receiver took. If it stands still while firesteel_export_failures_total grows, nothing arrives.",
+    _EXPORT,
+)
 EXPORT_FAILURES: Final = _own(
     "firesteel_export_failures_total",
     "counter",
     "{failure}",
     ("exporter",),
-    "Times an exporter could not deliver. The log names the endpoint and the cause.",
-    "nothing failed",
+    "Attempts of an exporter that did not succeed; most are tried again. `firesteel status` names the endpoint and the cause, firesteel_lost_total with stage export says what was lost.",
+    _EXPORT,
+)
+EXPORT_WAITING: Final = _own(
+    "firesteel_export_waiting",
+    "gauge",
+    "{item}",
+    ("exporter",),
+    "Items that wait for an exporter now. At export.otlp.queue the oldest are dropped.",
+    _EXPORT,
 )
 ENGINE_RESTARTS: Final = _own(
     "firesteel_engine_restarts_total",
@@ -250,7 +267,9 @@ OWN: Final = (
     DETAIL,
     METRIC_ABSENT,
     SAMPLES,
+    EXPORTED,
     EXPORT_FAILURES,
+    EXPORT_WAITING,
     ENGINE_RESTARTS,
     ENGINE_LAG,
     CONFIG_VALID,

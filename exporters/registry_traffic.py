@@ -90,7 +90,7 @@ ENTITY_RECEIVED: Final = Metric(
 )
 ENTITY_HISTOGRAM: Final = Metric(
     "{prefix}_entity_request_duration_seconds",
-    "http.server.request.duration",
+    "",
     "histogram",
     "s",
     ENTITY_HISTOGRAM_LABELS,
@@ -135,7 +135,7 @@ TOPOLOGY_RESPONSE_BYTES: Final = Metric(
 )
 TOPOLOGY_HISTOGRAM: Final = Metric(
     "{prefix}_topology_request_duration_seconds",
-    "http.client.request.duration",
+    "",
     "histogram",
     "s",
     EDGE_HISTOGRAM_LABELS,
@@ -144,7 +144,7 @@ TOPOLOGY_HISTOGRAM: Final = Metric(
 )
 TRACE: Final = Metric(
     "{prefix}_trace_request_duration_nanoseconds",
-    "firesteel.network.trace.duration",
+    "",
     "gauge",
     "ns",
     TRACE_LABELS,
@@ -207,7 +207,7 @@ CONNECT_DURATION: Final = Metric(
 )
 WORKLOAD_INFO: Final = Metric(
     "{prefix}_k8s_workload_info",
-    "firesteel.k8s.workload.info",
+    "",
     "gauge",
     "1",
     WORKLOAD_LABELS,

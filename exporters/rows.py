@@ -16,8 +16,8 @@ _ALWAYS: Final = 1 << 63
 
 
 class Single(NamedTuple):
-    """One counter of a row that has labels of its own, and appears with its first count. `labels` starts with a comma if
-    the row has labels."""
+    """One counter of a row that has labels of its own, and appears with its first count. `labels` starts with what joins
+    them to the row's, if it has any."""
 
     labels: str
     value: int
@@ -80,18 +80,18 @@ class Row:
             self.gauge, self.gauge_ns = value, moved_ns
             self._shown = None
 
-    def show(self, now_ns: int, interval_ns: int, gauge_ttl_ns: int) -> Shown:
+    def show(self, now_ns: int, interval_ns: int, gauge_ttl_ns: int, joint: str = ",") -> Shown:
         """The row at `now_ns`. The same object again while nothing about it depends on the time."""
         if self._shown is not None and now_ns <= self._shown_until:
             return self._shown
         settled = known = now_ns - self.created_ns >= interval_ns
         values = self.values if known else (0,) * len(self.values)
-        comma = "," if self.body else ""
+        joint = joint if self.body else ""
         singles: list[Single] = []
         for labels, (value, created_ns) in self.singles.items():
             known = now_ns - created_ns >= interval_ns
             settled = settled and known
-            singles.append(Single(comma + labels if labels else "", value if known else 0, created_ns))
+            singles.append(Single(joint + labels if labels else "", value if known else 0, created_ns))
         fresh = self.gauge != NO_GAUGE and now_ns - self.gauge_ns <= gauge_ttl_ns
         shown = Shown(self.body, values, tuple(singles), self.gauge if fresh else NO_GAUGE, self.created_ns)
         if settled:
@@ -103,9 +103,10 @@ class Row:
 class RowTable:
     """Rows by their label text: at most `limit`, and one more for all others."""
 
-    def __init__(self, width: int, limit: int) -> None:
+    def __init__(self, width: int, limit: int, joint: str = ",") -> None:
         self.limit = limit
         self._width = width
+        self._joint = joint
         self._rows: dict[str, Row] = {}
         self._beyond: set[str] = set()
 
@@ -134,4 +135,4 @@ class RowTable:
             self._beyond.discard(body)
 
     def show(self, now_ns: int, interval_ns: int, gauge_ttl_ns: int) -> list[Shown]:
-        return [row.show(now_ns, interval_ns, gauge_ttl_ns) for row in self._rows.values()]
+        return [row.show(now_ns, interval_ns, gauge_ttl_ns, self._joint) for row in self._rows.values()]

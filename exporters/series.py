@@ -26,6 +26,7 @@ from exporters.caps import ValueCap
 from exporters.detail import DetailRule
 from exporters.exemplars import Exemplar, ExemplarTable
 from exporters.feed import Feed
+from exporters.labels import PROMETHEUS, LabelForm
 from exporters.projection import ADDRESS_SCOPE, Projection, content_scope
 from exporters.rows import Row, Shown
 from exporters.settings import DetailInForce, MetricsSettings
@@ -58,8 +59,9 @@ class SeriesReport:
 
 
 class SeriesStore:
-    def __init__(self, settings: MetricsSettings) -> None:
+    def __init__(self, settings: MetricsSettings, form: LabelForm = PROMETHEUS) -> None:
         self._settings = settings
+        self._form = form
         self._rule = DetailRule()
         self._detail: DetailInForce = self._rule.in_force
         self._epoch = 0
@@ -68,14 +70,24 @@ class SeriesStore:
         self._projection = self._project()
         limits = settings.rows
         wide = len(settings.bounds_ns) + 2  # the buckets, infinity and duration
-        self._entities: Feed[EntityLabels] = Feed(3, limits.entity, self._entity_text, self._post_entity, _other_entity)
-        self._entity_times: Feed[EntityLabels] = Feed(
-            wide, limits.entity, self._entity_time_text, _post_times, _other_entity
+        self._entities: Feed[EntityLabels] = Feed(
+            3, limits.entity, self._entity_text, self._post_entity, _other_entity, form.joint
         )
-        self._edges: Feed[EdgeLabels] = Feed(3, limits.topology, self._edge_text, self._post_edge, _other_edge)
-        self._edge_times: Feed[EdgeLabels] = Feed(wide, limits.topology, self._edge_time_text, _post_times, _other_edge)
-        self._health: Feed[TcpLabels] = Feed(2, limits.tcp, self._health_text, self._post_health, overflow_of)
-        self._connects: Feed[TcpLabels] = Feed(2, limits.tcp, self._connect_text, _post_connects, overflow_of)
+        self._entity_times: Feed[EntityLabels] = Feed(
+            wide, limits.entity, self._entity_time_text, _post_times, _other_entity, form.joint
+        )
+        self._edges: Feed[EdgeLabels] = Feed(
+            3, limits.topology, self._edge_text, self._post_edge, _other_edge, form.joint
+        )
+        self._edge_times: Feed[EdgeLabels] = Feed(
+            wide, limits.topology, self._edge_time_text, _post_times, _other_edge, form.joint
+        )
+        self._health: Feed[TcpLabels] = Feed(
+            2, limits.tcp, self._health_text, self._post_health, overflow_of, form.joint
+        )
+        self._connects: Feed[TcpLabels] = Feed(
+            2, limits.tcp, self._connect_text, _post_connects, overflow_of, form.joint
+        )
         self._traces = TraceView(limits.trace)
         self._exemplars = ExemplarTable()
 
@@ -152,7 +164,7 @@ class SeriesStore:
         return SeriesReport(rows, overflow, self._detail)
 
     def _project(self) -> Projection:
-        return Projection(self._settings, self._detail, self._addresses, self._contents)
+        return Projection(self._settings, self._detail, self._addresses, self._contents, self._form)
 
     def _change(self) -> None:
         self._epoch += 1

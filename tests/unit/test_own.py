@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from analyzers.rows import DriverCounters, EngineState
 from analyzers.snapshot import EMPTY
-from exporters.own import LOSSES, DriverReport, OwnMetrics, OwnState, ProcessUse, TableSizes
+from exporters.own import LOSSES, DriverReport, ExportReport, OwnMetrics, OwnState, ProcessUse, TableSizes
 from exporters.registry_own import OWN
 from exporters.series import SeriesReport
 from tests.pages import promtool_check
@@ -46,7 +46,7 @@ STATE = OwnState(
     snapshot=replace(EMPTY, undirected=9, unresolved={"outside": 3}, evicted={"topology": 1}),
     series=SeriesReport({"entity": 12, "trace": 3}, {"entity": 0, "trace": 2}, "workload"),
     absent={"kindling_k8s_workload_info": "there is no cluster"},
-    export_failures={"otlp": 2},
+    exports={"otlp_spans": ExportReport(50, 7, 2, 3)},
     watches={"pods": True, "nodes": False},
     processes={"agent": ProcessUse(1.5, 60_000_000), "engine": ProcessUse(0.25, 9_000_000)},
     restarts=1,
@@ -109,7 +109,9 @@ def test_values(metrics: OwnMetrics) -> None:
         "firesteel_metrics_detail_info": {("workload",): 1},
         "firesteel_metric_absent_info": {("kindling_k8s_workload_info", "there is no cluster"): 1},
         "firesteel_samples_total": {("written",): 5, ("shed",): 6},
-        "firesteel_export_failures_total": {("otlp",): 2},
+        "firesteel_exported_total": {("otlp_spans",): 50},
+        "firesteel_export_failures_total": {("otlp_spans",): 2},
+        "firesteel_export_waiting": {("otlp_spans",): 3},
         "firesteel_engine_restarts_total": {(): 1},
         "firesteel_engine_lag_seconds": {(): 3},
         "firesteel_config_valid": {(): 0},
@@ -137,7 +139,7 @@ def test_loss_is_told_by_type_and_stage(metrics: OwnMetrics) -> None:
         ("resolve", "trouble"): 2,
         ("resolve", "request"): 9,
         ("resolve", "topology"): 1,
-        ("export", "otlp"): 2,
+        ("export", "otlp_spans"): 7,
     }
 
 

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the agent sends elsewhere, beside what it is asked for: OTLP and lines of JSON, as the configuration has it.
+
+What cannot be made (a certificate that cannot be read, a folder that cannot be written to) is a fault that status tells;
+the agent goes on without it.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analyzers.snapshot import Snapshot
+from collector import log
+from collector.api import Problem
+from collector.config_rules import otlp_protocol
+from collector.part_settings import metrics_settings
+from collector.schema import Config
+from collector.version import VERSION
+from exporters.own import ExportReport, OwnState
+
+if TYPE_CHECKING:  # imported where an endpoint is set, and nowhere else: it costs memory
+    from exporters.otlp.exporter import OtlpExporter
+    from exporters.otlp.settings import Origin, OtlpSettings
+
+_log = log.Log("export")
+
+
+class Exports:
+    """Belongs to the agent's loop; nothing here waits. `start` comes after privileges are given up."""
+
+    def __init__(self, config: Config, node: str) -> None:
+        self._config = config
+        self._node = node
+        self._started = False
+        self._faults: dict[str, str] = {}
+        self._otlp: OtlpExporter | None = self._make_otlp()
+
+    @property
+    def counts_calls(self) -> bool:
+        """Whether snapshots are to have calls."""
+        return self._otlp is not None and self._config.export.otlp.metrics
+
+    def start(self) -> None:
+        self._started = True
+        if self._otlp is not None:
+            self._otlp.start()
+
+    def stop(self) -> None:
+        if self._otlp is not None:
+            self._otlp.stop()
+
+    def configure(self, config: Config) -> None:
+        """Take over a changed configuration. What did not change goes on; what changed begins anew."""
+        before, self._config = self._config, config
+        if config.export.otlp != before.export.otlp:
+            if self._otlp is not None:
+                self._otlp.stop(0)
+            self._otlp = self._make_otlp()
+            if self._otlp is not None and self._started:
+                self._otlp.start()
+        elif self._otlp is not None:
+            self._otlp.configure(metrics_settings(config), self._origin())
+
+    def turn(
+        self, snapshot: Snapshot, wall_offset_ns: int, own: Callable[[], OwnState], absent: Mapping[str, str]
+    ) -> None:
+        if self._otlp is not None:
+            self._otlp.turn(snapshot, wall_offset_ns, own, frozenset(absent))
+
+    def reports(self) -> Mapping[str, ExportReport]:
+        """By exporter, for the agent's own metrics."""
+        found: dict[str, ExportReport] = {}
+        if self._otlp is not None:
+            account = self._otlp.account()
+            settings = self._otlp.settings
+            for wanted, name, lane in (
+                (settings.metrics, "otlp_metrics", account.metrics),
+                (settings.spans, "otlp_spans", account.spans),
+            ):
+                if wanted:
+                    found[name] = ExportReport(lane.delivered, lane.dropped, lane.failures, lane.waiting)
+        return found
+
+    def problems(self) -> Iterator[Problem]:
+        """What cannot be delivered, and why."""
+        for key, fault in self._faults.items():
+            yield Problem("error", f"{key} is not in force", fault, "correct it; a changed file is taken over at once")
+        if self._otlp is None:
+            return
+        account, endpoint = self._otlp.account(), self._otlp.settings.endpoint
+        for name, lane in (("metrics", account.metrics), ("spans", account.spans)):
+            if lane.fault:
+                dropped = f"; {lane.dropped} {name} dropped since the start" if lane.dropped else ""
+                yield Problem(
+                    "warning",
+                    f"{name} cannot be pushed to {endpoint}",
+                    lane.fault + dropped,
+                    "it is tried again by itself; see export.otlp and the collector",
+                )
+        if account.late:
+            yield Problem(
+                "warning",
+                f"{account.late} pushes of metrics were left out",
+                "the one before was still going",
+                "raise export.otlp.interval, or give the collector more room; counters lose nothing by it",
+            )
+
+    def _make_otlp(self) -> "OtlpExporter | None":
+        self._faults.pop("export.otlp", None)
+        if not self._config.export.otlp.endpoint:
+            return None
+        # What these modules import may not be readable once the privileges are gone.
+        try:
+            from exporters.otlp.delivery import ChannelError  # noqa: PLC0415
+            from exporters.otlp.exporter import OtlpExporter  # noqa: PLC0415
+        except ImportError as error:
+            self._faults["export.otlp"] = f"{error}; restart the agent"
+            return None
+        try:
+            settings = self._otlp_settings()
+            return OtlpExporter(settings, metrics_settings(self._config), self._origin())
+        except (ChannelError, ImportError, OSError, ValueError) as error:
+            self._faults["export.otlp"] = str(error)
+            _log.error("nothing is pushed", cause=str(error), remedy="correct export.otlp")
+            return None
+
+    def _otlp_settings(self) -> "OtlpSettings":
+        """Raises OSError or ValueError for a header whose file cannot be read or does not hold one line."""
+        from exporters.otlp.settings import OtlpSettings, TlsFiles  # noqa: PLC0415
+
+        otlp = self._config.export.otlp
+        return OtlpSettings(
+            endpoint=otlp.endpoint,
+            protocol=otlp_protocol(self._config),
+            metrics=otlp.metrics,
+            spans=otlp.spans,
+            headers={name: _header(value) for name, value in otlp.headers.items()},
+            interval=otlp.interval / 1e9,
+            timeout=otlp.timeout / 1e9,
+            compression="gzip" if otlp.compression == "gzip" else "none",
+            temporality="delta" if otlp.temporality == "delta" else "cumulative",
+            tls=TlsFiles(otlp.tls.ca, otlp.tls.cert, otlp.tls.key),
+            queue=otlp.queue,
+        )
+
+    def _origin(self) -> "Origin":
+        from exporters.otlp.settings import Origin  # noqa: PLC0415
+
+        cluster = self._config.metrics.cluster_label
+        return Origin(VERSION, self._node, cluster, f"firesteel.{self._node}")
+
+
+def _header(value: str) -> str:
+    if not value.startswith("@/"):
+        return value
+    told = Path(value[1:]).read_text(encoding="ascii").strip()
+    if not told.isprintable():
+        raise ValueError(f"{value[1:]} does not hold one line of text")
+    return told

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Durations by operation, as the histograms that the semantic conventions define, under each workload's resource.
+
+A row's text holds everything that makes it one: the number of its metric, its resource and its attributes.
+"""
+
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from analyzers.accounts import BUCKETS, DURATION_NS, Account, Values
+from analyzers.calls import CallLabels
+from analyzers.edges import OTHER, OTHER_PARTY
+from analyzers.entities import Entity, EntityLabels
+from analyzers.resolver import Party
+from analyzers.snapshot import Snapshot
+from exporters.feed import Feed
+from exporters.otlp.conventions import Facts, Side, tell
+from exporters.otlp.resources import of_party
+from exporters.otlp.settings import Origin
+from exporters.otlp.wire import HISTOGRAM_ATTRIBUTES, attributes
+from exporters.registry_otel import OPERATIONS
+from exporters.rows import Row, Shown
+from exporters.settings import DetailInForce, MetricsSettings
+
+_NUMBERS: Final = {operation.name: number for number, operation in enumerate(OPERATIONS)}
+_HEAD: Final = struct.Struct("<BH")
+NO_RESPONSE: Final = "no response"
+"""The response_content that the engine gives to a request without an answer."""
+_OVERFLOW: Final = attributes(HISTOGRAM_ATTRIBUTES, [("otel.metric.overflow", True)])
+
+
+def _protocols(side: Side) -> frozenset[str]:
+    return frozenset(name for operation in OPERATIONS if operation.side == side for name in operation.protocols)
+
+
+_SERVED: Final = _protocols("server")
+_CALLED: Final = _protocols("client")
+
+
+@dataclass(frozen=True, slots=True)
+class OperationRow:
+    """`number` is the place in OPERATIONS. `values` are the buckets and, last, nanoseconds."""
+
+    key: str
+    number: int
+    resource: bytes
+    body: bytes
+    values: Values
+    created_ns: int
+
+
+class OperationSeries:
+    """Fed by snapshots like the rows of the page, and limited like them."""
+
+    def __init__(self, settings: MetricsSettings, origin: Origin) -> None:
+        self._settings = settings
+        self._origin = origin
+        self._detail: DetailInForce = "pod"
+        self._epoch = 0
+        wide = len(settings.bounds_ns) + 2
+        self._served: Feed[EntityLabels] = Feed(wide, settings.rows.entity, self._served_text, _post, _other_entity, "")
+        self._called: Feed[CallLabels] = Feed(wide, settings.rows.topology, self._called_text, _post, _other_call, "")
+
+    def configure(self, settings: MetricsSettings, origin: Origin) -> None:
+        """Go on with other settings."""
+        self._settings, self._origin = settings, origin
+        self._served.table.limit = settings.rows.entity
+        self._called.table.limit = settings.rows.topology
+        self._epoch += 1
+
+    def update(self, snapshot: Snapshot, detail: DetailInForce) -> None:
+        if detail != self._detail:
+            self._detail = detail
+            self._epoch += 1
+        now_ns = snapshot.clock_ns
+        served = [account for account in snapshot.entities if account.labels.entity.protocol in _SERVED]
+        self._served.take(served, self._epoch, now_ns)
+        self._called.take([one for one in snapshot.calls if one.labels.protocol in _CALLED], self._epoch, now_ns)
+        for table in (self._served.table, self._called.table):
+            table.expire(now_ns - self._settings.counter_ttl_ns)
+
+    def shown(self, now_ns: int) -> list[Shown]:
+        """Every row as of now, frozen."""
+        return [row for feed in (self._served, self._called) for row in feed.table.show(now_ns, 0, 0)]
+
+    @property
+    def overflowed(self) -> int:
+        return self._served.overflowed + self._called.overflowed
+
+    def _served_text(self, labels: EntityLabels) -> str:
+        entity = labels.entity
+        facts = Facts(
+            side="server",
+            protocol=entity.protocol,
+            content=labels.request_content,
+            status=labels.response_content if labels.response_content.isdecimal() else "",
+            answer=labels.response_content,
+            is_error=labels.is_error,
+            no_response=labels.response_content == NO_RESPONSE,
+            address=self._address(entity.party, entity.ip),
+            port=entity.port,
+        )
+        return self._text(entity.party, facts)
+
+    def _called_text(self, labels: CallLabels) -> str:
+        facts = Facts(
+            side="client",
+            protocol=labels.protocol,
+            content=labels.request_content,
+            status=labels.status_code,
+            answer="",
+            is_error=labels.is_error,
+            no_response=labels.no_response,
+            address=server_address(labels.dst, self._address(labels.dst, labels.dst_ip)),
+            port=labels.dst_port,
+        )
+        return self._text(labels.src, facts)
+
+    def _text(self, party: Party, facts: Facts) -> str:
+        told = tell(facts)
+        resource = of_party(party, self._origin, self._full(party))
+        body = _OVERFLOW if party is OTHER_PARTY else attributes(HISTOGRAM_ATTRIBUTES, told.pairs)
+        head = _HEAD.pack(_NUMBERS[told.metric], len(resource))
+        return (head + resource + body).decode("latin-1")
+
+    def _full(self, party: Party) -> bool:
+        return self._detail == "pod" or party.namespace in self._settings.pod_detail_namespaces
+
+    def _address(self, party: Party, ip: str) -> str:
+        return ip if self._full(party) or party.outside else ""
+
+
+def server_address(party: Party, ip: str) -> str:
+    """What a client calls its server: a DNS name rather than a Service rather than an address."""
+    return party.domain or party.service or ip
+
+
+def unpacked(rows: Iterable[Shown]) -> Iterator[OperationRow]:
+    """The rows with their parts."""
+    for row in rows:
+        key = row.body.encode("latin-1")
+        number, length = _HEAD.unpack_from(key)
+        end = _HEAD.size + length
+        yield OperationRow(row.body, number, key[_HEAD.size : end], key[end:], row.values, row.created_ns)
+
+
+def _post(row: Row, _account: Account[EntityLabels] | Account[CallLabels], amount: Values, now_ns: int) -> None:
+    row.add((*amount[BUCKETS:], amount[DURATION_NS]), now_ns)
+
+
+def _other_entity(labels: EntityLabels) -> EntityLabels:
+    return EntityLabels(Entity(OTHER_PARTY, OTHER, 0, labels.entity.protocol), "", "", False, False)
+
+
+def _other_call(labels: CallLabels) -> CallLabels:
+    return CallLabels(OTHER_PARTY, OTHER_PARTY, OTHER, 0, labels.protocol, "", "", False, False)
