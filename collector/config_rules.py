@@ -17,7 +17,7 @@ Protocol = Literal["grpc", "http"]
 _OTLP_HTTP_PORT = 4318
 
 # Drivers that this version has.
-DRIVERS_BUILT = ("core", "kmod", "none")
+DRIVERS_BUILT = ("core", "bcc", "kmod", "none")
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ _IOC_ENABLE, _IOC_SET_BPF = 0x2400, 0x40042408
 # registers, stack, clock, registers at interrupts, aux watermark, stack depth, reserved
 _EVENT = struct.Struct("=IIQQQQQIIQQQQIiQIHH")
 _LICENSE = b"Dual BSD/GPL"
-_LOG_BYTES = 1 << 16
+_LOG_BYTES = (1 << 24) - 1  # the most before 5.2 (7a9f5c65abcc)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from probes import core, kmod, selftest
+from probes import bcc, core, kmod, selftest
 from probes.attachment import Rejected, Report
 from probes.driver import Candidates, Loaded, Rejection
 from probes.facts import Facts
@@ -13,7 +13,11 @@ from probes.facts import Facts
 ORDER = ("core", "bcc", "kmod", "none")
 """What `auto` stands for."""
 
-DRIVERS: Mapping[str, Candidates] = {"core": core.candidates, "kmod": kmod.candidates}
+DRIVERS: Mapping[str, Candidates] = {
+    "core": core.candidates,
+    "bcc": bcc.candidates,
+    "kmod": kmod.candidates,
+}
 """`none` is not here: it needs nothing loaded, and the agent reads it itself."""
 
 

@@ -13,6 +13,8 @@ class Attach(Enum):
     ITERATOR = "iterator"
     ENTRY = "fentry"
     EXIT = "fexit"
+    KPROBE = "kprobe"
+    KRETPROBE = "kretprobe"
 
 
 class HookSet(Enum):
@@ -20,11 +22,13 @@ class HookSet(Enum):
 
     TRAMPOLINES = "trampolines"
     TRACEPOINTS = "socket-tracepoints"
+    KPROBES = "kprobes"
 
 
 _ALL = frozenset(HookSet)
 _TRAMPOLINES = frozenset({HookSet.TRAMPOLINES})
 _TRACEPOINTS = frozenset({HookSet.TRACEPOINTS})
+_KPROBES = frozenset({HookSet.KPROBES})
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,8 @@ class Hook:
 
     A required hook that cannot attach rejects the set. An optional one leaves `loses` without data, and says so.
     `arguments` is how many the kernel's tracepoint or function must have at least; of several rows of one name the first
-    that fits is used. `until` is the version from which the kernel has no such function and needs none.
+    that fits is used. `since` and `until` are the versions from and to which the kernel has such a function; another one
+    needs none.
     """
 
     name: str
@@ -45,6 +50,11 @@ class Hook:
     arguments: int = 0
     sets: frozenset[HookSet] = _ALL
     until: tuple[int, int] | None = None
+    since: tuple[int, int] | None = None
+
+    def is_needed(self, version: tuple[int, int]) -> bool:
+        """Whether a kernel of this version has what this is for."""
+        return (self.since is None or version >= self.since) and (self.until is None or version < self.until)
 
 
 HOOKS = (
@@ -60,6 +70,21 @@ HOOKS = (
          "lengths of what is received by splice", 5, _TRAMPOLINES),
     Hook("inet_release", "on_inet_release", Attach.ENTRY, False, "the end of datagram sockets",
          "UDP sockets then stay known until they are idle", 1, _TRAMPOLINES),
+    Hook("inet_sendmsg", "on_send_begins", Attach.KPROBE, True, "what is sent", sets=_KPROBES),
+    Hook("inet6_sendmsg", "on_send_begins", Attach.KPROBE, True, "what is sent", sets=_KPROBES, since=(5, 3)),
+    Hook("inet_recvmsg", "on_receive_begins", Attach.KPROBE, True, "what is received", sets=_KPROBES),
+    Hook("inet6_recvmsg", "on_receive_begins", Attach.KPROBE, True, "what is received", sets=_KPROBES, since=(5, 3)),
+    Hook("release_sock", "on_release_sock", Attach.KPROBE, True, "what moved in a stream", sets=_KPROBES),
+    Hook("skb_consume_udp", "on_datagram_received", Attach.KPROBE, True, "datagrams received", sets=_KPROBES),
+    Hook("udp_sendmsg", "on_datagram_sent", Attach.KRETPROBE, True, "datagrams sent", sets=_KPROBES),
+    Hook("udpv6_sendmsg", "on_datagram_sent", Attach.KRETPROBE, False, "datagrams sent over IPv6",
+         "datagrams sent over IPv6", sets=_KPROBES),
+    Hook("inet_sendpage", "on_sendpage_begins", Attach.KPROBE, False, "what sendfile and splice send",
+         "lengths of what is sent by sendfile", sets=_KPROBES, until=(6, 5)),
+    Hook("tcp_splice_read", "on_splice_begins", Attach.KPROBE, False, "what splice receives",
+         "lengths of what is received by splice", sets=_KPROBES),
+    Hook("inet_release", "on_release_begins", Attach.KPROBE, False, "the end of datagram sockets",
+         "UDP sockets then stay known until they are idle", sets=_KPROBES),
     Hook("inet_sock_set_state", "on_state", Attach.TRACEPOINT, True, "connections, attempts, listeners", arguments=3),
     Hook("tcp_destroy_sock", "on_destroy", Attach.TRACEPOINT, True, "the end of connections", arguments=1),
     Hook("cgroup/sendmsg4", "on_sendmsg4", Attach.CGROUP, False, "peers of IPv4 datagrams sent", "UDP peers",
@@ -85,7 +110,10 @@ HOOKS = (
          "kindling_tcp_packet_loss_total", arguments=3),
     Hook("sched_process_exec", "on_exec", Attach.TRACEPOINT, False, "names of processes",
          "the name of a process that changed its program", arguments=3),
-    Hook("sched_process_exit", "on_exit", Attach.TRACEPOINT, False, "the end of processes", "", arguments=1),
+    Hook("sched_process_exit", "on_exit", Attach.TRACEPOINT, False, "the end of processes", "", arguments=1,
+         sets=_TRAMPOLINES | _TRACEPOINTS),
+    Hook("sched_process_exit", "on_thread_exit", Attach.TRACEPOINT, True, "the end of processes and threads", "",
+         arguments=1, sets=_KPROBES),
     Hook("iter/task_file", "seed", Attach.ITERATOR, False, "connections older than the agent",
          "idle older connections and listening sockets, until they are used"),
 )  # fmt: skip

@@ -47,4 +47,18 @@ static __always_inline struct task_struct *current_task(void)
 #endif
 }
 
+/*
+ * `value`, or `most` (a constant) if it is more. Not in C: the compiler then compares one copy of the number and goes on
+ * with another, of which the verifier knows no bound.
+ */
+static __always_inline __u64 at_most(__u64 value, const __u64 most)
+{
+	asm volatile("if %0 > %1 goto +1\n"
+		     "goto +1\n"
+		     "%0 = %1"
+		     : "+r"(value)
+		     : "i"(most));
+	return value;
+}
+
 #endif

@@ -4,7 +4,9 @@
  * belongs. Compiled twice: see access.h.
  */
 #include "hooks_trampolines.h"
-#ifndef FS_UNTYPED
+#ifdef FS_UNTYPED
+#include "hooks_kprobes.h"
+#else
 #include "hooks_tracepoints.h"
 #endif
 #ifndef FS_HEADERS /* iterators need BTF */
@@ -133,3 +135,12 @@ int BPF_PROG(on_exit, struct task_struct *task)
 {
 	return READ(task, pid) == READ(task, tgid) ? on_process(ctx, task, FS_PROCESS_EXIT) : 0;
 }
+
+#ifdef FS_UNTYPED
+TRACEPOINT("sched_process_exit")
+int BPF_PROG(on_thread_exit, struct task_struct *task)
+{
+	forget_call(task);
+	return READ(task, pid) == READ(task, tgid) ? on_process(ctx, task, FS_PROCESS_EXIT) : 0;
+}
+#endif

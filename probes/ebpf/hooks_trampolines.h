@@ -90,19 +90,10 @@ int BPF_PROG(on_tcp_splice_read, struct socket *socket, void *position, void *pi
 	return pages_moved(ctx, socket, result, FS_IN);
 }
 
-/* Datagram sockets have no destroy hook of their own, and that of MPTCP is called for its subflows only. */
 SEC("fentry/inet_release")
 int BPF_PROG(on_inet_release, struct socket *socket)
 {
-	struct sock *sk = READ(socket, sk);
-
-	if (!sk || is_kernels_own(sk) || !(is_udp(sk) || protocol_of(sk) == IPPROTO_MPTCP))
-		return 0;
-	begin_events(sk);
-	if (control.epoch)
-		released(find_connection(sk));
-	forget_connection(sk);
-	return end_events(ctx);
+	return socket_released(ctx, socket);
 }
 
 #endif

@@ -27,4 +27,18 @@ static __always_inline int io_ended(const struct operation *operation)
 	return 0;
 }
 
+/* Datagram sockets have no destroy hook of their own, and that of MPTCP is called for its subflows only. */
+static __always_inline int socket_released(void *context, struct socket *socket)
+{
+	struct sock *sk = READ(socket, sk);
+
+	if (!sk || is_kernels_own(sk) || !(is_udp(sk) || protocol_of(sk) == IPPROTO_MPTCP))
+		return 0;
+	begin_events(sk);
+	if (control.epoch)
+		released(find_connection(sk));
+	forget_connection(sk);
+	return end_events(context);
+}
+
 #endif

@@ -166,6 +166,10 @@ static __always_inline void find_by_iterator(struct source *source, const struct
 {
 	__u64 moved = operation->result;
 
+	if (!operation->message) {
+		source->reason = FS_REASON_KERNEL_BUFFER;
+		return;
+	}
 	if (is_stream(operation->sk) && operation->flags & MSG_TRUNC) {
 		source->reason = FS_REASON_DISCARDED;
 		return;

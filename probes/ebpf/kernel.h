@@ -80,6 +80,7 @@ struct socket {
 struct sock {
 	struct sock_common __sk_common;
 	int sk_err;
+	int sk_rcvlowat;
 	struct socket *sk_socket;
 	__u16 sk_protocol; /* a bit field of 8 bits before 5.6 (bf9765145b85) */
 	__u8 sk_kern_sock : 1;
@@ -250,6 +251,7 @@ struct bpf_iter__task_file {
 #define MSG_OOB 1
 #define MSG_PEEK 2
 #define MSG_TRUNC 0x20
+#define MSG_WAITALL 0x100
 #define MSG_ERRQUEUE 0x2000
 #define ECANCELED 125
 #define ETH_P_IP 0x0800

@@ -189,6 +189,8 @@ struct source {
 	__u32 reason; /* enum fs_reason; not 0: nothing to read */
 	__u32 skip; /* bytes of the first entry that are not meant */
 	__u32 in_kernel; /* the vector is the kernel's copy */
+	__u32 together; /* what was scattered is in one piece: the base is ours */
+	__u32 reserved;
 };
 
 #ifdef FS_UNTYPED
@@ -222,6 +224,8 @@ static __always_inline struct source *own_source(void)
 struct scratch {
 	__u64 busy;
 	struct source source;
+	__u64 wanted;
+	__u64 filled;
 	__u8 bytes[2 * FS_PAYLOAD_MAX];
 };
 

@@ -33,20 +33,6 @@ enum way {
 	WITHOUT_BUFFER, /* of the kernel's: sendfile, splice */
 };
 
-/*
- * `value`, or `most` (a constant) if it is more. Not in C: the compiler then compares one copy of the number and goes on
- * with another, of which the verifier knows no bound.
- */
-static __always_inline __u64 at_most(__u64 value, const __u64 most)
-{
-	asm volatile("if %0 > %1 goto +1\n"
-		     "goto +1\n"
-		     "%0 = %1"
-		     : "+r"(value)
-		     : "i"(most));
-	return value;
-}
-
 static __always_inline struct scratch *claim_scratch(__u32 *index)
 {
 #ifdef FS_UNTYPED
@@ -88,6 +74,9 @@ static __always_inline struct scratch *scratch_at(__u32 index)
 	return bpf_map_lookup_elem(&scratches, &index);
 }
 
+/* What comes out of memory is any number to the verifier, and not another case for each way to it. */
+#define KEPT(field) (*(volatile __typeof__(field) *)&(field))
+
 /*
  * Puts a scattered buffer together in a scratch, which holds its source too: a function whose arguments are numbers is
  * verified once (51c39bb1d5d1, 5.6) and not at each call. The first entries may be empty. Returns how many bytes, at
@@ -98,7 +87,8 @@ __noinline __u32 gather(__u32 index, __u32 want)
 	struct scratch *scratch = scratch_at(index);
 	struct part entries[IOVECS] = {};
 	const struct source *source;
-	__u32 count, at = 0;
+	__u32 count;
+	__u64 at;
 
 	if (!scratch)
 		return 0;
@@ -111,21 +101,77 @@ __noinline __u32 gather(__u32 index, __u32 want)
 		return 0;
 	entries[0].base += source->skip;
 	entries[0].length -= source->skip;
+	KEPT(scratch->filled) = 0;
 	for (__u32 i = 0; i < IOVECS; i++) {
-		__u64 part = entries[i].length;
+		__u64 part = entries[i].length, left;
+
+		at = KEPT(scratch->filled);
 		if (i >= count || at >= want || at >= FS_PAYLOAD_MAX)
 			break;
-		if (part > want - at)
-			part = want - at;
-		if (part > FS_PAYLOAD_MAX)
-			part = FS_PAYLOAD_MAX;
+		left = want - at;
+		part = at_most(part < left ? part : left, FS_PAYLOAD_MAX);
 		if (part &&
 		    bpf_probe_read_user(&scratch->bytes[at & (FS_PAYLOAD_MAX - 1)], part, (void *)entries[i].base))
 			break;
-		at += part;
+		KEPT(scratch->filled) = at + part;
 	}
+	at = KEPT(scratch->filled);
 	return at > want ? want : at;
 }
+
+/* Reads up to `*want` bytes, at most `room`, and says how many. Not 0: they are not in memory. */
+#ifdef FS_HEADERS
+/*
+ * BCC makes one function of each program: so a scattered buffer is put together once, where it is found, and not wherever
+ * its bytes are wanted. Programs are not preempted there, and only those in system calls come here.
+ */
+static __always_inline void put_together(struct source *source, __u64 bytes)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(5, 3, 0) /* before, programs are too short for it: the first part has to do */
+	struct scratch *scratch = scratch_at(0);
+
+	if (source->reason || !source->count || source->length >= bytes || !scratch)
+		return;
+	scratch->source = *source;
+	KEPT(scratch->wanted) = bytes < FS_PAYLOAD_MAX ? bytes : FS_PAYLOAD_MAX;
+	KEPT(scratch->filled) = gather(0, KEPT(scratch->wanted));
+	source->length = KEPT(scratch->filled);
+	source->base = (__u64)scratch->bytes;
+	source->together = 1;
+#endif
+}
+
+static __always_inline long read_source(void *out, const __u32 room, struct source *source, __u64 *want)
+{
+	if (*want > source->length)
+		*want = source->length;
+	*want = at_most(*want, room);
+	return source->together ? bpf_probe_read_kernel(out, *want, (void *)source->base)
+				: bpf_probe_read_user(out, *want, (void *)source->base);
+}
+#else
+static __always_inline long read_source(void *out, const __u32 room, struct source *source, __u64 *want)
+{
+	struct scratch *scratch;
+	__u32 index;
+	long failed;
+
+	if (!source->count || source->length >= *want) {
+		if (*want > source->length)
+			*want = source->length;
+		*want = at_most(*want, room);
+		return bpf_probe_read_user(out, *want, (void *)source->base);
+	}
+	scratch = claim_scratch(&index);
+	if (!scratch)
+		return -1;
+	scratch->source = *source;
+	*want = at_most(gather(index, *want), room);
+	failed = bpf_probe_read_kernel(out, *want, scratch->bytes);
+	release_scratch(scratch);
+	return failed;
+}
+#endif
 
 /*
  * Copies up to `limit` (at most `room`, a constant) bytes into `out`. Returns the count, and the reason if it is less
@@ -135,29 +181,11 @@ static __always_inline __u32 copy_payload(void *out, const __u32 room, struct so
 					  __u8 *reason)
 {
 	__u64 want = bytes < limit ? bytes : limit; /* 64 bits: the verifier loses a bound on half a register */
-	__u32 index;
-	long failed;
 
 	*reason = source->reason;
 	if (source->reason)
 		return 0;
-	if (source->count && source->length < want) {
-		struct scratch *scratch = claim_scratch(&index);
-		if (!scratch) {
-			*reason = FS_REASON_NOT_RESIDENT;
-			return 0;
-		}
-		scratch->source = *source;
-		want = at_most(gather(index, want), room);
-		failed = bpf_probe_read_kernel(out, want, scratch->bytes);
-		release_scratch(scratch);
-	} else {
-		if (want > source->length)
-			want = source->length;
-		want = at_most(want, room);
-		failed = bpf_probe_read_user(out, want, (void *)source->base);
-	}
-	if (failed || (!want && bytes)) {
+	if (read_source(out, room, source, &want) || (!want && bytes)) {
 		*reason = FS_REASON_NOT_RESIDENT;
 		return 0;
 	}

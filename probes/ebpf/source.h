@@ -19,6 +19,9 @@ static __always_inline void find_source(struct source *source, const struct oper
 #endif
 	else
 		source->reason = FS_REASON_KERNEL_BUFFER;
+#ifdef FS_HEADERS
+	put_together(source, operation->result);
+#endif
 }
 
 #endif

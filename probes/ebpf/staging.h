@@ -18,7 +18,8 @@ static __always_inline void *stage_event(__u16 type, __u64 size)
 {
 	struct stage *stage = own_stage();
 	struct staged *staged;
-	__u32 level, slot;
+	__u64 level; /* half a register has no bound that older verifiers see */
+	__u32 slot;
 
 	if (!stage)
 		return 0;
@@ -44,10 +45,10 @@ static __always_inline void commit_staged(void *event, __u32 size)
 
 static __always_inline void write_staged(void *context, struct staged *staged)
 {
-	__u64 size = staged->size, key = staged->socket;
+	__u64 size = at_most(staged->size, sizeof(staged->event)), key = staged->socket;
 	struct connection *connection;
 
-	if (!size || size > sizeof(staged->event))
+	if (!size)
 		return;
 	if (!bpf_perf_event_output(context, &perf_events, BPF_F_CURRENT_CPU, staged->event, size)) {
 		__sync_fetch_and_add(&own_counters()->written[staged->type & 15], 1);
@@ -65,26 +66,30 @@ static __always_inline void write_staged(void *context, struct staged *staged)
 static __always_inline void begin_stage(const void *socket)
 {
 	struct stage *stage = own_stage();
-	__u32 level;
+	__u64 level;
 
 	if (!stage)
 		return;
 	level = ++stage->level;
-	if (level <= STAGED_LEVELS) {
-		stage->used[level] = 0;
-		stage->socket[level] = (__u64)socket;
-	}
+	if (level > STAGED_LEVELS)
+		return;
+	barrier_var(level); /* or the bound is left out where the compiler knows it already */
+	level &= STAGED_LEVELS;
+	stage->used[level] = 0;
+	stage->socket[level] = (__u64)socket;
 }
 
 static __always_inline void end_stage(void *context)
 {
 	struct stage *stage = own_stage();
-	__u32 level;
+	__u64 level;
 
 	if (!stage)
 		return;
 	level = stage->level;
 	if (level && level <= STAGED_LEVELS) {
+		barrier_var(level);
+		level &= STAGED_LEVELS;
 		for (__u32 i = 0; i < STAGED_EVENTS; i++) {
 			__u32 slot = (level - 1) * STAGED_EVENTS + i;
 			struct staged *staged;

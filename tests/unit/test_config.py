@@ -509,7 +509,6 @@ def test_labels_that_can_be_dropped_are_those_of_the_registry() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("driver: [bcc, core]", "driver: bcc: not in this version, passed over"),
         (
             "kubernetes: {names: 'names:9502'}",
             "kubernetes.names: not in this version: every agent asks the API server itself",
