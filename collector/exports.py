@@ -13,9 +13,11 @@ from analyzers.snapshot import Snapshot
 from collector import log
 from collector.api import Problem
 from collector.config_rules import otlp_protocol
+from collector.json_lines import JsonLines
 from collector.part_settings import metrics_settings
 from collector.schema import Config
 from collector.version import VERSION
+from exporters.jsonl import SinkError
 from exporters.own import ExportReport, OwnState
 
 if TYPE_CHECKING:  # imported where an endpoint is set, and nowhere else: it costs memory
@@ -34,6 +36,7 @@ class Exports:
         self._started = False
         self._faults: dict[str, str] = {}
         self._otlp: OtlpExporter | None = self._make_otlp()
+        self._lines: JsonLines | None = self._make_lines()
 
     @property
     def counts_calls(self) -> bool:
@@ -48,6 +51,8 @@ class Exports:
     def stop(self) -> None:
         if self._otlp is not None:
             self._otlp.stop()
+        if self._lines is not None:
+            self._lines.close()
 
     def configure(self, config: Config) -> None:
         """Take over a changed configuration. What did not change goes on; what changed begins anew."""
@@ -60,12 +65,18 @@ class Exports:
                 self._otlp.start()
         elif self._otlp is not None:
             self._otlp.configure(metrics_settings(config), self._origin())
+        if config.export.jsonl != before.export.jsonl:
+            if self._lines is not None:
+                self._lines.close()
+            self._lines = self._make_lines()
 
     def turn(
         self, snapshot: Snapshot, wall_offset_ns: int, own: Callable[[], OwnState], absent: Mapping[str, str]
     ) -> None:
         if self._otlp is not None:
             self._otlp.turn(snapshot, wall_offset_ns, own, frozenset(absent))
+        if self._lines is not None:
+            self._lines.turn(snapshot, wall_offset_ns)
 
     def reports(self) -> Mapping[str, ExportReport]:
         """By exporter, for the agent's own metrics."""
@@ -79,15 +90,27 @@ class Exports:
             ):
                 if wanted:
                     found[name] = ExportReport(lane.delivered, lane.dropped, lane.failures, lane.waiting)
+        if self._lines is not None:
+            sink = self._lines.sink
+            found["jsonl"] = ExportReport(sink.written, sink.dropped, sink.failures)
         return found
 
     def problems(self) -> Iterator[Problem]:
         """What cannot be delivered, and why."""
         for key, fault in self._faults.items():
             yield Problem("error", f"{key} is not in force", fault, "correct it; a changed file is taken over at once")
-        if self._otlp is None:
-            return
-        account, endpoint = self._otlp.account(), self._otlp.settings.endpoint
+        if self._lines is not None and self._lines.sink.fault:
+            yield Problem(
+                "warning",
+                "lines of JSON cannot be written",
+                f"{self._lines.sink.fault}; {self._lines.sink.dropped} dropped since the start",
+                "see export.jsonl.path; it is tried again by itself",
+            )
+        if self._otlp is not None:
+            yield from self._otlp_problems(self._otlp)
+
+    def _otlp_problems(self, otlp: "OtlpExporter") -> Iterator[Problem]:
+        account, endpoint = otlp.account(), otlp.settings.endpoint
         for name, lane in (("metrics", account.metrics), ("spans", account.spans)):
             if lane.fault:
                 dropped = f"; {lane.dropped} {name} dropped since the start" if lane.dropped else ""
@@ -122,6 +145,17 @@ class Exports:
         except (ChannelError, ImportError, OSError, ValueError) as error:
             self._faults["export.otlp"] = str(error)
             _log.error("nothing is pushed", cause=str(error), remedy="correct export.otlp")
+            return None
+
+    def _make_lines(self) -> JsonLines | None:
+        self._faults.pop("export.jsonl", None)
+        if not self._config.export.jsonl.path:
+            return None
+        try:
+            return JsonLines(self._config.export.jsonl)
+        except SinkError as error:
+            self._faults["export.jsonl"] = str(error)
+            _log.error("no lines of JSON are written", cause=str(error), remedy="correct export.jsonl.path")
             return None
 
     def _otlp_settings(self) -> "OtlpSettings":
