@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The core driver: loads the prebuilt CO-RE programs and attaches each hook of one column of the table.
 
-The columns are tried in order: trampolines wherever they load, then the socket tracepoints. An optional
+The columns are tried in order: trampolines wherever they load, then the socket tracepoints, then kprobes. An optional
 program that the verifier or the kernel refuses is left out with its reason; a required one rejects the column. Nothing is
 pinned.
 """
@@ -12,21 +12,25 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from probes import programs
+from probes import perf_rings, programs
 from probes._libbpf import ffi, lib
-from probes.attachment import ITERATOR, LINK, HookReport
+from probes.attachment import ITERATOR, LINK, PERF_RING, HookReport
 from probes.driver import Rejection
 from probes.facts import Facts
 from probes.hooks import Attach, Hook, HookSet, hooks_of
 from probes.programs import Flavour, Refused
 
-HOOK_SET_VARIABLE = "FIRESTEEL_CORE_HOOK_SET"
-"""Only this column is tried: to see how one works on a kernel that would use another."""
+COLUMN_VARIABLE = "FIRESTEEL_CORE_COLUMN"
+"""Only this way of loading is tried: to see how one works on a kernel that would use another. Words of a column."""
+
+PERF_RINGS = "perf-rings"
+"""The word for what kernels without a BPF ring use."""
 
 COLUMNS = (
     (HookSet.TRAMPOLINES, Flavour.TYPED),
     (HookSet.TRAMPOLINES, Flavour.UNTYPED),
     (HookSet.TRACEPOINTS, Flavour.TYPED),
+    (HookSet.KPROBES, Flavour.UNTYPED),
 )
 _ITERATORS = 4
 """Iterator descriptors made in advance: one for each start of an engine; bpf() itself may be refused later."""
@@ -44,6 +48,8 @@ class Loaded:
     flavour: Flavour
     links: list[Any] = field(default_factory=list)
     iterators: list[int] = field(default_factory=list)
+    rings: list[int] = field(default_factory=list)
+    """Perf rings, one for each processor, where there is no BPF ring."""
     hooks: list[HookReport] = field(default_factory=list)
 
     @property
@@ -55,11 +61,14 @@ class Loaded:
         return all(hook.attached for hook in self.hooks if hook.name in {"cgroup/sendmsg4", "cgroup/recvmsg4"})
 
     def one(self) -> dict[str, int]:
-        names = {"ring": "events", "control": ".data.control", "modes": ".data.modes", "counters": ".data.counters"}
+        names = {"control": ".data.control", "modes": ".data.modes", "counters": ".data.counters"}
+        if not self.rings:
+            names["ring"] = "events"
         return {role: self.map_fd(name) for role, name in names.items()}
 
     def many(self) -> dict[str, list[int]]:
-        return {ITERATOR: self.iterators, LINK: [int(lib.bpf_link__fd(link)) for link in self.links]}
+        links = [int(lib.bpf_link__fd(link)) for link in self.links]
+        return {ITERATOR: self.iterators, LINK: links, PERF_RING: self.rings}
 
     def map_fd(self, name: str) -> int:
         found = lib.bpf_object__find_map_by_name(self.object, name.encode())
@@ -70,11 +79,12 @@ class Loaded:
     def close(self) -> None:
         for link in self.links:
             lib.bpf_link__destroy(link)
-        for fd in self.iterators:
+        for fd in [*self.iterators, *self.rings]:
             os.close(fd)
         lib.bpf_object__close(self.object)
         self.links.clear()
         self.iterators.clear()
+        self.rings.clear()
 
 
 def candidates(facts: Facts, ring_bytes: int) -> Iterator[Callable[[], Loaded]]:
@@ -85,35 +95,37 @@ def candidates(facts: Facts, ring_bytes: int) -> Iterator[Callable[[], Loaded]]:
             "a kernel with CONFIG_DEBUG_INFO_BTF=y, or --btf FILE with this kernel's types",
         )
     programs.use_types(facts)
-    only = os.environ.get(HOOK_SET_VARIABLE, "")
-    if only and only not in {hook_set.value for hook_set in HookSet}:
-        raise Rejection(
-            f"{HOOK_SET_VARIABLE} is {only!r}", f"one of {', '.join(hook_set.value for hook_set in HookSet)}"
-        )
+    only = frozenset(os.environ.get(COLUMN_VARIABLE, "").split())
+    known = {PERF_RINGS}.union(*({hook_set.value, flavour.value} for hook_set, flavour in COLUMNS))
+    if unknown := only - known:
+        raise Rejection(f"{COLUMN_VARIABLE}: no {' or '.join(sorted(unknown))}", f"words of {', '.join(sorted(known))}")
     for hook_set, flavour in COLUMNS:
-        if only in {"", hook_set.value}:
-            yield partial(load, hook_set, flavour, facts, ring_bytes)
+        if only <= {hook_set.value, flavour.value, PERF_RINGS}:
+            ring = flavour is Flavour.TYPED or (PERF_RINGS not in only and programs.has_ring())
+            yield partial(load, hook_set, flavour, facts, ring_bytes, ring=ring)
 
 
-def load(hook_set: HookSet, flavour: Flavour, facts: Facts, ring_bytes: int) -> Loaded:
-    """One column, attached. Raises Rejection, which names it."""
+def load(hook_set: HookSet, flavour: Flavour, facts: Facts, ring_bytes: int, *, ring: bool = True) -> Loaded:
+    """One column, attached, with a BPF ring or with perf rings. Raises Rejection, which names the column."""
     try:
-        return _load(hook_set, flavour, facts, ring_bytes)
+        return _load(hook_set, flavour, facts, ring_bytes, ring=ring)
     except Rejection as rejection:
         raise Rejection(f"{hook_set.value}, {flavour.value}: {rejection.reason}", rejection.remedy) from None
 
 
-def _load(hook_set: HookSet, flavour: Flavour, facts: Facts, ring_bytes: int) -> Loaded:
+def _load(hook_set: HookSet, flavour: Flavour, facts: Facts, ring_bytes: int, *, ring: bool) -> Loaded:
     wanted, reports = _fitting(hook_set, facts)
-    while isinstance(loaded := programs.load(flavour, facts, ring_bytes, wanted), Refused):
+    while isinstance(loaded := programs.load(flavour, facts, ring_bytes, wanted, ring=ring), Refused):
         # One program was refused: without it, if it is optional.
-        refused = next(hook for hook in wanted if hook.program == loaded.program)
-        if refused.required:
-            raise Rejection(f"the kernel refused {refused.name}: {loaded.reason}", _OTHERWISE)
-        wanted = [hook for hook in wanted if hook is not refused]
-        reports.append(HookReport(refused.name, False, False, f"refused: {loaded.reason}", refused.loses))
+        refused = [hook for hook in wanted if hook.program == loaded.program]
+        if any(hook.required for hook in refused):
+            raise Rejection(f"the kernel refused {refused[0].name}: {loaded.reason}", _OTHERWISE)
+        wanted = [hook for hook in wanted if hook not in refused]
+        reports += [HookReport(hook.name, False, False, f"refused: {loaded.reason}", hook.loses) for hook in refused]
     column = Loaded(loaded, ring_bytes, hook_set, flavour)
     try:
+        if not ring:
+            _open_perf_rings(column)
         reports += [_attach(column, hook, facts) for hook in wanted]
     except Rejection:
         column.close()
@@ -121,6 +133,23 @@ def _load(hook_set: HookSet, flavour: Flavour, facts: Facts, ring_bytes: int) ->
     order = [hook.name for hook in hooks_of(hook_set)]
     column.hooks = sorted(reports, key=lambda report: order.index(report.name))
     return column
+
+
+def _open_perf_rings(column: Loaded) -> None:
+    """Raises Rejection."""
+    processors = perf_rings.online()
+    if len(processors) > perf_rings.MOST_PROCESSORS:
+        raise Rejection(
+            f"{len(processors)} processors are more than perf rings can be handed over for", "a kernel from 5.8 on"
+        )
+    try:
+        column.rings = perf_rings.open_rings(processors)
+    except OSError as error:
+        raise Rejection(f"perf rings cannot be opened: {error.strerror}", "CAP_PERFMON or CAP_SYS_ADMIN") from None
+    column.ring_bytes = perf_rings.share_of(column.ring_bytes, len(processors))
+    events = column.map_fd("perf_events")
+    for processor, ring in zip(processors, column.rings, strict=True):
+        lib.bpf_map_update_elem(events, ffi.new("int *", processor), ffi.new("int *", ring), 0)
 
 
 def _fitting(hook_set: HookSet, facts: Facts) -> tuple[list[Hook], list[HookReport]]:
@@ -134,7 +163,7 @@ def _fitting(hook_set: HookSet, facts: Facts) -> tuple[list[Hook], list[HookRepo
         lacks = _lacks(hook, facts)
         if not lacks:
             fitting.append(hook)
-        elif hook.until is not None and facts.version >= hook.until:
+        elif not hook.is_needed(facts.version):
             continue
         elif hook.required:
             raise Rejection(f"{lacks} ({hook.purpose})", _OTHERWISE)
@@ -162,14 +191,7 @@ def _lacks(hook: Hook, facts: Facts) -> str:
 
 def _attach(column: Loaded, hook: Hook, facts: Facts) -> HookReport:
     program = lib.bpf_object__find_program_by_name(column.object, hook.program.encode())
-    if hook.attach is Attach.CGROUP:
-        directory = os.open(str(facts.cgroup_root), os.O_RDONLY | os.O_DIRECTORY)
-        link = lib.bpf_program__attach_cgroup(program, directory)
-        number = ffi.errno
-        os.close(directory)
-    else:
-        link = lib.bpf_program__attach(program)
-        number = ffi.errno
+    link, number = _link(program, hook, facts)
     if link == ffi.NULL:
         reason = f"cannot attach: {os.strerror(number)}"
         if hook.required:
@@ -182,3 +204,18 @@ def _attach(column: Loaded, hook: Hook, facts: Facts) -> HookReport:
         if not column.iterators:
             return HookReport(hook.name, False, False, f"cannot be read: {os.strerror(-made[0])}", hook.loses)
     return HookReport(hook.name, True, hook.required, "", hook.loses)
+
+
+def _link(program: Any, hook: Hook, facts: Facts) -> tuple[Any, int]:
+    """A link of libbpf, or its NULL and the errno."""
+    if hook.attach is Attach.CGROUP:
+        directory = os.open(str(facts.cgroup_root), os.O_RDONLY | os.O_DIRECTORY)
+        link = lib.bpf_program__attach_cgroup(program, directory)
+        number = ffi.errno
+        os.close(directory)
+        return link, number
+    if hook.attach in {Attach.KPROBE, Attach.KRETPROBE}:
+        link = lib.bpf_program__attach_kprobe(program, hook.attach is Attach.KRETPROBE, hook.name.encode())
+    else:
+        link = lib.bpf_program__attach(program)
+    return link, ffi.errno

@@ -18,6 +18,7 @@ int bpf_map__fd(const struct bpf_map *map);
 int bpf_map__set_autocreate(struct bpf_map *map, _Bool autocreate);
 int bpf_map_update_elem(int map, const void *key, const void *value, unsigned long long flags);
 struct bpf_link *bpf_program__attach(const struct bpf_program *program);
+struct bpf_link *bpf_program__attach_kprobe(const struct bpf_program *program, _Bool at_return, const char *function);
 struct bpf_link *bpf_program__attach_cgroup(const struct bpf_program *program, int cgroup);
 int bpf_link__fd(const struct bpf_link *link);
 int bpf_link__destroy(struct bpf_link *link);

@@ -120,13 +120,14 @@ static __always_inline void forget_call(const struct task_struct *task)
 static __always_inline __u32 moved_since(struct call *call, struct sock *sk)
 {
 	__u32 seq = stream_offset(sk, call->direction), by_seq = seq - call->seq;
+	const struct msghdr *message = (const struct msghdr *)call->message;
 	__u64 left, by_iterator;
 
 	if (call->by_seq) {
 		call->seq = seq;
 		return call->without_seq || (__s32)by_seq < 0 ? 0 : by_seq;
 	}
-	left = BPF_CORE_READ((struct msghdr *)call->message, msg_iter.count);
+	left = READ(message, msg_iter.count);
 	by_iterator = call->left - left;
 	if (left >= call->left || (!call->without_seq && !by_seq))
 		return 0;
