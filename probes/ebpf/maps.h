@@ -121,7 +121,7 @@ struct connection {
 	__u8 role;
 	__u8 flags;
 	__u8 spoke; /* direction of the last I/O, plus one */
-	__u8 reserved;
+	__u8 early; /* I/Os before the engine said how much it wants */
 	char comm[16];
 	struct pending pending;
 	__u8 text[FS_MESSAGE_MAX + 8];

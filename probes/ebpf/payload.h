@@ -8,7 +8,7 @@
 
 #include "connection.h"
 
-#define IOVECS 8
+#define IOVECS 260 /* the most that gRPC writes at once, a few bytes each */
 
 struct part { /* struct iovec of the 64-bit ABI, and of the kernel */
 	__u64 base;
@@ -85,7 +85,6 @@ static __always_inline struct scratch *scratch_at(__u32 index)
 __noinline __u32 gather(__u32 index, __u32 want)
 {
 	struct scratch *scratch = scratch_at(index);
-	struct part entries[IOVECS] = {};
 	const struct source *source;
 	__u32 count;
 	__u64 at;
@@ -94,24 +93,23 @@ __noinline __u32 gather(__u32 index, __u32 want)
 		return 0;
 	source = &scratch->source;
 	count = source->count;
-	if (count > IOVECS)
-		count = IOVECS;
-	if (source->in_kernel ? bpf_probe_read_kernel(entries, count * sizeof(entries[0]), (void *)source->vector)
-			      : bpf_probe_read_user(entries, count * sizeof(entries[0]), (void *)source->vector))
-		return 0;
-	entries[0].base += source->skip;
-	entries[0].length -= source->skip;
 	KEPT(scratch->filled) = 0;
 	for (__u32 i = 0; i < IOVECS; i++) {
-		__u64 part = entries[i].length, left;
+		void *place = (void *)(source->vector + i * sizeof(struct part));
+		struct part entry;
+		__u64 part, left, skip = i ? 0 : source->skip;
 
 		at = KEPT(scratch->filled);
 		if (i >= count || at >= want || at >= FS_PAYLOAD_MAX)
 			break;
+		if (source->in_kernel ? bpf_probe_read_kernel(&entry, sizeof(entry), place)
+				      : bpf_probe_read_user(&entry, sizeof(entry), place))
+			break;
+		part = entry.length - skip;
 		left = want - at;
 		part = at_most(part < left ? part : left, FS_PAYLOAD_MAX);
 		if (part &&
-		    bpf_probe_read_user(&scratch->bytes[at & (FS_PAYLOAD_MAX - 1)], part, (void *)entries[i].base))
+		    bpf_probe_read_user(&scratch->bytes[at & (FS_PAYLOAD_MAX - 1)], part, (void *)(entry.base + skip)))
 			break;
 		KEPT(scratch->filled) = at + part;
 	}

@@ -288,10 +288,13 @@ static __always_inline void flips_io(struct connection *connection, const struct
 	pending->reason = FS_REASON_LENGTH_ONLY;
 }
 
+#define EARLY_IOS 64
+
 /*
- * The engine asks for more once it has seen requests overlap; then the rest of the first ones is gone for good. So what
- * is not long comes whole from the start, and in message mode a request that is too long to wait for its response. Only
- * where the direction turns: the pieces of a long body are no beginnings, and would fill the ring.
+ * The engine asks for more once it has seen requests overlap; then the rest of the first ones is gone for good, and with
+ * it what HTTP/2's header compression refers to from then on. So what is not long comes whole from the start, and in
+ * message mode a request that is too long to wait for its response. After a while only where the direction turns: the
+ * pieces of a long body are no beginnings, and would fill the ring.
  */
 static __always_inline void capture_policy(struct connection *connection, struct io *io)
 {
@@ -302,8 +305,10 @@ static __always_inline void capture_policy(struct connection *connection, struct
 	io->mode = FS_MODE_STREAM;
 	io->budget = control.stream_budget;
 	if (!fs_slot_mine(slot, connection->id)) {
-		if (turned && io->bytes <= whole)
+		if (io->bytes <= whole && (turned || connection->early < EARLY_IOS))
 			io->budget = whole;
+		if (connection->early < EARLY_IOS)
+			connection->early++;
 		return;
 	}
 	io->mode = fs_slot_mode(slot) & ~FS_MODE_REQUESTS_OUT;

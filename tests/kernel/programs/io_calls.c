@@ -25,7 +25,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#define PARTS 16
+#define PARTS 40
 #define BUFFER (8 << 20)
 
 static int descriptor, flags, count = 1, parts = 3, port, other = -1;
