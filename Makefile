@@ -140,6 +140,14 @@ format: packages-lint $(stamps)/venv-dev ## let the formatters settle it
 fuzz: build ## parsers and event decoding under sanitizers, FUZZ_SECONDS each (60)
 	@scripts/fuzz.sh
 
+.PHONY: otelcol
+otelcol: build/otelcol/otelcol ## an OpenTelemetry Collector for the tests that push to a real one (needs Go)
+
+build/otelcol/otelcol: tests/otelcol.yaml
+	@command -v go >/dev/null || { echo 'make otelcol needs Go 1.23 or later: https://go.dev/doc/install' >&2; exit 1; }
+	GOBIN=$(abspath build/bin) go install go.opentelemetry.io/collector/cmd/builder@v0.120.0
+	GOFLAGS=-buildvcs=false build/bin/builder --config tests/otelcol.yaml
+
 .PHONY: bench
 bench: packages-test $(stamps)/venv-dev build ## the budgets, measured here (as root), into docs/benchmarks.md. BENCH_QUICK=1 for minutes less
 	@$(python) -m bench $(ARGS)

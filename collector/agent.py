@@ -241,8 +241,9 @@ class Agent:
         self._leave_out_own()
 
     def _leave_out_own(self) -> None:
-        ports = frozenset[int]() if self._config.scope.own_traffic else self._server.ports
-        self._view.leave_out_own(ports, self._names.reaches_us)
+        own = self._config.scope.own_traffic
+        ports, asked = (frozenset[int](),) * 2 if own else (self._server.ports, self._exports.asked_ports)
+        self._view.leave_out_own(ports, self._names.reaches_us, asked)
 
     def _faults(self) -> list[str]:
         """Of the configuration as it now stands: what was not taken over, and why."""

@@ -119,6 +119,12 @@ def otlp_protocol(config: Config) -> Protocol:
     return "http" if otlp.protocol == "http" else "grpc"
 
 
+def endpoint_port(config: Config) -> int:
+    """The collector's port, with what the scheme stands for where none is named."""
+    endpoint = config.export.otlp.endpoint
+    return _port(endpoint) or (443 if endpoint.startswith("https:") else 80)
+
+
 RULES = (
     Rule(("listen.tls.cert", "listen.tls.key"), _half_tls, "both listen.tls.cert and listen.tls.key, or neither"),
     Rule(

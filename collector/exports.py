@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from analyzers.snapshot import Snapshot
 from collector import log
 from collector.api import Problem
-from collector.config_rules import otlp_protocol
+from collector.config_rules import endpoint_port, otlp_protocol
 from collector.json_lines import JsonLines
 from collector.part_settings import metrics_settings
 from collector.schema import Config
@@ -42,6 +42,11 @@ class Exports:
     def counts_calls(self) -> bool:
         """Whether snapshots are to have calls."""
         return self._otlp is not None and self._config.export.otlp.metrics
+
+    @property
+    def asked_ports(self) -> frozenset[int]:
+        """Where the agent pushes to."""
+        return frozenset({endpoint_port(self._config)}) if self._otlp is not None else frozenset()
 
     def start(self) -> None:
         self._started = True

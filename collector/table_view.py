@@ -44,6 +44,7 @@ class TableView:
         self._settings = settings
         self._excluded: frozenset[str] = frozenset()
         self._own_ports: frozenset[int] = frozenset()
+        self._asked_ports: frozenset[int] = frozenset()
         self._reaches_us: ReachesUs = _nobody
         self._names = TrafficNames(resolver)
         self._builder = SnapshotBuilder(resolver, settings.counter_ttl_ns, settings.gauge_ttl_ns)
@@ -73,12 +74,14 @@ class TableView:
         """Whether snapshots have calls from now on."""
         self._builder.count_calls(wanted)
 
-    def leave_out_own(self, ports: frozenset[int], reaches_us: ReachesUs) -> None:
-        """Leaves out, everywhere, what clients on this host ask the agent itself; no ports: nothing is left out.
+    def leave_out_own(self, ports: frozenset[int], reaches_us: ReachesUs, asked: frozenset[int] = frozenset()) -> None:
+        """Leaves out, everywhere, what clients on this host ask the agent itself at `ports`, and what the agent asks
+        servers on this host at `asked`; no ports: nothing is left out.
 
         The agent's end is left out by the programs, which know the process; the other end they cannot know.
         """
         self._own_ports = ports
+        self._asked_ports = asked
         self._reaches_us = reaches_us
 
     def owners(self) -> list[Identity | None]:
@@ -129,11 +132,15 @@ class TableView:
 
     def _requests(self) -> list[RequestRow]:
         rows = self._table.requests()
-        return [row for row in rows if self._wanted(row.key)] if self._excluded or self._own_ports else rows
+        return [row for row in rows if self._wanted(row.key)] if self._picky else rows
 
     def _tcp(self) -> list[TcpRow]:
         rows = self._table.tcp()
-        return [row for row in rows if self._wanted(row.key)] if self._excluded or self._own_ports else rows
+        return [row for row in rows if self._wanted(row.key)] if self._picky else rows
+
+    @property
+    def _picky(self) -> bool:
+        return bool(self._excluded or self._own_ports or self._asked_ports)
 
     def _wanted(self, seen: RequestKey | TcpKey | Sample) -> bool:
         if (
@@ -144,6 +151,14 @@ class TableView:
             return False
         # Only socket lists have the agent's own end.
         if seen.local_port in self._own_ports and seen.role is Role.SERVER and self._reaches_us(*_local(seen)):
+            return False
+        # Whoever else on this host asks there has an owner: only the agent's own end is not seen.
+        if (
+            seen.local_port in self._asked_ports
+            and seen.role is Role.SERVER
+            and seen.peer is None
+            and self._reaches_us(seen.remote_ip, seen.identity.netns)
+        ):
             return False
         ends: tuple[Identity | None, Identity | None] = (seen.identity, seen.peer)
         return not self._excluded or not any(end is not None and end.comm in self._excluded for end in ends)
