@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads both sides of a connection whose messages are paired by id, as the engine does it, from recorded chunks."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from tests.conversations import Expected
 from tests.parsing import (
     Flag,
     Framed,
@@ -15,6 +17,7 @@ from tests.parsing import (
     Side,
     Unreadable,
     message_of,
+    name_of,
     new_state,
     stitch,
 )
@@ -149,6 +152,17 @@ def calls_of(
     for who, data in chunks:
         conversation.feed(who, data, captured=captured)
     return conversation.close()
+
+
+def summed(protocol: Protocol, calls: Iterable[Call]) -> tuple[Expected, ...]:
+    """Calls as the recordings' `expected` has them."""
+    kinds: Counter[tuple[str, str, str, int, bool]] = Counter()
+    for call in calls:
+        if call.outcome:
+            name = name_of(call.request.protocol or protocol)
+            said = call.outcome
+            kinds[name, said.request_content, said.response_content, said.status, said.error] += 1
+    return tuple(sorted(Expected(*kind, count) for kind, count in kinds.items()))
 
 
 def split_everywhere(chunks: Sequence[Chunk]) -> list[Chunk]:

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conversations import load
-from tests.multiplexed import Call, Chunk, Conversation, calls_of, split_everywhere
+from tests.multiplexed import Call, Chunk, Conversation, calls_of, split_everywhere, summed
 from tests.parsing import Clustering, Detected, Flag, Framed, Options, Parser, Protocol, Side, detect, new_state
+from tests.recordings.parsers.capture_http2 import EXPECTED
 
 HTTP2 = Protocol.HTTP2
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -21,6 +22,7 @@ GRPC_REQUEST = [
     *(("content-type", "application/grpc+proto"), ("te", "trailers")),
 ]
 OK = [(":status", "200"), ("content-type", "application/grpc")]
+RECORDED = tuple(EXPECTED)
 Said = tuple[str, str, int, bool]
 
 
@@ -57,38 +59,6 @@ def get(path: str) -> list[tuple[str, str]]:
 
 # --- recordings -------------------------------------------------------------------------------------------------------
 
-NGINX = [
-    ("/", "200", 200, False),
-    ("/missing", "404", 404, True),
-    ("/moved", "301", 301, False),
-    ("/body/*", "200", 200, False),
-    ("/body/*", "200", 200, False),
-    ("/error", "500", 500, True),
-    ("/status/*", "204", 204, False),
-    ("/missing", "404", 404, True),
-]
-NGHTTP = [("/", "200", 200, False)] * 5 + [("/body/*", "200", 200, False)] * 5
-NGHTTP += [("/missing", "404", 404, True)] * 5 + [("/status/*", "503", 503, True)] * 5
-ORDERS = "/shop.v1.Orders/"
-UNARY = [(f"{ORDERS}Get", "0", 0, False)] * 3 + [(f"{ORDERS}Fail", str(code), code, True) for code in (5, 7, 13)]
-UNARY += [(f"{ORDERS}None", "12", 12, True), ("/no.Such/Thing", "12", 12, True)]
-STREAMS = [
-    (f"{ORDERS}Watch", "0", 0, False),
-    (f"{ORDERS}Watch", "9", 9, True),
-    (f"{ORDERS}Upload", "0", 0, False),
-    (f"{ORDERS}Chat", "0", 0, False),
-]
-RECORDED = {
-    "http2-nginx": NGINX,
-    "http2-nghttp-nginx": NGHTTP,
-    "http2-h2load-nginx": [("/body/*", "200", 200, False)] * 30,
-    "http2-curl-upload": [("/upload", "200", 200, False)],
-    "grpc-unary": UNARY,
-    "grpc-streams": STREAMS,
-    "grpc-cancelled": [(f"{ORDERS}Sleep", "4", 4, True), (f"{ORDERS}Watch", "1", 1, True)],
-    "grpc-many": [(f"{ORDERS}Get", "0", 0, False)] * 40,
-}
-
 
 @pytest.mark.parametrize("name", RECORDED)
 def test_recordings(name: str) -> None:
@@ -97,9 +67,9 @@ def test_recordings(name: str) -> None:
     for who, data in conversation.chunks:
         reader.feed(who, data)
     calls = reader.close()
-    assert said(calls) == RECORDED[name]
-    assert reader.orphans == (name == "grpc-cancelled")  # a reset that crossed the end of its stream
-    everything = sum(len(data) for _, data in conversation.chunks) - 13 * reader.orphans
+    assert summed(HTTP2, calls) == conversation.expected
+    assert reader.orphans == 0
+    everything = sum(len(data) for _, data in conversation.chunks)
     assert sum(sum(call.bytes) for call in calls) + reader.skipped == everything
     wanted = Protocol.GRPC if name.startswith("grpc") else Protocol.NOSUPPORT
     assert {call.request.protocol for call in calls} == {wanted}
@@ -110,13 +80,14 @@ def test_recordings_byte_by_byte(name: str) -> None:
     conversation = load(name)
     whole, bytewise = calls_of(HTTP2, conversation.chunks), calls_of(HTTP2, split_everywhere(conversation.chunks))
     assert [(call.request.id, call.bytes) for call in bytewise] == [(call.request.id, call.bytes) for call in whole]
-    assert said(bytewise) == RECORDED[name]
+    assert summed(HTTP2, bytewise) == conversation.expected
 
 
 @pytest.mark.parametrize("name", sorted(set(RECORDED) - {"http2-nghttp-nginx", "http2-h2load-nginx", "grpc-many"}))
 def test_recordings_of_which_only_the_first_bytes_of_an_operation_are_captured(name: str) -> None:
     """Where every frame starts within the captured bytes, nothing is lost: lengths carry over the rest."""
-    assert said(calls_of(HTTP2, load(name).chunks, captured=1000)) == RECORDED[name]
+    conversation = load(name)
+    assert summed(HTTP2, calls_of(HTTP2, conversation.chunks, captured=1000)) == conversation.expected
 
 
 def test_the_trace_of_a_call() -> None:

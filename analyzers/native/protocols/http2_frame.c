@@ -69,13 +69,16 @@ bool fs_http2_block(struct fs_cursor bytes, const struct fs_http2_frame *frame, 
 bool fs_http2_may_be_header(const struct fs_cursor *bytes)
 {
 	int high = fs_peek(bytes, 0), middle = fs_peek(bytes, 1), low = fs_peek(bytes, 2), type = fs_peek(bytes, 3);
-	struct fs_http2_frame frame = {.type = (uint8_t)type, .flags = 0, .stream = 1};
 	if (high > 0 || (middle >= 0 && middle << 8 > FS_HTTP2_FRAME_MAX))
 		return false;
 	if (type < 0)
 		return true;
-	frame.length = (uint32_t)(middle << 8 | low);
-	frame.flags = fs_peek(bytes, 4) < 0 ? 0 : (uint8_t)fs_peek(bytes, 4);
+	struct fs_http2_frame frame = {
+		.length = (uint32_t)(middle << 8 | low),
+		.type = (uint8_t)type,
+		.flags = fs_peek(bytes, 4) < 0 ? 0 : (uint8_t)fs_peek(bytes, 4),
+		.stream = 1,
+	};
 	if (fs_http2_is_frame(&frame))
 		return true;
 	frame.stream = 0;

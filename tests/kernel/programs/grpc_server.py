@@ -49,7 +49,7 @@ def sleep(request: bytes, context: grpc.ServicerContext) -> bytes:
 
 def serve(port: int) -> Any:
     """A started server on 127.0.0.1."""
-    handlers = {
+    handlers: dict[str, Any] = {
         "Get": grpc.unary_unary_rpc_method_handler(get),
         "Fail": grpc.unary_unary_rpc_method_handler(fail),
         "Watch": grpc.unary_stream_rpc_method_handler(watch),

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import aiohttp
@@ -20,6 +20,8 @@ from tests import servers
 
 FOLDER = Path(__file__).parent
 Chunk = tuple[str, str]
+# Request content, response content, status, whether it is an error.
+Said = tuple[str, str, int, bool]
 
 
 class Relay:
@@ -72,10 +74,16 @@ def version(*command: str) -> str:
     return " ".join((done.stdout or done.stderr).split()[:2])
 
 
-def write(name: str, protocol: str, programs: str, command: str, relay: Relay) -> None:
+def write(
+    name: str, protocol: str, programs: str, command: str, relay: Relay, expected: Mapping[Said, int] | None = None
+) -> None:
+    """`expected`: what must be counted, how often; README.md says how."""
     time.sleep(0.3)
     assert relay.chunks, name
-    content = {"protocol": protocol, "programs": programs, "command": command, "chunks": relay.chunks}
+    content: dict[str, object] = {"protocol": protocol, "programs": programs, "command": command}
+    if expected is not None:
+        content["expected"] = [[protocol, *said, count] for said, count in sorted(expected.items())]
+    content["chunks"] = relay.chunks
     (FOLDER / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
 
 

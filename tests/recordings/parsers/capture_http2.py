@@ -5,7 +5,10 @@ import socket
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import grpc
 import h2.config
@@ -15,9 +18,46 @@ import h2.events
 from tests import servers
 from tests.http2_client import http2_client
 from tests.kernel.programs import grpc_server
-from tests.recordings.parsers.capture import Relay, run, version, write
+from tests.recordings.parsers.capture import Relay, Said, run, version, write
 
 PREFIX = "/shop.v1.Orders/"
+
+NGINX = [
+    ("/", "200", 200, False),
+    ("/missing", "404", 404, True),
+    ("/moved", "301", 301, False),
+    ("/body/*", "200", 200, False),
+    ("/body/*", "200", 200, False),
+    ("/error", "500", 500, True),
+    ("/status/*", "204", 204, False),
+    ("/missing", "404", 404, True),
+]
+NGHTTP = [("/", "200", 200, False)] * 5 + [("/body/*", "200", 200, False)] * 5
+NGHTTP += [("/missing", "404", 404, True)] * 5 + [("/status/*", "503", 503, True)] * 5
+ORDERS = "/shop.v1.Orders/"
+UNARY = [(f"{ORDERS}Get", "0", 0, False)] * 3 + [(f"{ORDERS}Fail", str(code), code, True) for code in (5, 7, 13)]
+UNARY += [(f"{ORDERS}None", "12", 12, True), ("/no.Such/Thing", "12", 12, True)]
+STREAMS = [
+    (f"{ORDERS}Watch", "0", 0, False),
+    (f"{ORDERS}Watch", "9", 9, True),
+    (f"{ORDERS}Upload", "0", 0, False),
+    (f"{ORDERS}Chat", "0", 0, False),
+]
+# What each client was told to do and saw.
+EXPECTED: dict[str, list[Said]] = {
+    "http2-nginx": NGINX,
+    "http2-nghttp-nginx": NGHTTP,
+    "http2-h2load-nginx": [("/body/*", "200", 200, False)] * 30,
+    "http2-curl-upload": [("/upload", "200", 200, False)],
+    "grpc-unary": UNARY,
+    "grpc-streams": STREAMS,
+    "grpc-cancelled": [(f"{ORDERS}Sleep", "1", 1, True), (f"{ORDERS}Watch", "1", 1, True)],
+    "grpc-many": [(f"{ORDERS}Get", "0", 0, False)] * 40,
+}
+
+
+def keep(name: str, programs: str, command: str, relay: Relay) -> None:
+    write(name, name.split("-", maxsplit=1)[0], programs, command, relay, Counter(EXPECTED[name]))
 
 
 def http2_nginx() -> None:
@@ -27,21 +67,21 @@ def http2_nginx() -> None:
         with http2_client(relay.port) as client:
             for path in paths:
                 client.get(path, headers=[("cookie", "key=word"), ("authorization", "Basic c2VjcmV0")])
-        write("http2-nginx", "http2", f"h2 {h2.__version__}; nginx", " ".join(paths), relay)
+        keep("http2-nginx", f"h2 {h2.__version__}; nginx", " ".join(paths), relay)
 
         relay = Relay(server.port)
         base = f"http://127.0.0.1:{relay.port}"
         said = run("nghttp", "-n", "-m", "5", f"{base}/", f"{base}/body/3000", f"{base}/missing", f"{base}/status/503")
-        write("http2-nghttp-nginx", "http2", f"{version('nghttp', '--version')}; nginx", said, relay)
+        keep("http2-nghttp-nginx", f"{version('nghttp', '--version')}; nginx", said, relay)
 
         relay = Relay(server.port)
         said = run("h2load", "-n", "30", "-c", "1", "-m", "10", f"http://127.0.0.1:{relay.port}/body/0?key=word")
-        write("http2-h2load-nginx", "http2", f"{version('h2load', '--version')}; nginx", said, relay)
+        keep("http2-h2load-nginx", f"{version('h2load', '--version')}; nginx", said, relay)
 
         relay = Relay(server.port)
         url = f"http://127.0.0.1:{relay.port}/upload"
         said = run("curl", "-s", "--http2-prior-knowledge", "-d", "k" * 3000, url)
-        write("http2-curl-upload", "http2", f"{version('curl', '--version')}; nginx", said[:60] + "...", relay)
+        keep("http2-curl-upload", f"{version('curl', '--version')}; nginx", said[:60] + "...", relay)
 
 
 def serve_upgrade(listener: socket.socket) -> None:
@@ -73,7 +113,7 @@ def http2_upgrade() -> None:
         write("http-upgrade-h2c", "http", f"{version('curl', '--version')}; h2 {h2.__version__}", said, relay)
 
 
-def _channel(port: int) -> grpc.Channel:
+def _channel(port: int) -> Any:
     return grpc.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.enable_retries", 0)])
 
 
@@ -92,10 +132,10 @@ def grpc_python() -> None:
         for size in (1, 10, 100):
             get(b"g" * size, metadata=trace)
         for code in (5, 7, 13):
-            _expect(lambda code=code: channel.unary_unary(PREFIX + "Fail")(str(code).encode()))
+            _expect(partial(channel.unary_unary(PREFIX + "Fail"), str(code).encode()))
         _expect(lambda: channel.unary_unary(PREFIX + "None")(b""))
         _expect(lambda: channel.unary_unary("/no.Such/Thing")(b""))
-    write("grpc-unary", "grpc", programs, "3 Get, Fail with 5, 7, 13, two unknown methods", relay)
+    keep("grpc-unary", programs, "3 Get, Fail with 5, 7, 13, two unknown methods", relay)
 
     relay = Relay(port)
     with _channel(relay.port) as channel:
@@ -103,23 +143,25 @@ def grpc_python() -> None:
         _expect(lambda: list(channel.unary_stream(PREFIX + "Watch")(b"2 10 9")))
         assert channel.stream_unary(PREFIX + "Upload")(iter([b"u" * 500] * 4)) == b"2000"
         assert list(channel.stream_stream(PREFIX + "Chat")(iter([b"a", b"b"]))) == [b"a", b"b"]
-    write("grpc-streams", "grpc", programs, "Watch 3, Watch 2 that ends with 9, Upload 4, Chat 2", relay)
+    keep("grpc-streams", programs, "Watch 3, Watch 2 that ends with 9, Upload 4, Chat 2", relay)
 
     relay = Relay(port)
     with _channel(relay.port) as channel:
-        _expect(lambda: channel.unary_unary(PREFIX + "Sleep")(b"0.5", timeout=0.1))
+        sleep = channel.unary_unary(PREFIX + "Sleep").future(b"0.5")
+        time.sleep(0.2)
+        sleep.cancel()
         call = channel.unary_stream(PREFIX + "Watch")(b"100000 100 0")
         next(iter(call))
         call.cancel()
         time.sleep(0.6)
     relay.chunks = [(side, data) for side, data in relay.chunks]
-    write("grpc-cancelled", "grpc", programs, "Sleep with a deadline that passes, Watch that is cancelled", relay)
+    keep("grpc-cancelled", programs, "Sleep and Watch, both cancelled", relay)
 
     relay = Relay(port)
     with _channel(relay.port) as channel:
         futures = [channel.unary_unary(PREFIX + "Get").future(str(number).encode()) for number in range(40)]
         assert [int(future.result()) for future in futures] == list(range(40))
-    write("grpc-many", "grpc", programs, "40 Get at once", relay)
+    keep("grpc-many", programs, "40 Get at once", relay)
     server.stop(0)
 
 
