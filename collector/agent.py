@@ -106,7 +106,7 @@ class Agent:
         self._own = OwnMetrics()
         self._exports = Exports(config, self._names.node)
         self._view.count_calls(self._exports.counts_calls)
-        self._server = HttpServer(config.listen, self)
+        self._server = HttpServer(config.listen, self, self._cluster.api if self._cluster else None)
         self._listen_fault = ""
         self._unfiltered = ""
         self._capture.configure(config)

@@ -80,7 +80,7 @@ def _grpc_path(config: Config) -> str:
 
 def _open_api(config: Config) -> str:
     api = config.listen.api
-    if api is None or api.loopback or config.listen.token_file:
+    if api is None or api.loopback or config.listen.auth != "none":
         return ""
     return f"{api} can be reached from other machines, and listen.auth is none"
 
@@ -125,7 +125,21 @@ def endpoint_port(config: Config) -> int:
     return _port(endpoint) or (443 if endpoint.startswith("https:") else 80)
 
 
+def _reviews_without_cluster(config: Config) -> str:
+    asks = "kubernetes" in {config.listen.auth, config.listen.metrics_auth}
+    return (
+        "kubernetes.enabled is false, and nobody else can review tokens"
+        if asks and config.kubernetes.enabled == "false"
+        else ""
+    )
+
+
 RULES = (
+    Rule(
+        ("listen.auth", "listen.metrics_auth", "kubernetes.enabled"),
+        _reviews_without_cluster,
+        "a token file, or kubernetes.enabled: auto",
+    ),
     Rule(("listen.tls.cert", "listen.tls.key"), _half_tls, "both listen.tls.cert and listen.tls.key, or neither"),
     Rule(
         ("export.otlp.tls.cert", "export.otlp.tls.key"),
@@ -139,7 +153,7 @@ RULES = (
     ),
     Rule(("export.otlp.endpoint",), _wrong_port, "a port from 1 to 65535, as in http://collector:4317"),
     Rule(("export.otlp.endpoint", "export.otlp.protocol"), _grpc_path, "no path, or export.otlp.protocol: http"),
-    Rule(("listen.api",), _open_api, "an address on loopback, or a token file in listen.auth"),
+    Rule(("listen.api",), _open_api, "an address on loopback, or kubernetes or a token file in listen.auth"),
     Rule(("listen.api", "listen.metrics"), _same_port, "two different ports"),
     Rule(("payload.parse_bytes", "payload.stream_bytes"), _budgets, "at most payload.stream_bytes"),
     Rule(("metrics.ttl.counter", "metrics.scrape_interval"), _short_counters, "at least two scrape intervals"),

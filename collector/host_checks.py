@@ -231,6 +231,10 @@ def files(host: Host, config: Config) -> list[Finding]:
         Finding(FAIL, f"{key}: {path} cannot be read", "create it, or correct the key")
         for key, path in named.items()
         if path and host.read(path) is None
+        "listen.metrics_auth": config.listen.metrics_token_file,
+        "export.otlp.tls.ca": config.export.otlp.tls.ca,
+        "export.otlp.tls.cert": config.export.otlp.tls.cert,
+        "export.otlp.tls.key": config.export.otlp.tls.key,
     ]
     return findings or [Finding(OK, "every file that the configuration names can be read")]
 

@@ -11,10 +11,12 @@ import ipaddress
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
+
+from collector.token_review import CannotTell
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -50,24 +52,30 @@ class ListenError(Exception):
         self.key, self.problem, self.remedy = key, problem, remedy
 
 
+class Gate(Protocol):
+    """Who may ask for what."""
+
+    async def admits(self, authorization: str, path: str) -> bool:
+        """Whether the Authorization header of a request lets it have `path`. Raises CannotTell."""
+        ...
+
+
 class TokenFile:
-    """The bearer token in a file, read again when the file changes, so that it can be rotated.
+    """A Gate: the bearer token in a file, read again when the file changes, so that it can be rotated.
 
     If the file becomes unreadable the last token stays in force. Raises ListenError if it cannot be read at first.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, key: str = "listen.auth") -> None:
         self._path = Path(path)
         self._read_at = time.monotonic()
         try:
             self._token = self._read()
         except PermissionError as error:
             remedy = "let user 65532 read it, as which the agent goes on once it has started, or restart the agent"
-            raise ListenError("listen.auth", f"{path}: {error.strerror}", remedy) from error
+            raise ListenError(key, f"{path}: {error.strerror}", remedy) from error
         except (OSError, ValueError) as error:
-            raise ListenError(
-                "listen.auth", f"{path}: {error}", "write a token of at least 16 characters into it"
-            ) from error
+            raise ListenError(key, f"{path}: {error}", "write a token of at least 16 characters into it") from error
 
     def _read(self) -> bytes:
         with self._path.open("rb") as file:
@@ -77,7 +85,7 @@ class TokenFile:
             raise ValueError(message)
         return token
 
-    def admits(self, authorization: str) -> bool:
+    async def admits(self, authorization: str, path: str) -> bool:  # noqa: ARG002 - one token is for everything
         """Whether an Authorization header carries the token; takes the same time for every wrong one."""
         now = time.monotonic()
         if now - self._read_at >= _TOKEN_REREAD_SECONDS:
@@ -136,16 +144,23 @@ async def read_only(request: web.Request, handler: Handler) -> web.StreamRespons
     return await handler(request)
 
 
-def with_token(token: TokenFile) -> Middleware:
-    """Asks for the bearer token on every route under /api; the page itself holds no data and asks the user for it."""
+def with_gate(gate: Gate, guarded: str, key: str) -> Middleware:
+    """Asks for a bearer token on every route under `guarded`; the page itself holds no data and asks the user for it."""
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path.startswith("/api") and not token.admits(request.headers.get("Authorization", "")):
+        if not request.path.startswith(guarded):
+            return await handler(request)
+        try:
+            admitted = await gate.admits(request.headers.get("Authorization", ""), request.path)
+        except CannotTell as error:
+            return refusal(503, f"the token cannot be reviewed: {error}", "ask again", {"Retry-After": "5"})
+        if not admitted:
             return refusal(
                 401,
                 "a bearer token is required",
-                "send `Authorization: Bearer TOKEN` with the token from the file that listen.auth names",
+                f"send `Authorization: Bearer TOKEN` with a token that {key} admits: the one in its file, or one of an account "
+                "that may get this path",
                 {"WWW-Authenticate": 'Bearer realm="firesteel"'},
             )
         return await handler(request)

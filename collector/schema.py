@@ -38,6 +38,7 @@ LABELS = (
 _NAMES = Text(r"[A-Za-z0-9]([-A-Za-z0-9.]{0,251}[A-Za-z0-9])?", "a Kubernetes name")
 _PATH = Text(r"(/[^\x00]*)?", 'an absolute path, or ""')
 _PORT = Count(1, 65535)
+_AUTH = Text(r"none|kubernetes|/[^\x00]+", "none, kubernetes, or the absolute path of a file that holds a bearer token")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,7 +261,7 @@ class Listeners:
     api: Endpoint | None = key(Listen(), '"127.0.0.1:9501"', "Where the live page and the API answer.")
     tls: Tls = section(Tls)
     auth: str = key(
-        Text(r"none|/[^\x00]+", "none, or the absolute path of a file that holds a bearer token"),
+        _AUTH,
         "none",
         "What the API asks of a client. A token is required where the API is not on loopback.",
     )
@@ -268,7 +269,12 @@ class Listeners:
     @property
     def token_file(self) -> str:
         """Path of the file with the bearer token, or an empty string."""
-        return "" if self.auth == "none" else self.auth
+        return self.auth if self.auth.startswith("/") else ""
+
+    @property
+    def metrics_token_file(self) -> str:
+        """The same for /metrics."""
+        return self.metrics_auth if self.metrics_auth.startswith("/") else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,6 +283,7 @@ class Log:
 
     level: str = key(Choice(("debug", "info", "warning", "error")), "info", "Least important lines that are written.")
     format: str = key(Choice(("logfmt", "json", "text")), "logfmt", "How a line is written.")
+    metrics_auth: str = key(_AUTH, "none", "The same for /metrics; /healthz and /readyz ask nothing.")
     repeat_every: int = key(
         Duration(0, 24 * HOUR), "1m", "The same message is written once in so long, with how often it came; 0s: always."
     )

@@ -10,7 +10,7 @@ import socket
 import ssl
 import time
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from aiohttp import web
@@ -19,6 +19,7 @@ from aiohttp.typedefs import Middleware
 from collector.api import AgentView
 from collector.api_routes import ApiRoutes, explain_bad_queries
 from collector.http_guard import (
+    Gate,
     Handler,
     ListenError,
     TokenFile,
@@ -27,11 +28,12 @@ from collector.http_guard import (
     only_this_machine,
     read_only,
     refusal,
-    with_token,
+    with_gate,
 )
 from collector.kinds import Endpoint
 from collector.listening import BACKLOG, bind, close_all
 from collector.schema import Listeners
+from collector.token_review import Reviewer, TokenReviews
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +49,10 @@ _GZIP_LEVEL: Final = 1  # level 6 costs three times the CPU for a tenth of the b
 _GZIP_WBITS: Final = 31
 _KEEPALIVE_SECONDS: Final = 75.0
 _SHUTDOWN_SECONDS: Final = 3.0
+_GATES: Final[Mapping[str, Callable[[Listeners], str]]] = {
+    "listen.auth": lambda listeners: listeners.auth,
+    "listen.metrics_auth": lambda listeners: listeners.metrics_auth,
+}
 
 
 class _Listener:
@@ -112,10 +118,11 @@ class _Listener:
 class HttpServer:
     """Opens both listeners, or neither."""
 
-    def __init__(self, listeners: Listeners, view: AgentView) -> None:
-        self._listeners, self._view = listeners, view
+    def __init__(self, listeners: Listeners, view: AgentView, reviewer: Reviewer | None = None) -> None:
+        """`reviewer` is the cluster to ask where a listener's clients are accounts of it."""
+        self._listeners, self._view, self._reviewer = listeners, view, reviewer
         self._tls: ssl.SSLContext | None = None
-        self._token: TokenFile | None = None
+        self._gates: dict[str, Gate] = {}
         self._api: ApiRoutes | None = None
         self._open: dict[str, _Listener] = {}
 
@@ -132,23 +139,35 @@ class HttpServer:
         """Everything that can fail comes first. What was opened or read with privileges is used again."""
         check_listeners(listeners)
         tls = self._context(listeners)
-        token = self._token if listeners.token_file == self._listeners.token_file else None
-        if listeners.token_file and token is None:
-            token = TokenFile(listeners.token_file)
+        gates = {key: gate for key in _GATES if (gate := self._gate(key, listeners)) is not None}
         sockets = await self._sockets(listeners)
         await self.stop()
-        self._listeners, self._tls, self._token = listeners, tls, token
+        self._listeners, self._tls, self._gates = listeners, tls, gates
         try:
             if listeners.metrics is not None:
-                app = metrics_app(self._view, loopback=listeners.metrics.loopback)
+                gate = gates.get("listen.metrics_auth")
+                app = metrics_app(self._view, loopback=listeners.metrics.loopback, gate=gate)
                 await self._start("listen.metrics", sockets, app)
             if listeners.api is not None:
                 self._api = ApiRoutes(self._view, self.url("listen.metrics"))
-                await self._start("listen.api", sockets, api_app(self._api, listeners.api, token))
+                await self._start("listen.api", sockets, api_app(self._api, listeners.api, gates.get("listen.auth")))
         except BaseException:
             await self.stop()
             close_all(sockets)
             raise
+
+    def _gate(self, key: str, listeners: Listeners) -> Gate | None:
+        """The one in use if it is the same. Raises ListenError."""
+        wanted = _GATES[key](listeners)
+        if wanted == "none":
+            return None
+        if key in self._gates and wanted == _GATES[key](self._listeners):
+            return self._gates[key]
+        if wanted != "kubernetes":
+            return TokenFile(wanted, key)
+        if self._reviewer is None:
+            raise ListenError(key, "there is no cluster that could review tokens", "name the file of a token instead")
+        return TokenReviews(self._reviewer)
 
     def _context(self, listeners: Listeners) -> ssl.SSLContext | None:
         """Read anew each time; files that can no longer be read, or not in this moment, leave what was read before."""
@@ -206,16 +225,16 @@ def check_listeners(listeners: Listeners) -> None:
     if bool(listeners.tls.cert) != bool(listeners.tls.key):
         raise ListenError("listen.tls", "a certificate needs its key, and a key its certificate", "set cert and key")
     api = listeners.api
-    if api is not None and not api.loopback and not listeners.token_file:
+    if api is not None and not api.loopback and listeners.auth == "none":
         raise ListenError(
             "listen.api",
             f"{api} can be reached from other machines, and the API shows who talks to whom and which paths they ask for",
-            "set listen.auth to the path of a file with a token, or listen.api to 127.0.0.1:9501",
+            "set listen.auth to kubernetes or the path of a file with a token, or listen.api to 127.0.0.1:9501",
         )
 
 
-def metrics_app(view: AgentView, *, loopback: bool) -> web.Application:
-    """/metrics, /healthz and /readyz."""
+def metrics_app(view: AgentView, *, loopback: bool, gate: Gate | None = None) -> web.Application:
+    """/metrics behind `gate`, /healthz and /readyz for everybody."""
 
     writing = 0
 
@@ -260,24 +279,26 @@ def metrics_app(view: AgentView, *, loopback: bool) -> web.Application:
     async def index(_request: web.Request) -> web.Response:
         return web.Response(text="firesteel: /metrics /healthz /readyz\n")
 
-    middlewares: list[Middleware] = [explain_bad_queries]
-    if loopback:
-        middlewares.append(only_this_machine)
-    app = web.Application(middlewares=[*middlewares, read_only])
+    app = web.Application(middlewares=_guards(loopback, gate, "/metrics", "listen.metrics_auth"))
     for path, handler in (("/", index), ("/metrics", metrics), ("/healthz", healthz), ("/readyz", readyz)):
         app.router.add_get(path, handler)
     return app
 
 
-def api_app(routes: ApiRoutes, endpoint: Endpoint, token: TokenFile | None) -> web.Application:
+def _guards(loopback: bool, gate: Gate | None, guarded: str, key: str) -> list[Middleware]:
+    """Those that a listener calls for, in the order in which they are asked."""
+    guards: list[Middleware] = [explain_bad_queries]
+    if loopback:
+        guards.append(only_this_machine)
+    guards.append(read_only)
+    if gate is not None:
+        guards.append(with_gate(gate, guarded, key))
+    return guards
+
+
+def api_app(routes: ApiRoutes, endpoint: Endpoint, gate: Gate | None) -> web.Application:
     """The live page and the API behind the guards that its endpoint calls for."""
-    middlewares: list[Middleware] = [explain_bad_queries]
-    if endpoint.loopback:
-        middlewares.append(only_this_machine)
-    middlewares.append(read_only)
-    if token is not None:
-        middlewares.append(with_token(token))
-    app = web.Application(middlewares=middlewares)
+    app = web.Application(middlewares=_guards(endpoint.loopback, gate, "/api", "listen.auth"))
     routes.add_to(app)
     return app
 

@@ -90,6 +90,29 @@ class KubeApi:
             raise Unavailable(f"{path}: the answer is not an object")
         return answer
 
+    def create(self, path: str, body: Json) -> Json:
+        """Posts an object of a kind that is answered and not kept, such as a review. Raises Unavailable or Refused."""
+        import urllib3  # noqa: PLC0415
+
+        headers = {"Accept": JSON, "Content-Type": JSON, "User-Agent": "firesteel"}
+        if token := self._configuration.auth_settings().get("BearerToken"):
+            headers["Authorization"] = token["value"]
+        timeout = urllib3.Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS)
+        self.requests += 1
+        try:
+            response = self._pool.request(
+                "POST", self._host + path, body=json.dumps(body), headers=headers, timeout=timeout
+            )
+        except self._errors as error:
+            raise Unavailable(f"{path}: {error}") from None
+        if response.status not in {200, 201}:
+            told = _message(response.data[:4096].decode(errors="replace"))
+            raise Refused(response.status, f"{path}: the API answered {response.status}: {told}")
+        answer = json.loads(response.data)
+        if not isinstance(answer, Mapping):
+            raise Unavailable(f"{path}: the answer is not an object")
+        return answer
+
     def watch(self, path: str, parameters: Mapping[str, str], accept: str, seconds: int) -> Iterator[Json]:
         """Events as they come, until the server ends the watch (`seconds` was asked for). Raises Unavailable, Refused."""
         asked = {**parameters, "watch": "1", "allowWatchBookmarks": "true", "timeoutSeconds": str(seconds)}

@@ -31,7 +31,7 @@ class Cluster:
     def __init__(self, api: KubeApi, node: str, tombstone_ns: int) -> None:
         self.node = node
         self.index = ClusterIndex(tombstone_ns, time.monotonic_ns, node)
-        self._api = api
+        self.api = api
         self._own_pod = os.environ.get(POD_VARIABLE, "")
         self._knows_agents = False
         self._stop = threading.Event()
@@ -71,7 +71,7 @@ class Cluster:
 
     def cost(self) -> tuple[int, int]:
         """Requests to the API server so far, and bytes read from it."""
-        return self._api.requests, self._api.bytes_read
+        return self.api.requests, self.api.bytes_read
 
     def problems(self) -> list[Problem]:
         """What the API does not tell, and since when."""

@@ -342,6 +342,19 @@ async def test_the_token_guards_the_api_and_nothing_else(client: aiohttp.ClientS
         assert (await get(client, f"{metrics}/metrics"))[0] == 200
 
 
+async def test_the_metrics_may_ask_for_a_token_of_their_own(client: aiohttp.ClientSession, tmp_path: Path) -> None:
+    path = token_file(tmp_path)
+    async with serving(FakeAgent(), listeners(metrics_auth=str(path))) as (metrics, api):
+        status, body, _ = await get(client, f"{metrics}/metrics")
+        assert status == 401
+        assert "listen.metrics_auth" in body["error"]["remedy"]
+        right = {"Authorization": "Bearer correct-horse-battery"}
+        assert (await get(client, f"{metrics}/metrics", headers=right))[0] == 200
+        for path_of_probe in ("/healthz", "/readyz"):
+            assert (await get(client, f"{metrics}{path_of_probe}"))[0] == 200
+        assert (await get(client, f"{api}/api/v1/status"))[0] == 200
+
+
 async def test_a_token_of_stray_bytes_is_a_wrong_one(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("0123456789abcdef")
