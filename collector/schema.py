@@ -263,8 +263,9 @@ class Listeners:
     auth: str = key(
         _AUTH,
         "none",
-        "What the API asks of a client. A token is required where the API is not on loopback.",
+        "What the API asks of a client: a token, or with kubernetes an account that may get the path. Something is required where the API is not on loopback.",
     )
+    metrics_auth: str = key(_AUTH, "none", "The same for /metrics; /healthz and /readyz ask nothing.")
 
     @property
     def token_file(self) -> str:
@@ -283,7 +284,6 @@ class Log:
 
     level: str = key(Choice(("debug", "info", "warning", "error")), "info", "Least important lines that are written.")
     format: str = key(Choice(("logfmt", "json", "text")), "logfmt", "How a line is written.")
-    metrics_auth: str = key(_AUTH, "none", "The same for /metrics; /healthz and /readyz ask nothing.")
     repeat_every: int = key(
         Duration(0, 24 * HOUR), "1m", "The same message is written once in so long, with how often it came; 0s: always."
     )

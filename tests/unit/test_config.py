@@ -132,7 +132,11 @@ log: {level: info, format: logfmt, repeat_every: 1m}
 """
     loaded = read_text(text)
     assert loaded.config == Config()
-    later = {name for name in BY_NAME if name.startswith(("export.otlp.", "export.jsonl.", "listen.tls.", "listen.metrics_auth"))}
+    later = {
+        name
+        for name in BY_NAME
+        if name.startswith(("export.otlp.", "export.jsonl.", "listen.tls.", "listen.metrics_auth", "kernel."))
+    }
     assert set(loaded.origins) >= set(BY_NAME) - later
     assert set(loaded.origins) >= {"export.otlp.endpoint", "export.otlp.spans", "export.jsonl.path"}
     assert {row.name for row in KEYS if row.restart} == {"driver", "ring.size", "connections.max"}
