@@ -328,7 +328,7 @@ class Agent:
 def record(config: Config, options: RecordOptions) -> int:
     """Writes the events of this machine to a file until a limit or an interrupt."""
     table, block = SharedTable.create(), ConfigBlock(engine_settings(config))
-    attachment = loader.start(config.drivers, config.ring.size)
+    attachment = loader.start(config.drivers, config.ring.size, config.kernel.btf)
     if not attachment.has_ring:
         for problem in problems.of_driver(attachment.report):
             print(f"firesteel record: {problem.what}: {problem.cause}; {problem.remedy}", file=sys.stderr)

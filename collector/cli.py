@@ -109,6 +109,26 @@ def _configuration(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _btf_setting(path: str) -> str:
+    from pathlib import Path
+
+    return f"kernel.btf={Path(path).absolute()}"
+
+
+def _loading(parser: argparse.ArgumentParser) -> None:
+    """Of a command that loads a driver."""
+    _configuration(parser)
+    parser.add_argument(
+        "--btf",
+        metavar="FILE",
+        dest="set",
+        action="append",
+        default=[],
+        type=_btf_setting,
+        help="the kernel's types, where it does not tell them: the same as --set kernel.btf=FILE",
+    )
+
+
 def _agent(parser: argparse.ArgumentParser) -> None:
     _configuration(parser)
     parser.add_argument("--url", help="the agent's API, such as http://127.0.0.1:9501 (default: listen.api)")
@@ -116,14 +136,14 @@ def _agent(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_options(parser: argparse.ArgumentParser) -> None:
-    _configuration(parser)
+    _loading(parser)
     parser.add_argument(
         "--demo-if-unprivileged", action="store_true", help="without privileges, show the bundled recording instead"
     )
 
 
 def _record_options(parser: argparse.ArgumentParser) -> None:
-    _configuration(parser)
+    _loading(parser)
     parser.add_argument("file", metavar="FILE", help="where the events go; it must not exist yet")
     parser.add_argument("--duration", metavar="TIME", help="stop after so long, such as 30s (default: at an interrupt)")
     parser.add_argument("--max-bytes", metavar="SIZE", help="stop at this size, such as 64MiB (default: none)")
@@ -172,7 +192,7 @@ def _explain_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _doctor_options(parser: argparse.ArgumentParser) -> None:
-    _configuration(parser)
+    _loading(parser)
     _json(parser)
 
 

@@ -19,7 +19,7 @@ def trial(host: Host, config: Config) -> list[Finding]:
         return [Finding(WARN, "driver: none is configured: requests are not seen", "driver: auto")]
     if all(capabilities.missing(driver, have) for driver in wanted):
         return [Finding(WARN, "not tried: privileges are missing", "run firesteel doctor as root")]
-    attachment = loader.start(config.drivers, TRIAL_RING_BYTES)
+    attachment = loader.start(config.drivers, TRIAL_RING_BYTES, config.kernel.btf)
     attachment.close()
     return findings(attachment.report)
 
@@ -34,11 +34,21 @@ def findings(report: Report) -> list[Finding]:
     else:
         attached = sum(hook.attached for hook in report.hooks)
         told.append(
-            Finding(OK, f"{report.driver} loads: {attached} of {len(report.hooks)} hooks, self-test {report.self_test}")
+            Finding(
+                OK,
+                f"{report.driver} loads by {report.hook_set}: {attached} of {len(report.hooks)} hooks, "
+                f"self-test {report.self_test}",
+            )
         )
     state = FAIL if report.driver == "none" else OK
     told += [
-        Finding(state, f"{rejected.driver} was not chosen: {rejected.reason}", rejected.remedy)
+        Finding(
+            state,
+            # A driver that loads may have been refused in another way before.
+            f"{rejected.driver} {'by other hooks' if rejected.driver == report.driver else 'was not chosen'}: "
+            f"{rejected.reason}",
+            rejected.remedy,
+        )
         for rejected in report.rejected
     ]
     told += [

@@ -45,9 +45,15 @@ def kernel(host: Host, config: Config) -> list[Finding]:
 def btf(host: Host, config: Config) -> list[Finding]:
     if host.exists("/sys/kernel/btf/vmlinux"):
         return [Finding(OK, "the kernel describes its types (/sys/kernel/btf/vmlinux)")]
+    if config.kernel.btf:
+        return [Finding(OK, f"the kernel does not describe its types; those in {config.kernel.btf} are used")]
     state = FAIL if config.drivers == ("core",) else WARN
     return [
-        Finding(state, "the kernel has no BTF, so the core driver cannot load", "a kernel with CONFIG_DEBUG_INFO_BTF=y")
+        Finding(
+            state,
+            "the kernel has no BTF, so the core driver cannot load",
+            "a kernel with CONFIG_DEBUG_INFO_BTF=y, or its types in a file: --btf FILE",
+        )
     ]
 
 
@@ -225,16 +231,16 @@ def files(host: Host, config: Config) -> list[Finding]:
         "listen.tls.cert": config.listen.tls.cert,
         "listen.tls.key": config.listen.tls.key,
         "listen.auth": config.listen.token_file,
+        "listen.metrics_auth": config.listen.metrics_token_file,
+        "export.otlp.tls.ca": config.export.otlp.tls.ca,
+        "export.otlp.tls.cert": config.export.otlp.tls.cert,
+        "export.otlp.tls.key": config.export.otlp.tls.key,
         "kubernetes.kubeconfig": config.kubernetes.kubeconfig,
     }
     findings = [
         Finding(FAIL, f"{key}: {path} cannot be read", "create it, or correct the key")
         for key, path in named.items()
         if path and host.read(path) is None
-        "listen.metrics_auth": config.listen.metrics_token_file,
-        "export.otlp.tls.ca": config.export.otlp.tls.ca,
-        "export.otlp.tls.cert": config.export.otlp.tls.cert,
-        "export.otlp.tls.key": config.export.otlp.tls.key,
     ]
     return findings or [Finding(OK, "every file that the configuration names can be read")]
 

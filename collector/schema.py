@@ -51,6 +51,19 @@ class Ring:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Kernel:
+    """What the running kernel does not tell of itself."""
+
+    btf: str = key(
+        _PATH,
+        '""',
+        "File with the types of exactly this kernel, for the core driver where there is no /sys/kernel/btf/vmlinux: "
+        "raw BTF, or an ELF file that has a .BTF section.",
+        restart=True,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
     """What is left out."""
 
@@ -300,6 +313,7 @@ class Config:
         restart=True,
     )
     ring: Ring = section(Ring)
+    kernel: Kernel = section(Kernel)
     scope: Scope = section(Scope)
     connections: Connections = section(Connections)
     protocols: Protocols = section(Protocols)

@@ -45,7 +45,7 @@ def run(path: str | None, settings: Sequence[str], *, demo_if_unprivileged: bool
     for sentence in not_yet(loaded.config):
         log.Log("configuration").warning(sentence, remedy="remove the key, or use a version that has it")
     # Half a second of imports goes on while the loader does its work.
-    loading = Loading(loaded.config.drivers, loaded.config.ring.size)
+    loading = Loading(loaded.config.drivers, loaded.config.ring.size, loaded.config.kernel.btf)
     try:
         from collector import agent  # noqa: PLC0415 - the rest of the agent, not needed to refuse
     except BaseException:  # Ctrl-C included

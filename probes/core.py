@@ -6,10 +6,12 @@ program that the verifier or the kernel refuses is left out with its reason; a r
 pinned.
 """
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from probes import perf_rings, programs
@@ -35,6 +37,7 @@ COLUMNS = (
 _ITERATORS = 4
 """Iterator descriptors made in advance: one for each start of an engine; bpf() itself may be refused later."""
 _NEEDS_OWN_TYPES = frozenset({Attach.ENTRY, Attach.EXIT, Attach.ITERATOR})
+_KPROBE_EVENTS = Path("/sys/bus/event_source/devices/kprobe")
 _OTHERWISE = "another driver, or a newer kernel; firesteel doctor says more"
 
 
@@ -119,7 +122,7 @@ def _load(hook_set: HookSet, flavour: Flavour, facts: Facts, ring_bytes: int, *,
         # One program was refused: without it, if it is optional.
         refused = [hook for hook in wanted if hook.program == loaded.program]
         if any(hook.required for hook in refused):
-            raise Rejection(f"the kernel refused {refused[0].name}: {loaded.reason}", _OTHERWISE)
+            raise _refusal(refused[0], loaded)
         wanted = [hook for hook in wanted if hook not in refused]
         reports += [HookReport(hook.name, False, False, f"refused: {loaded.reason}", hook.loses) for hook in refused]
     column = Loaded(loaded, ring_bytes, hook_set, flavour)
@@ -133,6 +136,16 @@ def _load(hook_set: HookSet, flavour: Flavour, facts: Facts, ring_bytes: int, *,
     order = [hook.name for hook in hooks_of(hook_set)]
     column.hooks = sorted(reports, key=lambda report: order.index(report.name))
     return column
+
+
+def _refusal(hook: Hook, refused: Refused) -> Rejection:
+    """Maps could be made, so bpf() as such is permitted: it is about this kind of program."""
+    if refused.number == errno.EPERM:
+        return Rejection(
+            f"the kernel does not permit {hook.attach.value} programs ({hook.name}: {refused.reason})",
+            "CAP_PERFMON; lockdown and other security modules refuse some kinds to root as well",
+        )
+    return Rejection(f"the kernel refused {hook.attach.value} {hook.name}: {refused.reason}", _OTHERWISE)
 
 
 def _open_perf_rings(column: Loaded) -> None:
@@ -179,6 +192,8 @@ def _lacks(hook: Hook, facts: Facts) -> str:
         return f"{hook.attach.value} needs a kernel with BTF of its own"
     if hook.attach is Attach.ITERATOR:
         return ""
+    if hook.attach in {Attach.KPROBE, Attach.KRETPROBE} and not _KPROBE_EVENTS.exists():
+        return "this kernel has no kprobes (CONFIG_KPROBE_EVENTS)"
     tracepoint = hook.attach is Attach.TRACEPOINT
     what = "tracepoint" if tracepoint else "function"
     arguments = (lib.fs_tracepoint_arguments if tracepoint else lib.fs_function_arguments)(hook.name.encode())

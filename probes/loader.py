@@ -13,12 +13,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from probes.attachment import Attachment, LoaderError, Rejected, Report, receive, send
 
 # -P: with all privileges, nothing is imported from the folder in which the user happens to be.
 PROGRAM = (sys.executable, "-P", "-m", "probes.loader")
-LOADER_SECONDS = 60.0
+LOADER_SECONDS = 300.0
+"""A compiler on a small node that is busy takes its time."""
 _EXIT_SECONDS = 5.0
 _PR_SET_PDEATHSIG = 1
 
@@ -26,14 +28,16 @@ _PR_SET_PDEATHSIG = 1
 class Loading:
     """The loader at work, so that its parent can get ready meanwhile. `finish` once, or `abandon`."""
 
-    def __init__(self, drivers: Sequence[str], ring_bytes: int) -> None:
+    def __init__(self, drivers: Sequence[str], ring_bytes: int, btf: str = "") -> None:
+        """`btf` is a file with the kernel's types; empty: the kernel tells them."""
         self._drivers = drivers
         self._child: subprocess.Popen[bytes] | None = None
         self._fault = ""
         # Of packets: a report is never read in parts.
         self._channel, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with there:
-            arguments = [*PROGRAM, str(there.fileno()), str(ring_bytes), str(os.getpid()), *drivers]
+            numbers = (str(there.fileno()), str(ring_bytes), str(os.getpid()))
+            arguments = [*PROGRAM, f"--btf={btf}", *numbers, *drivers]
             try:
                 self._child = subprocess.Popen(arguments, pass_fds=[there.fileno()], stdin=subprocess.DEVNULL)
             except OSError as error:
@@ -66,9 +70,9 @@ class Loading:
             self._child.wait()
 
 
-def start(drivers: Sequence[str], ring_bytes: int) -> Attachment:
+def start(drivers: Sequence[str], ring_bytes: int, btf: str = "") -> Attachment:
     """Runs the loader and waits for its answer."""
-    return Loading(drivers, ring_bytes).finish()
+    return Loading(drivers, ring_bytes, btf).finish()
 
 
 def _failed(drivers: Sequence[str], reason: str, remedy: str) -> Report:
@@ -83,6 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("ring_bytes", type=int)
     parser.add_argument("parent", type=int, help="process id of the agent: this process ends with it")
     parser.add_argument("drivers", nargs="+")
+    parser.add_argument("--btf", default="", help="file with the kernel's types")
     given = parser.parse_args(arguments)
     channel = socket.socket(fileno=given.channel)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -91,7 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         from probes import drivers, facts  # noqa: PLC0415 - libbpf may be missing: then say so over the channel
 
-        choice = drivers.choose(given.drivers, facts.gather(), given.ring_bytes)
+        btf = Path(given.btf) if given.btf else None
+        choice = drivers.choose(given.drivers, facts.gather(btf=btf), given.ring_bytes)
     except ImportError as error:
         send(channel, _failed(given.drivers, f"the loader is incomplete: {error}", "make build, libbpf1"), {}, {})
         return 1

@@ -34,10 +34,11 @@ class Flavour(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The verifier did not take `program`."""
+    """The kernel did not take `program`: `number` is the errno."""
 
     program: str
     reason: str
+    number: int
 
 
 def path_of(flavour: Flavour, machine: str) -> Path:
@@ -107,7 +108,9 @@ def _load(opened: Any, ring_bytes: int) -> Any | Refused:
         )
     if failed:
         lib.bpf_object__close(opened)
-        return Refused(failed[1], f"{os.strerror(-result)}; the verifier says: {_verdict(words)}")
+        verdict = _verdict(words)
+        reason = os.strerror(-result) + (f"; the verifier says: {verdict}" if verdict else "")
+        return Refused(failed[1], reason, -result)
     raise Rejection(f"loading failed: {os.strerror(-result)}: {last_words()}", "firesteel doctor says more")
 
 
@@ -157,7 +160,8 @@ def last_words() -> str:
 
 
 def _verdict(words: str) -> str:
-    """The verifier's last sentence before its statistics."""
-    lines = [line.strip() for line in words.splitlines()]
+    """The verifier's last sentence before its statistics; empty if it was not asked."""
+    log = words.rpartition("-- BEGIN PROG LOAD LOG --\n")[2].partition("-- END PROG LOAD LOG --")
+    lines = [line.strip() for line in log[0].splitlines() if line.strip()] if log[1] else []
     end = next((i for i, line in enumerate(lines) if line.startswith("processed ")), len(lines))
     return lines[end - 1][:200] if end else ""

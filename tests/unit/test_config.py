@@ -114,6 +114,7 @@ def test_the_contract_of_names_and_defaults_holds() -> None:
     text = """
 driver: auto
 ring: {size: 8MiB}
+kernel: {btf: ""}
 scope: {exclude_namespaces: [], exclude_ports: [], exclude_comms: [], own_traffic: false}
 connections: {max: 65536, idle: 2h}
 protocols:
@@ -139,7 +140,7 @@ log: {level: info, format: logfmt, repeat_every: 1m}
     }
     assert set(loaded.origins) >= set(BY_NAME) - later
     assert set(loaded.origins) >= {"export.otlp.endpoint", "export.otlp.spans", "export.jsonl.path"}
-    assert {row.name for row in KEYS if row.restart} == {"driver", "ring.size", "connections.max"}
+    assert {row.name for row in KEYS if row.restart} == {"driver", "ring.size", "kernel.btf", "connections.max"}
 
 
 def test_every_key_can_be_set_and_says_who_set_it() -> None:
