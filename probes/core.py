@@ -122,7 +122,7 @@ def _load(hook_set: HookSet, flavour: Flavour, facts: Facts, ring_bytes: int, *,
         # One program was refused: without it, if it is optional.
         refused = [hook for hook in wanted if hook.program == loaded.program]
         if any(hook.required for hook in refused):
-            raise _refusal(refused[0], loaded)
+            raise refusal(refused[0], loaded)
         wanted = [hook for hook in wanted if hook not in refused]
         reports += [HookReport(hook.name, False, False, f"refused: {loaded.reason}", hook.loses) for hook in refused]
     column = Loaded(loaded, ring_bytes, hook_set, flavour)
@@ -138,7 +138,7 @@ def _load(hook_set: HookSet, flavour: Flavour, facts: Facts, ring_bytes: int, *,
     return column
 
 
-def _refusal(hook: Hook, refused: Refused) -> Rejection:
+def refusal(hook: Hook, refused: Refused) -> Rejection:
     """Maps could be made, so bpf() as such is permitted: it is about this kind of program."""
     if refused.number == errno.EPERM:
         return Rejection(

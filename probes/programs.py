@@ -108,8 +108,8 @@ def _load(opened: Any, ring_bytes: int) -> Any | Refused:
         )
     if failed:
         lib.bpf_object__close(opened)
-        verdict = _verdict(words)
-        reason = os.strerror(-result) + (f"; the verifier says: {verdict}" if verdict else "")
+        said = verdict(words)
+        reason = os.strerror(-result) + (f"; the verifier says: {said}" if said else "")
         return Refused(failed[1], reason, -result)
     raise Rejection(f"loading failed: {os.strerror(-result)}: {last_words()}", "firesteel doctor says more")
 
@@ -159,7 +159,7 @@ def last_words() -> str:
     return lines[-1] if lines else "libbpf said nothing"
 
 
-def _verdict(words: str) -> str:
+def verdict(words: str) -> str:
     """The verifier's last sentence before its statistics; empty if it was not asked."""
     log = words.rpartition("-- BEGIN PROG LOAD LOG --\n")[2].partition("-- END PROG LOAD LOG --")
     lines = [line.strip() for line in log[0].splitlines() if line.strip()] if log[1] else []
