@@ -7,53 +7,53 @@ import type { LayoutKind, Point, Positions } from '../layout/model';
 import { planLayout } from '../layout/stable';
 
 export interface Layout {
-    positions: Positions;
-    /** Grows with each layout that was asked for as a whole, so that the camera can follow. */
-    turn: number;
-    busy: boolean;
-    /** Forgets every place but the pins. */
-    again: () => void;
+  positions: Positions;
+  /** Grows with each layout that was asked for as a whole, so that the camera can follow. */
+  turn: number;
+  busy: boolean;
+  /** Forgets every place but the pins. */
+  again: () => void;
 }
 
 /** Places for the nodes of a graph, kept from one refresh to the next, for each kind of layout apart. */
 export function useLayout(graph: Graph, kind: LayoutKind, pins: ReadonlyMap<string, Point>): Layout {
-    const client = useRef<LayoutClient | null>(null);
-    const known = useRef<Record<LayoutKind, Map<string, Point>>>({ force: new Map(), layered: new Map() });
-    const [state, setState] = useState<{ positions: Positions; busy: boolean; turn: number }>({
-        positions: new Map(),
-        busy: false,
-        turn: 0,
+  const client = useRef<LayoutClient | null>(null);
+  const known = useRef<Record<LayoutKind, Map<string, Point>>>({ force: new Map(), layered: new Map() });
+  const [state, setState] = useState<{ positions: Positions; busy: boolean; turn: number }>({
+    positions: new Map(),
+    busy: false,
+    turn: 0,
+  });
+  const [asked, setAsked] = useState(0);
+  const again = useCallback(() => {
+    known.current[kind] = new Map();
+    setAsked((count) => count + 1);
+  }, [kind]);
+
+  useEffect(() => {
+    client.current = new LayoutClient();
+    return () => client.current?.close();
+  }, []);
+
+  useEffect(() => {
+    const places = known.current[kind];
+    const plan = planLayout(graph, kind, places, pins, (id) => radiusOf(graph.nodes.get(id)!));
+    const whole = plan.request.nodes.every((node) => node.fixed === null || pins.has(node.id));
+    const publish = (busy: boolean): void =>
+      setState((was) => ({
+        positions: new Map([...places, ...pins]),
+        busy,
+        turn: whole && plan.needed ? was.turn + 1 : was.turn,
+      }));
+    if (!plan.needed) {
+      publish(false);
+      return;
+    }
+    client.current?.ask(plan.request, ({ positions, done }) => {
+      positions.forEach((point, id) => places.set(id, point));
+      publish(!done);
     });
-    const [asked, setAsked] = useState(0);
-    const again = useCallback(() => {
-        known.current[kind] = new Map();
-        setAsked((count) => count + 1);
-    }, [kind]);
+  }, [graph, kind, pins, asked]);
 
-    useEffect(() => {
-        client.current = new LayoutClient();
-        return () => client.current?.close();
-    }, []);
-
-    useEffect(() => {
-        const places = known.current[kind];
-        const plan = planLayout(graph, kind, places, pins, (id) => radiusOf(graph.nodes.get(id)!));
-        const whole = plan.request.nodes.every((node) => node.fixed === null || pins.has(node.id));
-        const publish = (busy: boolean): void =>
-            setState((was) => ({
-                positions: new Map([...places, ...pins]),
-                busy,
-                turn: whole && plan.needed ? was.turn + 1 : was.turn,
-            }));
-        if (!plan.needed) {
-            publish(false);
-            return;
-        }
-        client.current?.ask(plan.request, ({ positions, done }) => {
-            positions.forEach((point, id) => places.set(id, point));
-            publish(!done);
-        });
-    }, [graph, kind, pins, asked]);
-
-    return { ...state, again };
+  return { ...state, again };
 }

@@ -3,11 +3,11 @@
 
 /** Throws where the page may have no workers. */
 export function spawnForce(): Worker {
-    return new Worker(new URL('./worker.ts', import.meta.url));
+  return new Worker(new URL('./worker.ts', import.meta.url));
 }
 
 /** ELK's own worker, untouched. Throws where the page may have no workers. */
 export function spawnElk(): Worker {
-    const file = new URL('elkjs/lib/elk-worker.min.js', import.meta.url);
-    return new Worker(file);
+  const file = new URL('elkjs/lib/elk-worker.min.js', import.meta.url);
+  return new Worker(file);
 }
