@@ -2,6 +2,7 @@
 """A real agent over the real kernel, for tests: started as a user would, asked over HTTP, stopped by its own pid."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -19,7 +20,7 @@ from tests.servers import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 FIRESTEEL = (str(Path(sys.executable).parent / "firesteel"),)
-START_SECONDS = 30.0
+START_SECONDS = float(os.environ.get("FIRESTEEL_START_SECONDS", "30"))
 _SAMPLE = re.compile(r"^(?P<name>[a-z0-9_]+)(?:\{(?P<labels>.*)\})? (?P<value>\S+)$")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from probes import drivers, facts, selftest
 from probes._libbpf import ffi, lib
-from probes.attachment import ITERATOR
+from probes.attachment import ITERATOR, PERF_RING
 from probes.control import ControlPage
 from probes.driver import Loaded, Rejection
 
@@ -90,7 +90,7 @@ class Capture:
         self._reader = reader
         self._modes = mmap.mmap(descriptors["modes"], 8 * _SLOTS)
         self._counters = mmap.mmap(descriptors["counters"], _COUNTERS.size * _CPUS, prot=mmap.PROT_READ)
-        self._seeds = iter(loaded.many()[ITERATOR])
+        self._seeds = iter(loaded.many().get(ITERATOR, ()))
         self.loaded = loaded
         self.control = control
 
@@ -141,7 +141,12 @@ def capturing(
     """
     loaded = _first_working(ring_bytes)
     control = ControlPage(loaded.one()["control"])
-    reader = lib.fs_reader_open(loaded.one()["ring"], ring_bytes)
+    rings = list(loaded.many().get(PERF_RING, ()))
+    reader = (
+        lib.fs_reader_open_perf(rings, len(rings), loaded.ring_bytes)
+        if rings
+        else lib.fs_reader_open(loaded.one()["ring"], loaded.ring_bytes)
+    )
     capture = Capture(loaded, control, reader)
     try:
         control.prepare()
