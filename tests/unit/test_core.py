@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from probes import core, programs
+from probes import core, hook_columns, programs
 from probes.driver import Rejection
 from probes.facts import Facts
 from probes.hooks import HOOKS, Attach, HookSet
@@ -127,3 +127,9 @@ def test_there_are_programs_for_each_machine(flavour: Flavour, machine: str) -> 
 def test_another_machine_has_none() -> None:
     with pytest.raises(Rejection, match="no BPF programs for riscv64"):
         programs.path_of(Flavour.TYPED, "riscv64")
+
+
+def test_the_documentation_has_the_hooks_as_they_are() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "drivers.md").read_text()
+    told = text.partition("<!-- hooks -->\n")[2].partition("<!-- end of hooks -->")[0]
+    assert told == hook_columns.table(), "python -m probes.hook_columns"
