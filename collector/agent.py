@@ -35,6 +35,7 @@ from collector.part_settings import engine_settings, metrics_settings
 from collector.polling import Polling
 from collector.schema import Config
 from collector.server import HttpServer
+from collector.step_down import StepDown
 from collector.table_view import TableView
 from collector.traffic import Traffic
 from collector.version import VERSION
@@ -107,6 +108,7 @@ class Agent:
         self._exports = Exports(config, self._names.node)
         self._view.count_calls(self._exports.counts_calls)
         self._server = HttpServer(config.listen, self, self._cluster.api if self._cluster else None)
+        self._step_down = StepDown(config.budget)
         self._listen_fault = ""
         self._unfiltered = ""
         self._capture.configure(config)
@@ -193,6 +195,8 @@ class Agent:
         if self._polling is not None:
             await self._polling.turn()
         await self._reload()
+        if self._step_down.turn(began, own_state.whole_use(self._capture)):
+            self._stepped()
         await self._learn(began)
         started = time.thread_time()
         snapshot = self._view.turn(self._clock())
@@ -223,9 +227,8 @@ class Agent:
         log.configure(config.log)
         self._block.apply(engine_settings(config))
         self._capture.configure(config)
-        self._view.configure(metrics_settings(config), config.scope)
-        self._exports.configure(config)
-        self._view.count_calls(self._exports.counts_calls)
+        self._step_down.budget = config.budget
+        self._put_in_force(config)
         if news.changed:
             _log.info(f"configuration changed: {', '.join(news.changed)}")
         for name in news.waiting:
@@ -239,6 +242,19 @@ class Agent:
             self._listen_fault = str(error)
             _log.error("the changed listeners were not taken over", cause=str(error))
         self._leave_out_own()
+
+    def _put_in_force(self, config: Config) -> None:
+        """What depends on the level of the step-down."""
+        lessened = self._step_down.lessened(config)
+        self._block.apply(engine_settings(lessened))
+        self._view.configure(metrics_settings(lessened), lessened.scope)
+        self._exports.configure(lessened)
+        self._view.count_calls(self._exports.counts_calls)
+        self._server.pause_stream(not self._step_down.streams)
+
+    def _stepped(self) -> None:
+        self._put_in_force(self._config)
+        self._step_down.say(_log)
 
     def _leave_out_own(self) -> None:
         own = self._config.scope.own_traffic
@@ -269,6 +285,7 @@ class Agent:
             *problems.of_agent(self._turn_failure, self._capture.seeds_missed, self._view.missed_samples),
             *problems.of_losses(counters, state),
             *self._exports.problems(),
+            *self._step_down.problems(),
             *problems.of_configuration(not_yet(self._config), faults),
         ]
         why = report.self_test or "no probe is in place: connections are listed, requests are not seen"
@@ -318,6 +335,7 @@ class Agent:
         return own_state.gather(
             self._capture, self._table, self._view, self._config,
             config_valid=not self._faults(), cluster=self._cluster, exports=self._exports.reports(),
+            step_down=self._step_down,
         )  # fmt: skip
 
     def explain(self, ip: str, port: int) -> Explanation:

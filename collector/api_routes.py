@@ -159,11 +159,8 @@ class ApiRoutes:
         last = request.headers.get("Last-Event-ID", "")
         try:
             listener = self.stream.join(int(last) if last.isascii() and last.isdigit() else None, backlog)
-        except StreamFull:
-            return refusal(
-                503, f"{MAX_LISTENERS} streams are open already", "close another page, or poll /api/v1/traces",
-                {"Retry-After": "5"},
-            )  # fmt: skip
+        except StreamFull as full:
+            return refusal(503, str(full), "close another page, or poll /api/v1/traces", {"Retry-After": "5"})
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
         try:
             await response.prepare(request)

@@ -11,6 +11,7 @@ from collector import polling
 from collector.capture import Capture, children_cpu_seconds
 from collector.metadata.kubernetes import Cluster
 from collector.schema import Config
+from collector.step_down import StepDown, Use
 from collector.table_view import TableView
 from collector.version import VERSION
 from exporters import registry_traffic as traffic
@@ -58,19 +59,13 @@ def workloads(cluster: Cluster | None) -> tuple[str, ...]:
 def gather(
     capture: Capture, table: SharedTable, view: TableView, config: Config, *, config_valid: bool,
     cluster: Cluster | None = None, exports: Mapping[str, ExportReport] | None = None,
+    step_down: StepDown | None = None,
 ) -> OwnState:  # fmt: skip
     """All of it as of now."""
     report = capture.report
     state = table.state()
-    status = capture.status()
-    processes = {"agent": os.getpid()}
-    if status and status.pid:
-        processes["engine"] = status.pid
     attached = {hook.name: hook.attached for hook in report.hooks}
-    uses = {name: use for name, pid in processes.items() if (use := process_use(pid)) is not None}
-    if "engine" in uses:
-        ended = children_cpu_seconds() - capture.children_cpu_before
-        uses["engine"] = ProcessUse(uses["engine"].cpu_seconds + ended, uses["engine"].memory_bytes)
+    uses = process_uses(capture)
     return OwnState(
         version=VERSION,
         now_ns=time.monotonic_ns(),
@@ -83,10 +78,31 @@ def gather(
         absent={name.format(prefix=config.metrics.prefix): why for name, why in absent(report, cluster).items()},
         watches={state.name: not state.fault and state.heard > 0 for state in cluster.states()} if cluster else {},
         exports=exports or {},
+        step_level=step_down.level if step_down else 0,
+        steps=step_down.taken if step_down else {},
         processes=uses,
         restarts=max(0, state.starts - 1),
         config_valid=config_valid,
     )
+
+
+def process_uses(capture: Capture) -> dict[str, ProcessUse]:
+    """What each of the agent's processes uses."""
+    status = capture.status()
+    processes = {"agent": os.getpid()}
+    if status and status.pid:
+        processes["engine"] = status.pid
+    uses = {name: use for name, pid in processes.items() if (use := process_use(pid)) is not None}
+    if "engine" in uses:
+        ended = children_cpu_seconds() - capture.children_cpu_before
+        uses["engine"] = ProcessUse(uses["engine"].cpu_seconds + ended, uses["engine"].memory_bytes)
+    return uses
+
+
+def whole_use(capture: Capture) -> Use:
+    """The same of all of them together."""
+    uses = process_uses(capture).values()
+    return Use(sum(use.cpu_seconds for use in uses), sum(use.memory_bytes for use in uses))
 
 
 def process_use(pid: int, proc: Path = Path("/proc")) -> ProcessUse | None:

@@ -21,7 +21,7 @@ KEEPALIVE_SECONDS = 15.0
 
 
 class StreamFull(Exception):
-    """MAX_LISTENERS listen already."""
+    """Nobody else may listen now; says why."""
 
 
 class Listener:
@@ -63,6 +63,7 @@ class RequestStream:
         self._reader: asyncio.Task[None] | None = None
         self._after = 0
         self._closed = False
+        self._paused = False
         self.dropped_total = 0
         """Requests that listeners were too slow for, since the start."""
 
@@ -78,13 +79,23 @@ class RequestStream:
         if self._reader is not None:
             self._reader.cancel()
 
+    def pause(self, paused: bool) -> None:
+        """Ends every stream and lets none begin until it is called again."""
+        if paused == self._paused:
+            return
+        self._paused = paused
+        for listener in self._listeners:
+            listener.ready.set()
+
     def join(self, after: int | None, backlog: int) -> Listener:
         """Opens a stream: what came after sequence `after`, or else the newest `backlog` requests, then all new ones.
 
         Raises StreamFull.
         """
+        if self._paused:
+            raise StreamFull("the agent does less to stay within its budget: see its status")
         if self._closed or len(self._listeners) >= MAX_LISTENERS:
-            raise StreamFull
+            raise StreamFull(f"{MAX_LISTENERS} streams are open already")
         listener = Listener()
         self._read()  # so that everybody who listens already has what the newcomer gets as its backlog
         if after is None or after > self._after:  # a sequence of an earlier run means nothing now
@@ -106,7 +117,7 @@ class RequestStream:
     async def events(self, listener: Listener) -> AsyncIterator[bytes]:
         """Pieces of the response's body, until the server stops. A comment keeps a quiet connection open."""
         yield b"retry: 2000\n\n"
-        while not self._closed:
+        while not (self._closed or self._paused):
             try:
                 await asyncio.wait_for(listener.ready.wait(), KEEPALIVE_SECONDS)
             except TimeoutError:

@@ -292,6 +292,16 @@ class Listeners:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What the agent may use. Above it does less, in this order: live stream, samples, paths, pods."""
+
+    cpu: int = key(Count(0, 10_000), "100", "Percent of one core, of all the agent's processes; 0: no limit.")
+    memory: int = key(
+        Size(0, 1 << 40, power=False), "320MiB", "Resident memory of all the agent's processes; 0B: no limit."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Log:
     """The agent's own log, on standard error."""
 
@@ -324,6 +334,7 @@ class Config:
     kubernetes: Kubernetes = section(Kubernetes)
     listen: Listeners = section(Listeners)
     export: Export = section(Export)
+    budget: Budget = section(Budget)
     log: Log = section(Log)
 
     @property

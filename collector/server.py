@@ -124,6 +124,7 @@ class HttpServer:
         self._tls: ssl.SSLContext | None = None
         self._gates: dict[str, Gate] = {}
         self._api: ApiRoutes | None = None
+        self._paused = False
         self._open: dict[str, _Listener] = {}
 
     async def start(self) -> None:
@@ -150,6 +151,7 @@ class HttpServer:
                 await self._start("listen.metrics", sockets, app)
             if listeners.api is not None:
                 self._api = ApiRoutes(self._view, self.url("listen.metrics"))
+                self._api.stream.pause(self._paused)
                 await self._start("listen.api", sockets, api_app(self._api, listeners.api, gates.get("listen.auth")))
         except BaseException:
             await self.stop()
@@ -203,6 +205,12 @@ class HttpServer:
             await listener.stop()
         self._open.clear()
         self._api = None
+
+    def pause_stream(self, paused: bool) -> None:
+        """Whether nobody may follow requests as they come."""
+        self._paused = paused
+        if self._api is not None:
+            self._api.stream.pause(paused)
 
     @property
     def ports(self) -> frozenset[int]:

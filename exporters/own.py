@@ -96,7 +96,8 @@ class OwnState:
     """Everything the agent tells of itself at one moment. None, or an empty mapping, leaves the metrics out.
 
     `absent` has the reason for each metric that cannot be had, by its full name; `watches` says of each resource of the
-    API server whether it is being watched; `restarts` is how often the engine was started again. `now_ns` is of the
+    API server whether it is being watched; `step_level` is how many steps the agent went down to stay within its budget, and
+    `steps` how often it took each; `restarts` is how often the engine was started again. `now_ns` is of the
     engine's clock.
     """
 
@@ -110,6 +111,8 @@ class OwnState:
     series: SeriesReport | None = None
     absent: Mapping[str, str] = field(default_factory=dict)
     exports: Mapping[str, ExportReport] = field(default_factory=dict)
+    step_level: int = 0
+    steps: Mapping[str, int] = field(default_factory=dict)
     watches: Mapping[str, bool] = field(default_factory=dict)
     processes: Mapping[str, ProcessUse] = field(default_factory=dict)
     restarts: int = 0
@@ -281,6 +284,8 @@ READERS: Final[tuple[tuple[Metric, Callable[[OwnState], Readings]], ...]] = (
     (own.EXPORT_WAITING, lambda state: [(report.waiting, (name,)) for name, report in state.exports.items()]),
     (own.ENGINE_RESTARTS, lambda state: [(state.restarts, ())]),
     (own.ENGINE_LAG, _lag),
+    (own.STEP_LEVEL, lambda state: [(state.step_level, ())]),
+    (own.STEPS, lambda state: [(count, (step,)) for step, count in state.steps.items()]),
     (own.CONFIG_VALID, lambda state: [(int(state.config_valid), ())]),
     (own.WATCH_UP, lambda state: [(int(up), (resource,)) for resource, up in state.watches.items()]),
     (own.CPU, lambda state: [(use.cpu_seconds, (name,)) for name, use in state.processes.items()]),

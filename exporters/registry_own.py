@@ -215,6 +215,21 @@ ENGINE_LAG: Final = _own(
     "Time since the engine last took a turn. Above a few seconds it is stuck or starved.",
     _ENGINE,
 )
+STEP_LEVEL: Final = _own(
+    "firesteel_step_down_level",
+    "gauge",
+    "1",
+    (),
+    "How many steps the agent went down to stay within budget.cpu and budget.memory: 1 no live stream, 2 no samples, 3 no paths, 4 no pods. Requests are counted all the same.",
+)
+STEPS: Final = _own(
+    "firesteel_step_downs_total",
+    "counter",
+    "{step}",
+    ("step",),
+    "How often each step down was taken. If it grows, the budget is too small for what this node does.",
+    "no budget is watched",
+)
 CONFIG_VALID: Final = _own(
     "firesteel_config_valid",
     "gauge",
@@ -272,6 +287,8 @@ OWN: Final = (
     EXPORT_WAITING,
     ENGINE_RESTARTS,
     ENGINE_LAG,
+    STEP_LEVEL,
+    STEPS,
     CONFIG_VALID,
     WATCH_UP,
     CPU,

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
@@ -148,3 +149,19 @@ def test_a_collector_that_is_not_there_costs_no_count(tmp_path: Path) -> None:
         agent.wait(lambda a: a.total("firesteel_export_failures_total", exporter="otlp_metrics") > 0)
         told = [problem["what"] for problem in agent.status()["problems"]]
         assert any(what.startswith("metrics cannot be pushed") for what in told)
+
+
+def test_above_its_budget_the_agent_does_less_says_so_and_counts_on(tmp_path: Path) -> None:
+    with nginx() as server, running_agent(tmp_path, ["budget.memory=1MiB", "budget.cpu=0"]) as agent:
+        ask(server.port)
+        agent.wait(lambda a: a.total("firesteel_step_down_level") >= 2, 60)
+        assert agent.total("firesteel_step_down_level") >= 2
+        told = [problem["what"] for problem in agent.status()["problems"]]
+        assert any("the live stream is closed, no request is sampled" in what for what in told)
+        with pytest.raises(HTTPError, match="503"):
+            agent.get("/api/v1/stream")
+        written = agent.total("firesteel_samples_total", outcome="written")
+        ask(server.port)
+        counted = agent.counts("kindling_entity_request_total", 2 * REQUESTS, port=str(server.port))
+        assert counted == 2 * REQUESTS
+        assert agent.total("firesteel_samples_total", outcome="written") == written

@@ -136,7 +136,9 @@ log: {level: info, format: logfmt, repeat_every: 1m}
     later = {
         name
         for name in BY_NAME
-        if name.startswith(("export.otlp.", "export.jsonl.", "listen.tls.", "listen.metrics_auth", "kernel."))
+        if name.startswith(
+            ("export.otlp.", "export.jsonl.", "listen.tls.", "listen.metrics_auth", "kernel.", "budget.")
+        )
     }
     assert set(loaded.origins) >= set(BY_NAME) - later
     assert set(loaded.origins) >= {"export.otlp.endpoint", "export.otlp.spans", "export.jsonl.path"}

@@ -50,6 +50,8 @@ STATE = OwnState(
     watches={"pods": True, "nodes": False},
     processes={"agent": ProcessUse(1.5, 60_000_000), "engine": ProcessUse(0.25, 9_000_000)},
     restarts=1,
+    step_level=2,
+    steps={"stream": 3, "samples": 1},
     config_valid=False,
 )
 
@@ -114,6 +116,8 @@ def test_values(metrics: OwnMetrics) -> None:
         "firesteel_export_waiting": {("otlp_spans",): 3},
         "firesteel_engine_restarts_total": {(): 1},
         "firesteel_engine_lag_seconds": {(): 3},
+        "firesteel_step_down_level": {(): 2},
+        "firesteel_step_downs_total": {("stream",): 3, ("samples",): 1},
         "firesteel_config_valid": {(): 0},
         "firesteel_kubernetes_watch_up": {("pods",): 1, ("nodes",): 0},
         "firesteel_cpu_seconds_total": {("agent",): 1.5, ("engine",): 0.25},
@@ -156,6 +160,7 @@ def test_what_is_not_known_is_absent(metrics: OwnMetrics) -> None:
         "firesteel_config_valid",
         "firesteel_engine_restarts_total",
         "firesteel_lost_total",
+        "firesteel_step_down_level",
         "firesteel_undirected_requests_total",
     }
 
