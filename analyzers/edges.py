@@ -6,11 +6,13 @@ The rules, of docs/metrics.md:
   a pod nor a node of this cluster (without a cluster: not on this host), or sits on a node without an agent.
 - A row of a connection whose both ends are here stands for both of them, so it always makes the edge.
 - Which end asked is evidence. A row whose direction nobody could tell makes no edge: it is counted as undirected.
+- Where conntrack told that another address answered than was asked, the edge is to who answered, `service` is what
+  was asked for, and the ends are matched by the addresses that really talk.
 - An address is never empty: a socket bound to none (0.0.0.0, ::) gets this node's address towards its peer; a peer that
   the kernel did not show is "unknown".
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from analyzers.resolver import Party, Resolver
@@ -43,6 +45,10 @@ class Observation(Protocol):
     def remote_ip(self) -> str: ...
     @property
     def remote_port(self) -> int: ...
+    @property
+    def dialled_ip(self) -> str: ...
+    @property
+    def dialled_port(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +104,11 @@ def name_ends(seen: Observation, resolver: Resolver) -> Ends:
         remote = UNKNOWN_PEER
     else:
         remote = resolver.remote(remote_ip, remote_port, netns)
+    if seen.dialled_port and (service := resolver.service(seen.dialled_ip, seen.dialled_port)):
+        if seen.role is Role.CLIENT:
+            remote = replace(remote, service=service)
+        else:
+            local = replace(local, service=service)
     return Ends(local, remote, local_ip, remote_ip)
 
 
@@ -105,10 +116,12 @@ def edge_of(seen: Observation, ends: Ends, protocol: str, l4: str) -> Edge | Non
     """The edge in the direction of the request; None if the direction is not known."""
     if seen.role is Role.CLIENT:
         address, port = ends.remote_ip, seen.remote_port
-        return Edge(ends.local, ends.remote, ends.local_ip, address, port, address, port, protocol, l4)
+        dialled = (seen.dialled_ip, seen.dialled_port) if seen.dialled_port else (address, port)
+        return Edge(ends.local, ends.remote, ends.local_ip, address, port, *dialled, protocol, l4)
     if seen.role is Role.SERVER:
         address, port = ends.local_ip, seen.local_port
-        return Edge(ends.remote, ends.local, ends.remote_ip, address, port, address, port, protocol, l4)
+        dialled = (seen.dialled_ip, seen.dialled_port) if seen.dialled_port else (address, port)
+        return Edge(ends.remote, ends.local, ends.remote_ip, address, port, *dialled, protocol, l4)
     return None
 
 

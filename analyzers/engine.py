@@ -51,6 +51,8 @@ class RingSource:
     perf_rings: tuple[int, ...] = ()
     """Instead of `ring`, which is -1 then. Somebody must have mapped them already: only the first mapping costs locked
     memory, which an engine without privileges may not have."""
+    conntrack: int | None = None
+    """A netlink socket on which translations of addresses are told; see `collector.metadata.conntrack`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +213,8 @@ class Engine:
             named += [("--perf-ring", fd) for fd in source.perf_rings] or [("--ring", source.ring)]
             named += [("--control", source.control), ("--modes", source.modes)]
             plain += ["--ring-bytes", str(source.ring_bytes)]
+            if source.conntrack is not None:
+                named.append(("--conntrack", source.conntrack))
             if source.record is not None:
                 named.append(("--record", source.record))
         else:

@@ -42,16 +42,18 @@ class TcpLabels:
 
 
 def tcp_labels(key: TcpKey, ends: Ends) -> TcpLabels:
+    """An attempt goes to what was dialled, with the translation beside it; health is of the ends that really talk."""
+    translated = key.error is not None and key.dialled_port
     return TcpLabels(
         src=ends.local,
         dst=ends.remote,
         src_ip=ends.local_ip,
         src_port=shown_port(key.local_port),
-        dst_ip=ends.remote_ip,
-        dst_port=shown_port(key.remote_port),
+        dst_ip=key.dialled_ip if translated else ends.remote_ip,
+        dst_port=shown_port(key.dialled_port if translated else key.remote_port),
         errno=key.error,
-        dnat_ip="",
-        dnat_port=0,
+        dnat_ip=ends.remote_ip if translated else "",
+        dnat_port=key.remote_port if translated else 0,
         pid=0 if key.error is None else key.identity.pid,
         comm="" if key.error is None else key.identity.comm,
     )

@@ -8,6 +8,8 @@ from analyzers.rows import Identity
 
 NOT_FOUND_INTERNAL = "NOT_FOUND_INTERNAL"
 NOT_FOUND_EXTERNAL = "NOT_FOUND_EXTERNAL"
+NOT_READ_YET = "not_read_yet"
+"""The reason of a name that will be another one in a moment: nobody has looked yet whose process it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,10 @@ class Resolver(Protocol):
 
     def remote(self, ip: str, port: int, netns: int) -> Party:
         """The owner of an address elsewhere, as seen from network namespace `netns`. `port` is 0 for a client's."""
+        ...
+
+    def service(self, ip: str, port: int) -> str:
+        """The Service that answers at an address that was dialled (its own, or a node's port); empty if there is none."""
         ...
 
     def bound_address(self, remote_ip: str, netns: int) -> str:

@@ -33,7 +33,8 @@ class Identity:
 class RequestKey:
     """Who asked whom for what, seen from the local end.
 
-    `local_port` is 0 for a client, `remote_port` is 0 for a server. `peer` is the other end's owner when both ends are
+    `local_port` is 0 for a client, `remote_port` is 0 for a server. Addresses are those that really talk; where the client
+    asked another one, of a Service for example, that is `dialled_ip` and `dialled_port`, else "" and 0. `peer` is the other end's owner when both ends are
     on this node. `status` is the protocol's number (HTTP status, DNS rcode), 0 if none. `overflow` marks the one row
     that holds what found no row of its own.
     """
@@ -57,6 +58,8 @@ class RequestKey:
     no_response: bool
     overflow: bool
     created_ns: int
+    dialled_ip: str = ""
+    dialled_port: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,8 @@ class TcpKey:
     error: int | None
     overflow: bool
     created_ns: int
+    dialled_ip: str = ""
+    dialled_port: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +157,8 @@ class Sample:
     response_text: str
     trace_id: str
     parent_id: str
+    dialled_ip: str = ""
+    dialled_port: int = 0
 
 
 @dataclass(frozen=True, slots=True)

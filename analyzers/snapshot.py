@@ -11,10 +11,10 @@ from typing import Final
 
 from analyzers.accounts import Account, Book, Ledger, Values, growth
 from analyzers.calls import OVERFLOW_CALL, CallLabels, call_of
-from analyzers.edges import OVERFLOW_EDGE, Edge, EdgeLabels, draws_edge, edge_of, name_ends, status_code
+from analyzers.edges import OVERFLOW_EDGE, Edge, EdgeLabels, Ends, draws_edge, edge_of, name_ends, status_code
 from analyzers.entities import OVERFLOW_ENTITY, EntityLabels, entity_of
 from analyzers.health import TcpLabels, overflow_labels, tcp_labels, tcp_values
-from analyzers.resolver import Party, Resolver
+from analyzers.resolver import NOT_READ_YET, Party, Resolver
 from analyzers.rows import RequestKey, RequestRow, Role, Sample, TcpKey, TcpRow
 from analyzers.samples import NamedSample, name_sample
 from analyzers.scope import EVERYTHING, Scope
@@ -26,6 +26,8 @@ TCP_WIDTH: Final = 7
 
 HOUR_NS: Final = 3600 * 10**9
 FIVE_MINUTES_NS: Final = 300 * 10**9
+NAME_PATIENCE_NS: Final = 15 * 10**9
+"""So long a new row waits for the name of its owner, so that nothing is counted under a name for the meantime."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ EMPTY: Final = Snapshot(0, 0, (), (), (), (), (), (), {}, 0, 0, {})
 class _Source:
     """What is remembered of one table row: its values when last seen, and where its growth goes."""
 
-    __slots__ = ("books", "edge", "is_server", "last", "parties", "turn", "version")
+    __slots__ = ("books", "edge", "is_server", "last", "parties", "turn", "version", "waits")
 
     def __init__(self, width: int) -> None:
         self.last: Values = (0,) * width
@@ -69,6 +71,14 @@ class _Source:
         self.edge: Edge | None = None
         self.is_server = False
         self.parties: tuple[tuple[str, Party], ...] = ()
+        self.waits = False
+
+    def named(self, ends: Ends, *, is_young: bool) -> bool:
+        """Takes the names of both ends; false while it has none that will stay, and nothing was counted yet."""
+        self.parties = ((ends.local_ip, ends.local), (ends.remote_ip, ends.remote))
+        will_change = NOT_READ_YET in (ends.local.reason, ends.remote.reason)
+        self.waits = will_change and is_young and not any(self.last)
+        return not self.waits
 
 
 class SnapshotBuilder:
@@ -136,10 +146,12 @@ class SnapshotBuilder:
             source = self._requests[key.index, key.generation] = _Source(len(values))
             self._name_requests(source, key, len(values))
         source.turn = self._number
-        if values == source.last:
+        if values == source.last and not source.waits:
             return
-        if source.version != self._version or any(book.ended for book in source.books):
+        if source.waits or source.version != self._version or any(book.ended for book in source.books):
             self._name_requests(source, key, len(values))
+        if source.waits:
+            return
         amount = growth(values, source.last)
         source.last = values
         for book in source.books:
@@ -163,7 +175,8 @@ class SnapshotBuilder:
                 source.books += (self._calls.book(OVERFLOW_CALL, width, self._now_ns),)
             return
         ends = name_ends(key, self._resolver)
-        source.parties = ((ends.local_ip, ends.local), (ends.remote_ip, ends.remote))
+        if not source.named(ends, is_young=self._is_young(key)):
+            return
         in_scope = self.scope.has_row(key.role, ends)
         source.edge = edge_of(key, ends, key.protocol, key.l4) if in_scope else None
         source.is_server = key.role is Role.SERVER
@@ -188,10 +201,12 @@ class SnapshotBuilder:
             source = self._tcp[key.index, key.generation] = _Source(len(values))
             self._name_tcp(source, key, row.updated_ns)
         source.turn = self._number
-        if values == source.last:
+        if values == source.last and not source.waits:
             return
-        if source.version != self._version or any(book.ended for book in source.books):
+        if source.waits or source.version != self._version or any(book.ended for book in source.books):
             self._name_tcp(source, key, row.updated_ns)
+        if source.waits:
+            return
         amount = growth(values, source.last)[:TCP_WIDTH]
         source.last = values
         for book in source.books:
@@ -204,12 +219,16 @@ class SnapshotBuilder:
             labels = overflow_labels(key)
         else:
             ends = name_ends(key, self._resolver)
-            source.parties = ((ends.local_ip, ends.local), (ends.remote_ip, ends.remote))
+            if not source.named(ends, is_young=self._is_young(key)):
+                return
             labels = tcp_labels(key, ends)
             if not self.scope.has_row(key.role, ends):
                 source.books = ()
                 return
         source.books = (ledger.book(labels, TCP_WIDTH, self._now_ns, moved_ns),)
+
+    def _is_young(self, key: RequestKey | TcpKey) -> bool:
+        return self._now_ns - key.created_ns < NAME_PATIENCE_NS
 
     def _seen(self, sources: dict[tuple[int, int], _Source]) -> dict[tuple[int, int], _Source]:
         """Forget the rows that are no longer in the table; what they counted stays in the accounts."""

@@ -207,6 +207,8 @@ class SharedTable:
             no_response=bool(row.flags & lib.FS_ROW_NO_RESPONSE),
             overflow=bool(row.flags & lib.FS_ROW_OVERFLOW),
             created_ns=row.created_ns,
+            dialled_ip=address_text(bytes(row.dialled)) if row.dialled_port else "",
+            dialled_port=row.dialled_port,
         )
 
     def _tcp_key(self, index: int, generation: int) -> TcpKey:
@@ -224,6 +226,8 @@ class SharedTable:
             error=row.error if row.kind == lib.FS_TCP_CONNECT else None,
             overflow=bool(row.flags & lib.FS_ROW_OVERFLOW),
             created_ns=row.created_ns,
+            dialled_ip=address_text(bytes(row.dialled)) if row.dialled_port else "",
+            dialled_port=row.dialled_port,
         )
 
     def _read_sample(self) -> Sample:
@@ -260,6 +264,8 @@ class SharedTable:
             response_text=_text(sample.response_text, sample.response_text_length),
             trace_id=_hex(sample.trace_id),
             parent_id=_hex(sample.parent_id),
+            dialled_ip=address_text(bytes(sample.dialled)) if sample.dialled_port else "",
+            dialled_port=sample.dialled_port,
         )
 
     def _identity(self, index: int) -> Identity:

@@ -26,7 +26,7 @@ from collector.capture import Capture
 from collector.config_rules import not_yet
 from collector.exports import Exports
 from collector.http_guard import ListenError
-from collector.metadata import kubernetes
+from collector.metadata import conntrack, kubernetes
 from collector.metadata.cluster_names import ClusterNames
 from collector.metadata.host import HostResolver
 from collector.metadata.processes import Processes
@@ -88,7 +88,8 @@ class Agent:
         self._refreshed = 0.0
         self._table = SharedTable.create()
         self._block = ConfigBlock(engine_settings(config))
-        self._capture = Capture(attachment, self._table, self._block)
+        self._conntrack = conntrack.listen() if attachment.has_ring else conntrack.Conntrack(None)
+        self._capture = Capture(attachment, self._table, self._block, conntrack=self._conntrack.fd)
         report = self._capture.report
         hierarchy = own_state.hierarchy(report)
         settings = config.kubernetes
@@ -116,6 +117,7 @@ class Agent:
     def close(self) -> None:
         self._exports.stop()
         self._capture.stop()
+        self._conntrack.close()
         if self._cluster is not None:
             self._cluster.stop()
         self._own.close()
@@ -225,7 +227,6 @@ class Agent:
     async def _take_over(self, news: Reloaded) -> None:
         config = self._config = news.config
         log.configure(config.log)
-        self._block.apply(engine_settings(config))
         self._capture.configure(config)
         self._step_down.budget = config.budget
         self._put_in_force(config)
@@ -279,6 +280,7 @@ class Agent:
             *problems.of_driver(report),
             *problems.of_sandbox(self._unfiltered),
             *problems.of_cluster(self._cluster_fault),
+            *(problems.of_translations(self._conntrack, state.stats["nat_lost"]) if self._cluster else ()),
             *(self._cluster.problems() if self._cluster else ()),
             *(self._polling.problems() if self._polling else ()),
             *problems.of_engine(self._capture.status(), state, self._clock()),

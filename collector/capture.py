@@ -28,11 +28,17 @@ def children_cpu_seconds() -> float:
 class Capture:
     """Owns the attachment. Without a driver (`none`) it is idle: no engine, no counters.
 
-    `table` and `block` are borrowed. `record` is a descriptor of a recording that every event is appended to.
+    `table` and `block` are borrowed. `record` is a descriptor of a recording that every event is appended to,
+    `conntrack` one of a socket that tells translations of addresses.
     """
 
     def __init__(
-        self, attachment: Attachment, table: SharedTable, block: ConfigBlock, record: int | None = None
+        self,
+        attachment: Attachment,
+        table: SharedTable,
+        block: ConfigBlock,
+        record: int | None = None,
+        conntrack: int | None = None,
     ) -> None:
         self.report = attachment.report
         self._attachment = attachment
@@ -54,6 +60,7 @@ class Capture:
             attachment.modes,
             record,
             attachment.perf_rings,
+            conntrack,
         )
         self._engine = Engine(source, table, block)
 

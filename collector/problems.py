@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from analyzers.engine import EngineStatus
 from analyzers.rows import DriverCounters, EngineState
 from collector.api import Problem
+from collector.metadata.conntrack import Conntrack
 from probes.attachment import Report
 
 _STALE_NS = 5 * 10**9
@@ -60,6 +61,24 @@ def of_cluster(fault: str) -> Iterator[Problem]:
             "there is no cluster to ask: pods and services have no names",
             fault,
             "correct kubernetes.kubeconfig, or the pod's service account; kubernetes.enabled: false asks nobody",
+        )
+
+
+def of_translations(conntrack: Conntrack, lost: int) -> Iterator[Problem]:
+    """Why the pod behind a Service may not be known, on a node that belongs to a cluster."""
+    if conntrack.reason:
+        yield Problem(
+            "warning",
+            "translations of addresses are not read: behind a Service, the pod that answered is not known",
+            conntrack.reason,
+            f"{conntrack.remedy}; network plugins that translate in eBPF (Cilium, Calico eBPF) have no conntrack to read",
+        )
+    if lost:
+        yield Problem(
+            "warning",
+            f"conntrack told more than could be read, {lost} times: some connections show the Service only",
+            "more new connections than the socket's buffer holds while the engine was busy",
+            "give the agent more CPU",
         )
 
 

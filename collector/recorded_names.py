@@ -46,6 +46,10 @@ class RecordedNames:
             return Party(namespace=NOT_FOUND_INTERNAL, reason="recording")
         return Party(namespace=NOT_FOUND_EXTERNAL, outside=True, reason="recording")
 
+    def service(self, ip: str, port: int) -> str:  # noqa: ARG002 - the Resolver's signature
+        """A recording has no translations."""
+        return ""
+
     def bound_address(self, remote_ip: str, netns: int) -> str:  # noqa: ARG002 - the Resolver's signature
         """Loopback for loopback, else the first recorded address of the same family."""
         v6 = ":" in remote_ip

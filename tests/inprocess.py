@@ -56,6 +56,7 @@ class Row:
     last: tuple[int, int, int, int]
     """request transfer, processing, response transfer, connect"""
     buckets: tuple[int, ...]
+    dialled: tuple[str, int] = ("", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,11 @@ class InProcessEngine:
         if self.engine:
             self._lib.fs_engine_free(self.engine)
         self.engine = None
+
+    def crash(self) -> None:
+        """The next engine on the same table, which knows what stands there and nothing else."""
+        self.close()
+        self.engine = self._lib.fs_engine_new(self.table, self.config, self.slots, self.control)
 
     def __enter__(self) -> Self:
         return self
@@ -199,6 +205,7 @@ class InProcessEngine:
             row.response_bytes,
             (row.last_request_ns, row.last_processing_ns, row.last_response_ns, row.last_connect_ns),
             tuple(row.buckets),
+            (address_text(bytes(row.dialled)), row.dialled_port) if row.dialled_port else ("", 0),
         )
 
     def _tcp_row(self, row: Any) -> TcpRow:

@@ -158,6 +158,7 @@ class FixedResolver:
     def __init__(self, owners: Mapping[int, Party] | None = None, addresses: Mapping[str, Party] | None = None) -> None:
         self.owners = dict(owners or {1: pod("client"), 2: pod("server")})
         self.addresses = dict(addresses or {"10.0.0.1": pod("client"), "10.0.0.2": pod("server")})
+        self.services: dict[tuple[str, int], str] = {}
         self.answers = 1
         self.asked = 0
 
@@ -168,6 +169,9 @@ class FixedResolver:
     def remote(self, ip: str, port: int, netns: int) -> Party:
         self.asked += 1
         return self.addresses.get(ip, OUTSIDE)
+
+    def service(self, ip: str, port: int) -> str:
+        return self.services.get((ip, port), "")
 
     def bound_address(self, remote_ip: str, netns: int) -> str:
         return "10.9.9.9"

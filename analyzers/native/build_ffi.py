@@ -27,7 +27,7 @@ LAYOUT_HEADERS = (
     NATIVE / "reader.h",
 )
 # The program around the engine is not wanted inside Python.
-PROGRAM_ONLY = {"main.c", "live.c", "replay.c", "recorder.c", "ring.c", "sandbox.c"}
+PROGRAM_ONLY = {"main.c", "live.c", "replay.c", "recorder.c", "ring.c", "sandbox.c", "translations.c"}
 FIXED_TYPES = """
 typedef uint8_t __u8; typedef uint16_t __u16; typedef uint32_t __u32; typedef uint64_t __u64;
 typedef int32_t __s32;

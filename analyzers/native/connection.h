@@ -73,7 +73,8 @@ enum fs_connection_flag {
 	FS_C_FIRST_SETTLED = 1 << 22, /* its first request waited for the other end to be told */
 	FS_C_STATELESS = 1 << 23, /* its parser wanted state and there was none left */
 	FS_C_OVERLAPS = 1 << 24, /* in order: it asked again after an answer while more of them were to come */
-	FS_C_TRIAL = 1 << 25 /* taken up again where nothing seems to wait: to be proven before anything counts */
+	FS_C_TRIAL = 1 << 25, /* taken up again where nothing seems to wait: to be proven before anything counts */
+	FS_C_NAT_ASKED = 1 << 26 /* of a flow: its translation was looked for again when its second datagram came */
 };
 
 /* Which end of a connection inside this node tells. */
@@ -127,6 +128,9 @@ struct fs_connection {
 	uint32_t netns, pid;
 	struct fs_tuple tuple;
 	uint32_t mirror_hash;
+	uint8_t told[16]; /* the remote end as the socket has it, before its translation was undone */
+	uint8_t dialled[16]; /* that the client asked for, if another address answered */
+	uint16_t told_port, dialled_port;
 	uint32_t peer; /* the other end */
 	uint64_t connect_ns;
 	uint32_t first_held;

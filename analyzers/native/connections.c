@@ -103,6 +103,7 @@ static void begin(struct fs_engine *e, struct fs_connection *c, const struct fs_
 		c->flags |= FS_C_IDENT_PENDING;
 	if (c->kind != FS_KIND_STREAM)
 		return;
+	fs_nat_apply(e, c, !(event->open_flags & (FS_OPEN_SEEDED | FS_OPEN_REPEATED)));
 	anchor(c, event);
 	fs_address_seen(e, c->tuple.local);
 	fs_mirror_add(e, c);

@@ -21,8 +21,7 @@ static struct fs_connection *find_flow(struct fs_engine *e, const struct fs_data
 	for (uint32_t i = fs_index_first(&e->by_id, hash, &probe); i; i = fs_index_next(&e->by_id, hash, &probe)) {
 		struct fs_connection *c = fs_connection_at(e, i);
 		if (c->kind == FS_KIND_FLOW && c->id == event->head.conn_id &&
-		    c->tuple.remote_port == event->tuple.remote_port &&
-		    memcmp(c->tuple.remote, event->tuple.remote, 16) == 0)
+		    c->told_port == event->tuple.remote_port && memcmp(c->told, event->tuple.remote, 16) == 0)
 			return c;
 	}
 	return NULL;
@@ -65,6 +64,7 @@ static struct fs_connection *new_flow(struct fs_engine *e, const struct fs_datag
 	else if ((socket && socket->role == FS_ROLE_SERVER) ||
 		 fs_listener_find(e, c->netns, c->tuple.local_port, FS_UDP))
 		c->role = FS_ROLE_SERVER;
+	fs_nat_apply(e, c, false);
 	return c;
 }
 
@@ -208,6 +208,17 @@ static void opaque(struct fs_engine *e, struct fs_connection *c, const struct fs
 	fs_opaque_bytes(e, c, event->direction, event->bytes, event->head.time_ns, event->head.time_ns);
 }
 
+/* A datagram may be told right before the kernel has looked for its translation; the next one is not. */
+static void translate_late(struct fs_engine *e, struct fs_connection *c)
+{
+	if (!e->table->nat_head || c->dialled_port || c->peer || c->flags & FS_C_NAT_ASKED)
+		return;
+	c->flags |= FS_C_NAT_ASKED;
+	fs_mirror_remove(e, c);
+	fs_nat_apply(e, c, false);
+	fs_connection_key_changed(c);
+}
+
 static void connect_mirror(struct fs_engine *e, struct fs_connection *c)
 {
 	if (!(c->flags & FS_C_MIRRORED) && !c->peer)
@@ -225,7 +236,9 @@ void fs_datagram_event(struct fs_engine *e, const struct fs_datagram *event)
 	if (!c && !has_peer)
 		c = find_flow(e, event, hash);
 
-	if (!c && !(c = new_flow(e, event, hash)))
+	if (c)
+		translate_late(e, c);
+	else if (!(c = new_flow(e, event, hash)))
 		return;
 	fs_flow_busy(e, c);
 	c->last_ns = event->head.time_ns;

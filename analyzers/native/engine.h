@@ -30,6 +30,12 @@ struct fs_engine *fs_engine_new(struct fs_table *table, const struct fs_engine_c
 void fs_engine_event(struct fs_engine *engine, const void *event, uint32_t size);
 
 /*
+ * One message of conntrack, its netlink header included (linux/netfilter/nfnetlink_conntrack.h). What is malformed, of
+ * another subsystem, or not TCP or UDP is left alone.
+ */
+void fs_engine_conntrack(struct fs_engine *engine, const void *message, uint32_t bytes);
+
+/*
  * `now_ns` is CLOCK_MONOTONIC, or in a replay the time of the events. Settles what waited too long, expires what was
  * idle, re-reads the configuration when its generation changed. Cheap: call it every 5 to 50 ms.
  */

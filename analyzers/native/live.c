@@ -23,14 +23,15 @@ static void count_event(struct fs_run *run, const void *event, uint32_t record_b
  * Publishing the position costs the producers a cache miss, so it is done per batch; but never later than an eighth
  * of the ring, so that a full ring has room again soon.
  */
-static uint64_t drain_batch(struct fs_run *run)
+static uint64_t drain_batch(struct fs_run *run, uint64_t limit)
 {
 	struct fs_ring *ring = &run->ring;
 	uint64_t begin = ring->position, events = 0;
 	uint32_t bytes;
 	const void *event;
 
-	while (events < FS_BATCH_EVENTS && ring->position - begin < ring->size / 8 &&
+	limit = limit < ring->size / 8 ? limit : ring->size / 8;
+	while (events < FS_BATCH_EVENTS && ring->position - begin < limit &&
 	       (event = fs_ring_next(ring, &bytes)) != NULL) {
 		events++;
 		__atomic_store_n(&run->table->ring_position, ring->position, __ATOMIC_RELAXED);
@@ -41,13 +42,17 @@ static uint64_t drain_batch(struct fs_run *run)
 	return events;
 }
 
-/* Until the ring is empty, or as long as it was when this began: producers may be as fast as we are. Returns the bytes. */
+/*
+ * As far as the ring was filled when this began: producers may be as fast as we are, and translations are known of what
+ * was told before they were read. Returns the bytes.
+ */
 static uint64_t drain_ring(struct fs_run *run)
 {
 	uint64_t waiting = fs_ring_filled(&run->ring), begin = run->ring.position, events;
 
+	fs_translations_read(run);
 	do {
-		events = drain_batch(run);
+		events = drain_batch(run, waiting - (run->ring.position - begin));
 		fs_run_beat(run, fs_now_ns());
 	} while (events && run->ring.position - begin < waiting);
 	run->table->stats.ring_contradictions += run->ring.contradictions;
@@ -62,6 +67,7 @@ static uint64_t drain_perf_rings(struct fs_run *run)
 	uint32_t bytes, events = 0;
 	const void *event;
 
+	fs_translations_read(run);
 	while ((event = fs_perf_next(&run->perf, &bytes)) != NULL) {
 		count_event(run, event, bytes);
 		if (++events % FS_BATCH_EVENTS == 0)
@@ -98,6 +104,7 @@ void fs_live(struct fs_run *run)
 {
 	uint64_t sleep_ns = FS_SLEEP_MIN_NS;
 
+	fs_translations_first(run);
 	for (bool stop = false; !stop;) {
 		/* Read before the drain: what was in the ring when the stop was asked for is still counted. */
 		stop = __atomic_load_n(&run->config->stop, __ATOMIC_ACQUIRE) != 0;

@@ -24,7 +24,7 @@
 #include "sandbox.h"
 
 struct arguments {
-	int ring, control, modes, table, config, record, file;
+	int ring, control, modes, table, config, record, file, conntrack;
 	uint64_t ring_bytes;
 	int parent;
 	bool paced;
@@ -87,12 +87,13 @@ static bool parse_arguments(int count, char **values, struct arguments *out)
 		{"ring", 1, NULL, 'r'},	  {"ring-bytes", 1, NULL, 'b'}, {"control", 1, NULL, 'c'},
 		{"modes", 1, NULL, 'm'},  {"table", 1, NULL, 't'},	{"config", 1, NULL, 'g'},
 		{"record", 1, NULL, 'w'}, {"file", 1, NULL, 'f'},	{"pace", 0, NULL, 'p'},
-		{"parent", 1, NULL, 'P'}, {"perf-ring", 1, NULL, 'R'},	{NULL, 0, NULL, 0},
+		{"parent", 1, NULL, 'P'}, {"perf-ring", 1, NULL, 'R'},	{"conntrack", 1, NULL, 'n'},
+		{NULL, 0, NULL, 0},
 	};
 	uint64_t value = 0;
 	int option;
 
-	*out = (struct arguments){-1, -1, -1, -1, -1, -1, -1, 0, 0, false, 0, {0}};
+	*out = (struct arguments){-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, false, 0, {0}};
 	while ((option = getopt_long(count, values, "", options, NULL)) != -1) {
 		if (option == '?' || (option != 'p' && !number(optarg, option == 'b' ? 1u << 30 : INT_MAX, &value)))
 			return false;
@@ -105,6 +106,7 @@ static bool parse_arguments(int count, char **values, struct arguments *out)
 		case 'g': out->config = (int)value; break;
 		case 'w': out->record = (int)value; break;
 		case 'f': out->file = (int)value; break;
+		case 'n': out->conntrack = (int)value; break;
 		case 'P': out->parent = (int)value; break;
 		case 'R':
 			if (out->perf_count == FS_CPUS)
@@ -156,6 +158,7 @@ static const char *map_input(struct fs_run *run, const struct arguments *given)
 {
 	run->file = given->file;
 	run->paced = given->paced;
+	run->conntrack = given->file >= 0 ? -1 : given->conntrack;
 	if (given->file >= 0) {
 		run->file_bytes = mmap(NULL, FS_READ_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		return run->file_bytes == MAP_FAILED ? "cannot reserve a buffer" : NULL;
@@ -224,7 +227,7 @@ int main(int count, char **values)
 		fprintf(stderr,
 			"usage: firesteel-engine --table FD --config FD [--parent PID]\n"
 			"         ((--ring FD | --perf-ring FD...) --ring-bytes N --control FD --modes FD [--record "
-			"FD] | --file FD "
+			"FD] [--conntrack FD] | --file FD "
 			"[--pace])\n"
 			"Started by firesteel with descriptors it has opened; not meant to be called by hand.\n");
 		return 2;
@@ -246,7 +249,8 @@ int main(int count, char **values)
 	if (!failed && run.control && !run.perf.count)
 		resume(&run); /* perf rings give back each record as it is read */
 	if (!failed) {
-		struct fs_sandbox sandbox = {given.parent, given.file, given.record};
+		int read_fd = given.file >= 0 ? given.file : given.conntrack;
+		struct fs_sandbox sandbox = {given.parent, read_fd, given.record};
 		failed = fs_sandbox_enter(&sandbox);
 	}
 	if (failed) {

@@ -42,13 +42,14 @@ enum fs_detected fs_detect(struct fs_engine *e, const struct fs_protocol *p, str
 	return how;
 }
 
-/* The port that names the service: the server's, or both where no side is known. */
+/* The port that names the service: the server's, as it is and as it was dialled, or both where no side is known. */
 static uint8_t ruled_protocol(const struct fs_engine *e, const struct fs_connection *c)
 {
 	for (uint32_t i = 0; i < e->config.port_rules; i++) {
 		const struct fs_port_rule *rule = &e->config.port_rule[i];
 		if ((c->role != FS_ROLE_CLIENT && rule->port == c->tuple.local_port) ||
-		    (c->role != FS_ROLE_SERVER && rule->port == c->tuple.remote_port))
+		    (c->role != FS_ROLE_SERVER && rule->port == c->tuple.remote_port) ||
+		    (c->dialled_port && rule->port == c->dialled_port))
 			return rule->protocol == 255 ? FS_PROTOCOL_NOSUPPORT : rule->protocol;
 	}
 	return FS_UNDECIDED;

@@ -32,6 +32,7 @@ struct fs_run {
 	uint64_t *slots;
 	struct fs_ring ring;
 	struct fs_perf_rings perf; /* instead of the ring if there are any */
+	int conntrack; /* netlink socket that does not block; -1: none */
 	int file; /* of a replay, else -1 */
 	bool paced; /* replay at the speed of the recording */
 	uint8_t *file_bytes; /* FS_READ_BYTES */
@@ -49,6 +50,10 @@ void fs_run_fail(struct fs_run *run, const char *format, ...) __attribute__((for
 
 bool fs_ring_map(struct fs_ring *ring, int fd, uint64_t bytes);
 bool fs_perf_map(struct fs_perf_rings *rings, int fd, uint64_t bytes); /* one more of them */
+
+/* What conntrack told meanwhile; and the table that it began with, for two seconds at most. */
+void fs_translations_read(struct fs_run *run);
+void fs_translations_first(struct fs_run *run);
 
 /* Until config->stop: drains the ring, or the rings. */
 void fs_live(struct fs_run *run);

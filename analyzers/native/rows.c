@@ -37,6 +37,8 @@ static void make_key(const struct fs_connection *c, const struct fs_counted *cou
 	key->request_content = counted->request_content;
 	key->response_content = counted->response_content;
 	key->status = counted->status;
+	memcpy(key->dialled, c->dialled, 16);
+	key->dialled_port = c->dialled_port;
 }
 
 static uint32_t hash_parties(const struct fs_row *key)
@@ -46,6 +48,8 @@ static uint32_t hash_parties(const struct fs_row *key)
 	hash = fs_mix_bytes(hash, key->remote, sizeof(key->remote));
 	hash = fs_mix(hash, (uint64_t)key->local_port << 48 | (uint64_t)key->remote_port << 32 |
 				    (uint32_t)key->role << 16 | key->l4);
+	if (key->dialled_port)
+		hash = fs_mix(fs_mix_bytes(hash, key->dialled, sizeof(key->dialled)), key->dialled_port);
 	return fs_hash_end(hash);
 }
 

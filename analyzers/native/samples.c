@@ -160,6 +160,8 @@ void fs_sample_offer(struct fs_engine *e, const struct fs_connection *c, const s
 	memcpy(sample->remote, c->tuple.remote, sizeof(sample->remote));
 	sample->local_port = c->tuple.local_port;
 	sample->remote_port = c->tuple.remote_port;
+	memcpy(sample->dialled, c->dialled, sizeof(sample->dialled));
+	sample->dialled_port = c->dialled_port;
 	sample->status = counted->status;
 	sample->role = c->role;
 	sample->protocol = counted->protocol		 ? counted->protocol

@@ -6,6 +6,7 @@
 #include "connection.h"
 #include "engine.h"
 #include "learn.h"
+#include "nat.h"
 #include "pool.h"
 
 #define FS_LISTENERS 16384
@@ -88,6 +89,7 @@ struct fs_engine {
 	struct fs_pool connections, waitings, buffers, helds, listeners, edges, contents;
 	struct fs_pool states[FS_STATE_CLASSES];
 	struct fs_index by_id, by_tuple, by_ident, by_string, by_row, by_tcp_row, by_listener, by_edge, by_content;
+	struct fs_index by_dialled, by_served; /* translations */
 	struct fs_index by_request; /* those that wait and are paired by their own id */
 	struct fs_texts *texts; /* by index of waiting */
 

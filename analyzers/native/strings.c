@@ -162,6 +162,8 @@ static bool may_have(struct fs_engine *e, uint32_t ident, uint8_t protocol, uint
 static uint64_t service_of(const struct fs_connection *c)
 {
 	bool is_client = c->role == FS_ROLE_CLIENT;
+	if (c->dialled_port)
+		return fs_mix(fs_mix_bytes(FS_HASH_SEED, c->dialled, 16), c->dialled_port);
 	uint64_t key = fs_mix_bytes(FS_HASH_SEED, is_client ? c->tuple.remote : c->tuple.local, 16);
 	return fs_mix(key, is_client ? c->tuple.remote_port : c->tuple.local_port);
 }

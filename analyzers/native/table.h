@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #define FS_TABLE_MAGIC 0x42545346u
-#define FS_TABLE_VERSION 1
+#define FS_TABLE_VERSION 2
 
 #define FS_IDENTS 8192
 #define FS_STRINGS 32768
@@ -22,6 +22,7 @@
 #define FS_SAMPLES 4096
 #define FS_BUCKETS 9 /* 8 upper bounds and infinity */
 #define FS_PORT_RULES 64
+#define FS_NATS 32768
 
 /* Who owns a local socket. Entry 0 means "unknown". */
 struct fs_ident {
@@ -71,7 +72,8 @@ struct fs_row {
 	uint32_t request_content; /* index into strings */
 	uint32_t response_content;
 	uint16_t status;
-	uint16_t reserved1;
+	uint16_t dialled_port; /* 0: nothing was translated */
+	uint8_t dialled[16]; /* what the client asked for, where another address answered */
 	uint32_t reserved2;
 	uint64_t created_ns; /* CLOCK_MONOTONIC */
 	uint64_t updated_ns; /* end of the newest request */
@@ -101,7 +103,8 @@ struct fs_tcp_row {
 	uint16_t remote_port; /* 0 when the local end is the server */
 	uint8_t role;
 	uint8_t kind; /* enum fs_tcp_row_kind */
-	uint16_t reserved;
+	uint16_t dialled_port; /* as in struct fs_row */
+	uint8_t dialled[16];
 	int32_t error; /* of a CONNECT row: 0 or errno */
 	uint32_t srtt_us; /* newest */
 	uint64_t created_ns;
@@ -114,6 +117,21 @@ struct fs_tcp_row {
 	uint64_t resets_sent;
 	uint64_t resets_received;
 	uint64_t closed;
+};
+
+/* A translation that changes whom the client reaches; addresses as in tuples, ports in the host's order. */
+struct fs_nat {
+	uint8_t client[16];
+	uint8_t dialled[16];
+	uint8_t server[16]; /* that answers */
+	uint8_t shown[16]; /* that the server takes for the client */
+	uint16_t client_port;
+	uint16_t dialled_port;
+	uint16_t server_port;
+	uint16_t shown_port;
+	uint8_t l4; /* 0: not used */
+	uint8_t reserved[7];
+	uint64_t told_ns;
 };
 
 enum fs_sample_why { FS_WHY_NEW_EDGE = 1, FS_WHY_ERROR = 2, FS_WHY_SLOW = 3, FS_WHY_NORMAL = 4 };
@@ -147,7 +165,8 @@ struct fs_sample {
 	uint8_t l4;
 	uint16_t request_text_length;
 	uint16_t response_text_length;
-	uint16_t reserved;
+	uint16_t dialled_port; /* as in the row */
+	uint8_t dialled[16];
 	uint8_t trace_id[16];
 	uint8_t parent_id[8];
 	char request_content[128]; /* terminated */
@@ -193,7 +212,10 @@ struct fs_sample {
 	X(recording_failed, "events that could not be written to the recording")              \
 	X(ring_contradictions, "times the ring contradicted itself and its content was skipped") \
 	X(ring_dropped, "records that the kernel says it dropped because a perf ring was full")  \
-	X(parser_state_exhausted, "connections parsed without a memory of their own because the pool was empty")
+	X(parser_state_exhausted, "connections parsed without a memory of their own because the pool was empty") \
+	X(nat_learned, "translations of addresses that conntrack told")                         \
+	X(nat_applied, "connections whose dialled address was translated to the one that answered") \
+	X(nat_lost, "times conntrack told more than could be read, so that translations were missed")
 /* clang-format on */
 
 struct fs_stats {
@@ -238,6 +260,8 @@ struct fs_table {
 	 * before each event, so that an engine that crashed leaves nothing behind that would be counted twice.
 	 */
 	uint64_t ring_position;
+	uint64_t nat_head; /* translations learned so far: the next one's place */
+	struct fs_nat nats[FS_NATS]; /* a ring; entry 0 is not used */
 };
 
 struct fs_port_rule {

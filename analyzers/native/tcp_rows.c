@@ -70,6 +70,12 @@ static void make_key(const struct fs_tuple *tuple, uint8_t role, uint8_t kind, i
 	key->error = error;
 }
 
+static void set_dialled(const struct fs_connection *c, struct fs_tcp_row *key)
+{
+	memcpy(key->dialled, c->dialled, 16);
+	key->dialled_port = c->dialled_port;
+}
+
 static struct fs_tcp_row *health_of(struct fs_engine *e, struct fs_connection *c)
 {
 	struct fs_tcp_row key;
@@ -81,6 +87,7 @@ static struct fs_tcp_row *health_of(struct fs_engine *e, struct fs_connection *c
 	}
 	fs_role_settle(e, c);
 	make_key(&c->tuple, c->role, FS_TCP_HEALTH, 0, &key);
+	set_dialled(c, &key);
 	key.ident = c->ident;
 	if (c->flags & FS_C_BOTH_ENDS) {
 		key.flags = FS_ROW_BOTH_ENDS;
@@ -123,6 +130,7 @@ void fs_connect_event(struct fs_engine *e, const struct fs_connect *event)
 		.kind = FS_KIND_STREAM,
 		.protocol = FS_UNDECIDED,
 		.requester = FS_OUT,
+		.role = FS_ROLE_CLIENT,
 		.tuple = event->tuple,
 		.netns = event->head.netns,
 		.last_ns = event->head.time_ns,
@@ -139,11 +147,14 @@ void fs_connect_event(struct fs_engine *e, const struct fs_connect *event)
 			c->flags |= FS_C_ANNOUNCED;
 			c->tuple = event->tuple;
 			c->netns = event->head.netns;
+			c->role = FS_ROLE_CLIENT;
+			fs_nat_apply(e, c, true);
 			fs_ident_set(e, &c->ident, fs_ident(e, &event->head, event->comm));
 		}
 	}
 	if (!c || c->kind != FS_KIND_STREAM) {
 		c = &unknown;
+		fs_nat_apply(e, c, true);
 		c->ident = fs_ident(e, &event->head, event->comm);
 	} else if (c->flags & FS_C_IDENT_PENDING) {
 		fs_identify(e, c, &event->head);
@@ -154,6 +165,7 @@ void fs_connect_event(struct fs_engine *e, const struct fs_connect *event)
 	}
 	c->connect_ns = event->duration_ns;
 	make_key(&c->tuple, FS_ROLE_CLIENT, FS_TCP_CONNECT, event->error, &key);
+	set_dialled(c, &key);
 	key.ident = c->ident;
 	struct fs_tcp_row *row = row_for(e, &key);
 	row->connects++;

@@ -39,6 +39,13 @@ class ClusterNames:
         service = self._index.service_of_backend(ip, port)
         return replace(party, service=service) if service else party
 
+    def dialled(self, ip: str, port: int) -> str:
+        """The Service that is asked for at an address of its own, or at this port of a node; empty if there is none."""
+        service = self._index.service_at(ip)
+        if service is None and self._index.node_at(ip):
+            service = self._index.service_of_node_port(port)
+        return service.name if service else ""
+
     def address(self, ip: str, port: int) -> Party | None:
         """Who has an address: a pod, a Service of which nobody saw which pod answered, or a node."""
         pod = self._index.pod_at(ip)

@@ -15,7 +15,7 @@ import platform
 from collections.abc import Iterable
 from typing import Final
 
-from analyzers.resolver import NOT_FOUND_EXTERNAL, NOT_FOUND_INTERNAL, Party
+from analyzers.resolver import NOT_FOUND_EXTERNAL, NOT_FOUND_INTERNAL, NOT_READ_YET, Party
 from analyzers.rows import Identity
 from collector.metadata.addresses import HostAddresses, is_loopback
 from collector.metadata.cluster_names import ClusterNames
@@ -61,7 +61,7 @@ class HostResolver:
         if known is not None:
             party = self._no_process if known[0] is None else self._party(identity, known[0], known[1])
         else:
-            party = self._party(identity, CgroupOwner(), "not_read_yet") if identity.comm else self._no_process
+            party = self._party(identity, CgroupOwner(), NOT_READ_YET) if identity.comm else self._no_process
             if len(self._provisional) >= OWNER_LIMIT:
                 self._provisional.clear()
             self._provisional.add((identity.index, identity.generation))
@@ -88,6 +88,9 @@ class HostResolver:
             self._nameless.add(place)
         return self._nobody
 
+    def service(self, ip: str, port: int) -> str:
+        return self._cluster.dialled(ip, port) if self._cluster else ""
+
     def bound_address(self, remote_ip: str, netns: int) -> str:
         return self._addresses.towards(remote_ip, netns)
 
@@ -113,6 +116,8 @@ class HostResolver:
                 self._namespaces.pop(identity.netns, None)
                 self._namespaces[identity.netns] = identity.pid
             owner = self._processes.owner(identity)
+            if owner is None and self._processes.postponed:
+                continue  # stays unknown, and is handed in again
             known: tuple[CgroupOwner | None, str]
             if not identity.comm and owner in (None, CgroupOwner()):
                 known = (None, "no_process")

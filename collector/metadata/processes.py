@@ -15,7 +15,8 @@ from collector.metadata.containers import CgroupOwner, owner_of, paths_of
 
 CACHE_LIMIT: Final = 8192
 WALK_LIMIT: Final = 20000  # directories of one pass over the cgroup file system
-WALK_EVERY_S: Final = 10.0
+WALK_SHARE: Final = 20.0  # a pass waits as many times as long as the last one took
+WALK_PAUSE_S: Final = (0.25, 10.0)  # shortest, longest
 
 
 class Processes:
@@ -35,10 +36,13 @@ class Processes:
         self._clock = clock
         self._paths: dict[tuple[int, int], tuple[str, ...]] = {}
         self._walked: dict[int, str] = {}
-        self._walked_at: float | None = None
+        self._next_walk = -1.0
+        self.postponed = False
+        """The last answer was None only because the next pass over the cgroups is not due yet: ask again."""
 
     def owner(self, identity: Identity) -> CgroupOwner | None:
-        """Whose the socket is; None if the process is gone and its cgroup with it."""
+        """Whose the socket is; None if the process is gone and its cgroup with it, or if `postponed` is set."""
+        self.postponed = False
         paths = self._paths_of_process(identity)
         if paths is None:
             path = self._path_of_cgroup(identity.cgroup_id)
@@ -90,16 +94,20 @@ class Processes:
                 continue
 
     def _path_of_cgroup(self, cgroup_id: int) -> str | None:
-        """The path of a cgroup by its id, for a process that has ended. Passes are bounded and at least 10 s apart."""
+        """The path of a cgroup by its id, for a process that has ended. Passes are bounded and take a share of time."""
         if not cgroup_id:
             return None
         path = self._walked.get(cgroup_id)
-        now = self._clock()
-        if path is None and (self._walked_at is None or now - self._walked_at >= WALK_EVERY_S):
-            self._walked_at = now
-            self._walked = dict(self._walk())
-            path = self._walked.get(cgroup_id)
-        return path
+        if path is not None:
+            return path
+        began = self._clock()
+        if began < self._next_walk:
+            self.postponed = True
+            return None
+        self._walked = dict(self._walk())
+        ended = self._clock()
+        self._next_walk = ended + min(max(WALK_SHARE * (ended - began), WALK_PAUSE_S[0]), WALK_PAUSE_S[1])
+        return self._walked.get(cgroup_id)
 
     def _walk(self) -> Iterator[tuple[int, str]]:
         waiting = [self._hierarchy]

@@ -341,6 +341,9 @@ class Answers:
     def remote(self, ip: str, port: int, netns: int) -> Party:
         return self.far
 
+    def service(self, ip: str, port: int) -> str:
+        return ""
+
     def bound_address(self, remote_ip: str, netns: int) -> str:
         return "192.0.2.1"
 

@@ -12,7 +12,7 @@ from analyzers.rows import Identity
 from collector.metadata.addresses import KEPT_REFRESHES, HostAddresses
 from collector.metadata.containers import CgroupOwner
 from collector.metadata.host import OUTSIDE, READS_PER_TURN, HostResolver
-from collector.metadata.processes import WALK_EVERY_S, Processes, default_hierarchy
+from collector.metadata.processes import WALK_PAUSE_S, Processes, default_hierarchy
 from tests.rows import identity
 
 CONTAINER = "5d6b1bf2a6d0f0e1c2b3a4958677869504132231405f6e7d8c9baab9c8d7e6f5"
@@ -113,6 +113,7 @@ def test_a_process_that_is_gone_is_told_by_its_cgroup_and_else_by_its_command(ma
     cgroup_id = machine.cgroup("/system.slice/batch.service")
     resolver = machine.resolver()
     assert learned(resolver, identity(1, "job", pid=99, cgroup_id=cgroup_id)) == named("systemd", "batch.service")
+    machine.now = WALK_PAUSE_S[0]
     assert learned(resolver, identity(2, "job", pid=99, cgroup_id=1)) == named("process", "job", reason="process_gone")
 
 
@@ -127,14 +128,27 @@ def test_a_process_number_that_was_used_again_is_not_believed(machine: Machine) 
     assert learned(resolver, identity(2, "nginx", pid=11, cgroup_id=cgroup_id)) == named("systemd", "other.service")
 
 
-def test_the_cgroup_file_system_is_walked_at_most_every_ten_seconds(machine: Machine) -> None:
+def test_passes_over_the_cgroup_file_system_take_a_share_of_the_time(machine: Machine) -> None:
     processes = machine.processes()
     assert processes.owner(identity(1, pid=99, cgroup_id=1)) is None
+    assert not processes.postponed
     cgroup_id = machine.cgroup("/system.slice/late.service")
     late = identity(2, pid=99, cgroup_id=cgroup_id)
     assert processes.owner(late) is None
-    machine.now = WALK_EVERY_S
+    assert processes.postponed
+    machine.now = WALK_PAUSE_S[0]
     assert processes.owner(late) == CgroupOwner(unit="late.service")
+    assert not processes.postponed
+
+
+def test_a_short_lived_process_of_a_new_cgroup_is_named_by_the_next_pass(machine: Machine) -> None:
+    resolver = machine.resolver()
+    learned(resolver, identity(1, "job", pid=99, cgroup_id=1))
+    late = identity(2, "job", pid=98, cgroup_id=machine.cgroup("/system.slice/late.service"))
+    resolver.learn([late])
+    assert resolver.unknown([late]) == [late]
+    machine.now = WALK_PAUSE_S[0]
+    assert learned(resolver, late) == named("systemd", "late.service")
 
 
 def test_reads_of_one_turn_are_bounded(machine: Machine) -> None:
