@@ -53,6 +53,8 @@ mariadbd:mariadb-server-core
 nginx:nginx-light
 node:nodejs
 openssl:openssl
+pgbench:postgresql-client
+postgres:postgresql
 promtool:prometheus
 redis-benchmark:redis-tools
 redis-server:redis-server
@@ -75,11 +77,12 @@ shellcheck:shellcheck
 git:git
 '
 # Packages whose service must not start because somebody runs our tests.
-services='nginx redis-server unbound prometheus'
+services='nginx postgresql redis-server unbound prometheus'
 
 has() {
 	case $1 in
 	bpfcc) /usr/bin/python3 -c 'import bcc' 2>/dev/null ;;
+	postgres) compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null ;;
 	debian-keyring) [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] ;;
 	static-libc) compgen -G '/usr/lib/*/libc.a' >/dev/null ;;
 	fuzzer-runtime) compgen -G "$(clang --print-resource-dir 2>/dev/null)/lib/*/libclang_rt.fuzzer*.a" >/dev/null ;;

@@ -54,6 +54,19 @@ def mariadb(*, port: int | None = None, options: Sequence[str] = ()) -> Iterator
             yield started
 
 
+def _own_certificate(folder: Path, certificate: tuple[Path, Path]) -> list[str]:
+    """Settings for a copy that belongs to the server, as it wants it of a key."""
+    settings = []
+    for name, path in zip(("ssl_cert_file", "ssl_key_file"), certificate, strict=True):
+        copy = folder / path.name
+        copy.write_bytes(path.read_bytes())
+        copy.chmod(0o600)
+        if os.geteuid() == 0:
+            os.chown(copy, _NOBODY, _NOBODY)
+        settings += ["-c", f"{name}={copy}"]
+    return settings
+
+
 def postgresql_program(name: str) -> str:
     """The full path of one of PostgreSQL's programs, of the newest version that is installed."""
     versions = Path("/usr/lib/postgresql")
@@ -64,8 +77,13 @@ def postgresql_program(name: str) -> str:
 
 
 @contextmanager
-def postgresql(*, port: int | None = None, options: Sequence[str] = ()) -> Iterator[Server]:
-    """PostgreSQL with a superuser USER, who logs in over TCP with PASSWORD, and a database `postgres`."""
+def postgresql(
+    *, port: int | None = None, options: Sequence[str] = (), certificate: tuple[Path, Path] | None = None
+) -> Iterator[Server]:
+    """PostgreSQL with a superuser USER, who logs in over TCP with PASSWORD, and a database `postgres`.
+
+    With a certificate and its key it speaks TLS to whom asks for it.
+    """
     address = "127.0.0.1"
     port = port or free_port(address)
     server, initdb = postgresql_program("postgres"), postgresql_program("initdb")
@@ -78,5 +96,7 @@ def postgresql(*, port: int | None = None, options: Sequence[str] = ()) -> Itera
         _run([*prefix, *made, "--locale=C", "--encoding=UTF8"], folder)
         command = [server, "-D", str(data), "-p", str(port), "-h", address, "-k", str(folder), "-c", "fsync=off"]
         command += ["-c", "max_connections=50", "-c", "shared_buffers=16MB", "-c", "autovacuum=off", *options]
+        if certificate:
+            command += ["-c", "ssl=on", *_own_certificate(folder, certificate)]
         with running("postgresql", command, address, port, folder, prefix=prefix, seconds=60) as started:
             yield started

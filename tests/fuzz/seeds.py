@@ -15,6 +15,7 @@ TARGETS = {
     "dns": "dns",
     "tls": "tls",
     "mysql": "mysql",
+    "postgresql": "postgresql",
     "redis": "redis",
 }
 DATAGRAMS = {"dns-dig-udp", "dns-dig-dnsmasq"}

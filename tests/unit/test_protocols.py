@@ -14,7 +14,11 @@ OF_NAME = {name_of(protocol): protocol for protocol in LISTED} | {"grpc": Protoc
 FOUND = {Detected.REQUEST, Detected.RESPONSE, Detected.GREETING}
 MYSQL_HEADER = 4
 # Recordings that go on in another protocol.
-SWITCHING = {("http-upgrade-h2c", Protocol.HTTP2), ("mysql-tls", Protocol.TLS)}
+SWITCHING = {
+    ("http-upgrade-h2c", Protocol.HTTP2),
+    ("mysql-tls", Protocol.TLS),
+    ("postgresql-tls", Protocol.TLS),
+}
 BUDGET_NS = 1000.0
 # A debug or busy machine is slower than the budget's; nothing but an accident is this much slower.
 ALLOWANCE = 5.0
@@ -73,7 +77,7 @@ def greetings() -> dict[str, list[bytes]]:
 
 DATAGRAMS = {"ntp", "snmp", "dhcp", "ssdp", "quic", "stun", "syslog", "statsd", "wireguard"}
 CONVERSATIONS = load_all()
-BARE_ANSWERS = {Protocol.REDIS, Protocol.MEMCACHED, Protocol.KAFKA}
+BARE_ANSWERS = {Protocol.POSTGRESQL, Protocol.REDIS, Protocol.MEMCACHED, Protocol.KAFKA}
 
 
 def is_datagram(conversation: Conversation) -> bool:
@@ -98,7 +102,7 @@ def test_recordings_are_found_by_their_own_parser_only(conversation: Conversatio
     if own is protocol:
         first = [conversation.sent(side)[0] for side in ("client", "server")]
         found = [detect(protocol, data, datagram=datagram) for data in first]
-        # Some answers are told from others by their requests alone: +OK, or a length and a number.
+        # Some answers are told from others by their requests alone: +OK, a byte, or a length and a number.
         bare = found[1] is Detected.NOT_MINE and protocol in BARE_ANSWERS
         assert found[0] is Detected.REQUEST
         assert bare or found[1] in {Detected.RESPONSE, Detected.GREETING}

@@ -85,17 +85,27 @@ static enum fs_detected detect_statement(struct fs_cursor bytes)
 	}
 }
 
-static enum fs_detected detect_execute(const struct fs_mysql_packet *packet)
+/* The statement's number, flags, and a count that is always 1. */
+enum fs_framed fs_mysql_is_execute(const struct fs_mysql_packet *packet)
 {
 	struct fs_cursor bytes = packet->body;
 	uint32_t statement, iterations;
 	uint8_t command, flags;
 	if (packet->length < 10)
-		return FS_NOT_MINE;
+		return FS_FRAME_INVALID;
 	if (!fs_u8(&bytes, &command) || !fs_u32le(&bytes, &statement) || !fs_u8(&bytes, &flags) ||
 	    !fs_u32le(&bytes, &iterations))
-		return FS_TOO_SHORT;
-	return flags <= 0x0f && iterations == 1 ? FS_MINE_REQUEST : FS_NOT_MINE;
+		return FS_FRAME_MORE;
+	return flags <= 0x0f && iterations == 1 ? FS_FRAME_MESSAGE : FS_FRAME_INVALID;
+}
+
+static enum fs_detected detect_execute(const struct fs_mysql_packet *packet)
+{
+	switch (fs_mysql_is_execute(packet)) {
+	case FS_FRAME_MESSAGE: return FS_MINE_REQUEST;
+	case FS_FRAME_MORE: return FS_TOO_SHORT;
+	default: return FS_NOT_MINE;
+	}
 }
 
 static enum fs_detected detect_greeting(const struct fs_mysql_packet *packet)
@@ -112,9 +122,16 @@ static enum fs_detected detect_greeting(const struct fs_mysql_packet *packet)
 static enum fs_detected detect_first(const struct fs_mysql_packet *packet, const struct fs_cursor *rest)
 {
 	int first = fs_peek(&packet->body, 0);
+	enum fs_detected found;
 	switch (first) {
 	case FS_MYSQL_QUERY:
-	case FS_MYSQL_PREPARE: return packet->length > 1 ? detect_statement(packet->body) : FS_NOT_MINE;
+	case FS_MYSQL_PREPARE:
+		if (packet->length <= 1)
+			return FS_NOT_MINE;
+		/* A Query of PostgreSQL looks like the start of a PREPARE, but it ends before this would. */
+		found = detect_statement(packet->body);
+		return found == FS_MINE_REQUEST && !packet->whole && packet->length < FS_MYSQL_SHORT ? FS_TOO_SHORT
+												     : found;
 	case FS_MYSQL_EXECUTE: return detect_execute(packet);
 	case FS_MYSQL_PING: return packet->length == 1 && fs_left(rest) == 0 ? FS_MINE_REQUEST : FS_NOT_MINE;
 	case PROTOCOL_VERSION: return detect_greeting(packet);

@@ -8,6 +8,7 @@
 #include "statements.h"
 
 #define FS_MYSQL_HEADER 4
+#define FS_MYSQL_SHORT 256 /* of a packet shorter than this all is captured */
 #define FS_MYSQL_LONGEST 0xffffffu /* a packet of this length goes on in the next one */
 
 /* A request's `method`: its command, and two numbers that are none. */
@@ -96,6 +97,8 @@ bool fs_mysql_is_greeting(const struct fs_mysql_packet *packet);
 bool fs_mysql_is_error(struct fs_cursor bytes);
 /* The client's half of the greetings, by what is in it; MORE if it cannot be told yet. */
 enum fs_framed fs_mysql_is_login(const struct fs_mysql_packet *packet);
+/* Is this COM_STMT_EXECUTE believable? MORE if it cannot be told yet. */
+enum fs_framed fs_mysql_is_execute(const struct fs_mysql_packet *packet);
 uint32_t fs_mysql_offered(struct fs_cursor greeting);
 
 /* Steps over what may stand between COM_QUERY's command and its statement. */

@@ -11,6 +11,7 @@
 #define LOOKED_AT 4096 /* of a packet, however it arrives */
 #define ATTRIBUTES_MAX 32
 #define LOGIN_MIN 32
+#define STATEMENT_START 3
 
 enum action { COUNT, SKIP }; /* SKIP: commands that nobody answers */
 
@@ -166,6 +167,22 @@ static void forget(struct fs_cursor bytes, struct fs_mysql_state *state)
 		fs_statement_forget(&state->statements, key_of(statement));
 }
 
+/* Any language's letters may stand in a statement, but not where it starts. */
+static bool is_plausible(const struct fs_mysql_packet *packet, uint8_t number)
+{
+	struct fs_cursor bytes = packet->body;
+	if (number == FS_MYSQL_EXECUTE)
+		return fs_mysql_is_execute(packet) != FS_FRAME_INVALID;
+	if ((number != FS_MYSQL_QUERY && number != FS_MYSQL_PREPARE) || fs_peek(&bytes, 2) == 1)
+		return true;
+	for (size_t i = 1; i <= STATEMENT_START; i++) {
+		int byte = fs_peek(&bytes, i);
+		if (byte >= 0 && (byte < '\t' || (byte > '\r' && byte < ' ') || byte > 0x7e))
+			return false;
+	}
+	return true;
+}
+
 static enum fs_framed frame_command(struct fs_frame_input *in, const struct fs_mysql_packet *packet,
 				    struct fs_message *out)
 {
@@ -181,6 +198,11 @@ static enum fs_framed frame_command(struct fs_frame_input *in, const struct fs_m
 		return in->bytes.truncated ? FS_FRAME_INVALID : FS_FRAME_MORE;
 	command = command_of(number, packet->length);
 	if (!command)
+		return FS_FRAME_INVALID;
+	bool is_short = command->longest != UINT32_MAX || packet->length < FS_MYSQL_SHORT;
+	if (is_short && !packet->whole && in->bytes.truncated)
+		return FS_FRAME_INVALID;
+	if (!is_plausible(packet, number))
 		return FS_FRAME_INVALID;
 	if (fs_left(&packet->body) < needed && !in->bytes.truncated)
 		return FS_FRAME_MORE;

@@ -10,6 +10,7 @@ extern const struct fs_protocol fs_protocol_http2;
 extern const struct fs_protocol fs_protocol_tls;
 extern const struct fs_protocol fs_protocol_dns;
 extern const struct fs_protocol fs_protocol_mysql;
+extern const struct fs_protocol fs_protocol_postgresql;
 extern const struct fs_protocol fs_protocol_redis;
 
 #endif

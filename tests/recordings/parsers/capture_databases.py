@@ -3,12 +3,16 @@
 
 import contextlib
 import json
+import os
+import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pymysql
 from pymysql.constants import CLIENT
 
@@ -206,7 +210,188 @@ def mysql() -> None:
             write("mysql-tls", "mysql", client, said, relay)
 
 
-RECIPES: dict[str, Callable[[], None]] = {recipe.__name__: recipe for recipe in (mysql,)}
+def of_postgresql(counts: Counts) -> list[list[object]]:
+    return [
+        ["postgresql", request, state, int(state != "00000"), state != "00000", count]
+        for (request, state), count in sorted(counts.items())
+    ]
+
+
+PSQL_TEXT = """CREATE TABLE orders (id int PRIMARY KEY, note text);
+INSERT INTO orders SELECT i, 'secret ' || i FROM generate_series(1, 50) i;
+SELECT id, note FROM orders WHERE note <> 'secret word' ORDER BY id;
+SELECT * FROM nowhere;
+INSERT INTO orders VALUES (1, 'again');
+SELECT 1 \\; SELECT count(*) FROM orders \\; UPDATE orders SET note = 'x' WHERE id = 3;
+SELEC 1;
+SELECT 1 / (30 - id) FROM orders ORDER BY id;
+DO $$BEGIN RAISE NOTICE 'a secret'; END$$;
+COPY orders FROM STDIN;
+100\tone
+101\ttwo
+\\.
+COPY orders FROM STDIN;
+not a number\tone
+\\.
+COPY orders TO STDOUT;
+;
+BEGIN;
+DELETE FROM orders WHERE id > 90;
+ROLLBACK;
+LISTEN news;
+NOTIFY news, 'secret';
+"""
+PSQL: Counts = {
+    ("CREATE TABLE orders *", "00000"): 1,
+    ("INSERT orders *", "00000"): 1,
+    ("SELECT orders *", "00000"): 1,
+    ("SELECT nowhere *", "42P01"): 1,
+    ("INSERT orders *", "23505"): 1,
+    ("SELECT *", "00000"): 1,
+    ("*", "42601"): 1,
+    ("*", "00000"): 1,  # an empty one
+    ("SELECT orders *", "22012"): 1,
+    ("DO *", "00000"): 1,
+    ("COPY orders *", "00000"): 2,
+    ("COPY orders *", "22P02"): 1,
+    ("BEGIN", "00000"): 1,
+    ("DELETE orders *", "00000"): 1,
+    ("ROLLBACK", "00000"): 1,
+    ("LISTEN *", "00000"): 1,
+    ("NOTIFY *", "00000"): 1,
+}
+PSYCOPG: Counts = {
+    ("CREATE TABLE items *", "00000"): 1,
+    ("INSERT items *", "00000"): 8,
+    ("PREPARE INSERT items *", "00000"): 1,
+    ("SELECT items *", "00000"): 4,
+    ("SELECT items *", "22012"): 1,
+    ("PREPARE SELECT nowhere *", "42P01"): 1,
+    ("SELECT nowhere *", "42P01"): 1,
+    ("BEGIN", "00000"): 1,
+    ("DECLARE items *", "00000"): 1,
+    ("DESCRIBE *", "00000"): 1,  # of the portal that DECLARE made
+    ("FETCH *", "00000"): 3,
+    ("CLOSE *", "00000"): 1,
+    ("COMMIT", "00000"): 1,
+    ("COPY items *", "00000"): 1,
+}
+PIPELINE: Counts = {
+    ("SELECT *", "00000"): 12,
+    ("SELECT nowhere *", "42P01"): 1,
+    ("SELECT *", "aborted"): 3,
+}
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"PGPASSWORD": PASSWORD, "PGUSER": USER, "PGHOST": LOCAL, "PGDATABASE": "postgres"}
+
+
+def postgresql_connection(port: int, **options: Any) -> Any:
+    given = {"host": LOCAL, "user": USER, "password": PASSWORD, "dbname": "postgres", "sslmode": "disable", **options}
+    given = {"gssencmode": "disable", "autocommit": True, **given}
+    return psycopg.connect(port=port, **given)
+
+
+def psql(port: int, *options: str, text: str, sslmode: str = "disable") -> str:
+    command = ["psql", "--no-psqlrc", "--quiet", "-p", str(port), *options]
+    values = environment() | {"PGSSLMODE": sslmode, "PGGSSENCMODE": "disable"}
+    subprocess.run(command, input=text, text=True, capture_output=True, timeout=60, check=False, env=values)
+    return f"PGSSLMODE={sslmode} {' '.join(command)}"
+
+
+def postgresql_statements(port: int) -> None:
+    with postgresql_connection(port, prepare_threshold=3) as connection:
+        connection.execute("CREATE TABLE items (id int PRIMARY KEY, name text)")
+        for i in range(8):  # from the fourth on with a prepared statement
+            connection.execute("INSERT INTO items VALUES (%s, %s)", (i, "secret"))
+        for i in range(3):
+            connection.execute("SELECT name FROM items WHERE id < %s", (i,), prepare=False).fetchall()
+        with contextlib.suppress(psycopg.Error):
+            connection.execute("SELECT %s / id FROM items", (1,), prepare=False)
+        with contextlib.suppress(psycopg.Error):
+            connection.execute("SELECT * FROM nowhere WHERE a = %s", (1,), prepare=True)
+        with contextlib.suppress(psycopg.Error):
+            connection.execute("SELECT * FROM nowhere WHERE a = %s", (1,), prepare=False)
+        with connection.transaction(), connection.cursor("secret_name") as cursor:
+            cursor.itersize = 3
+            assert len(list(cursor.execute("SELECT * FROM items"))) == 8
+        with connection.cursor().copy("COPY items FROM STDIN") as copy:
+            for i in range(100, 200):
+                copy.write_row((i, "a row"))
+        connection.execute("SELECT id FROM items", binary=True).fetchall()
+
+
+def postgresql_pipeline(port: int) -> None:
+    """Ten statements in flight; then with a Sync behind each two, of which the second pair fails."""
+    with postgresql_connection(port, prepare_threshold=None) as connection:
+        with connection.pipeline():
+            for i in range(10):
+                connection.execute("SELECT %s::int", (i,))
+        with contextlib.suppress(psycopg.Error), connection.pipeline() as pipeline:
+            connection.execute("SELECT %s::int", (1,))
+            pipeline.sync()
+            connection.execute("SELECT %s FROM nowhere", (1,))
+            for i in range(3):
+                connection.execute("SELECT %s::int", (i,))
+        connection.execute("SELECT %s::int", (1,))
+
+
+def pgbench(port: int, *options: str) -> str:
+    command = ["pgbench", "-p", str(port), "--no-vacuum", *options]
+    values = environment() | {"PGSSLMODE": "disable", "PGGSSENCMODE": "disable"}
+    subprocess.run(command, capture_output=True, timeout=60, check=True, env=values)
+    return " ".join(command)
+
+
+def keep_last(relay: Relay) -> None:
+    """pgbench asks about its tables on a connection of its own; this keeps the one behind it."""
+    time.sleep(0.3)
+    starts = [i for i, (side, data) in enumerate(relay.chunks) if side == "client" and data.startswith("000000")]
+    del relay.chunks[: starts[-1]]
+
+
+def postgresql() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        cert, key = servers.certificate(folder)
+        with databases.postgresql(certificate=(cert, key)) as server:
+            _record_postgresql(server.port)
+
+
+def _record_postgresql(port: int) -> None:
+    server = version(databases.postgresql_program("postgres"), "--version")
+    speaker = f"psycopg {psycopg.__version__}; {server}"
+    relay = Relay(port)
+    said = psql(relay.port, text=PSQL_TEXT)
+    keep("postgresql-psql", "postgresql", f"psql; {server}", f"{said}: PSQL_TEXT", relay, of_postgresql(PSQL))
+    for function, counts in ((postgresql_statements, PSYCOPG), (postgresql_pipeline, PIPELINE)):
+        relay = Relay(port)
+        function(relay.port)
+        name = function.__name__
+        said = f"{name} of capture_databases.py"
+        keep(name.replace("_", "-"), "postgresql", speaker, said, relay, of_postgresql(counts))
+    relay = Relay(port)
+    with contextlib.suppress(psycopg.Error):
+        postgresql_connection(relay.port, password="wrong")
+    denied: Counts = {("LOGIN", "28P01"): 1}
+    keep("postgresql-denied", "postgresql", speaker, "a wrong password", relay, of_postgresql(denied))
+    pgbench(port, "--initialize", "--init-steps=dtgp")
+    for mode in ("simple", "extended", "prepared"):
+        relay = Relay(port)
+        said = pgbench(relay.port, "--select-only", "-t", "5", "-M", mode, "-n")
+        keep_last(relay)
+        expected: Counts = {("SELECT pgbench_accounts *", "00000"): 5}
+        if mode == "prepared":
+            expected["PREPARE SELECT pgbench_accounts *", "00000"] = 1
+        keep(f"postgresql-pgbench-{mode}", "postgresql", f"pgbench; {server}", said, relay, of_postgresql(expected))
+    relay = Relay(port)
+    said = psql(relay.port, text="SELECT 1;\n", sslmode="require")
+    write("postgresql-tls", "postgresql", f"psql; {server}", said, relay)
+
+
+RECIPES: dict[str, Callable[[], None]] = {recipe.__name__: recipe for recipe in (mysql, postgresql)}
 
 if __name__ == "__main__":
     for chosen in sys.argv[1:] or RECIPES:
