@@ -12,7 +12,7 @@ from collector.kinds import size_text
 from collector.module_checks import MODULE_CHECKS
 from collector.schema import Config
 
-_OLDEST = {"core": (5, 8), "bcc": (4, 14), "kmod": (3, 10), "none": (2, 6)}
+_OLDEST = {"core": (5, 5), "bcc": (4, 17), "kmod": (3, 10), "none": (2, 6)}
 _IDLE_BYTES = 100 << 20  # the budget of an idle agent, ring and maps included
 _INITIAL_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO of linux/proc_ns.h
 
@@ -143,15 +143,11 @@ def cgroups(host: Host, _config: Config) -> list[Finding]:
     ]
 
 
-def tracefs(host: Host, config: Config) -> list[Finding]:
+def tracefs(host: Host, _config: Config) -> list[Finding]:
     for place in ("/sys/kernel/tracing/events", "/sys/kernel/debug/tracing/events"):
         if host.exists(place):
             return [Finding(OK, f"tracefs is at {place.removesuffix('/events')}")]
-    if "core" in config.drivers and host.exists("/sys/kernel/btf/vmlinux"):
-        return [Finding(OK, "tracefs is not mounted; only the bcc driver would need it")]
-    state = FAIL if config.drivers == ("bcc",) else WARN
-    remedy = "mount -t tracefs nosuid /sys/kernel/tracing"
-    return [Finding(state, "tracefs is not mounted or not readable, and the bcc driver needs it", remedy)]
+    return [Finding(OK, "tracefs is not mounted; no driver needs it, for bcc's kprobes are perf events")]
 
 
 def pid_namespace(host: Host, _config: Config) -> list[Finding]:

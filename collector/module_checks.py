@@ -134,7 +134,8 @@ def _loaded(host: Host, state: str) -> list[Finding]:
 
 def kprobes(host: Host, config: Config) -> list[Finding]:
     wanted = needs(config, "bcc", "kmod")
-    if not wanted or host.exists("/sys/kernel/debug/kprobes") or _says(host, "CONFIG_KPROBES=y"):
+    there = ("/sys/bus/event_source/devices/kprobe", "/sys/kernel/debug/kprobes")
+    if not wanted or any(map(host.exists, there)) or _says(host, "CONFIG_KPROBES=y"):
         return []
     places = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
     if not any(host.exists(place) for place in places) or any(
