@@ -246,7 +246,7 @@ def _not_started(reader: int, error: OSError, ring_bytes: int) -> Rejection:
         )
     if error.errno == errno.ENOMEM:
         return Rejection(
-            f"the kernel has no memory for a ring of {ring_bytes} bytes and the tables",
+            f"a ring of {ring_bytes} bytes and the tables are more than a quarter of the memory, or that is not free",
             "a smaller ring.size, or max_connections of /sys/module/firesteel/parameters",
         )
     if error.errno == errno.EINVAL:

@@ -191,3 +191,8 @@ def _numbers() -> tuple[int, int, int]:
     if machine not in _CALLS:
         raise Rejection(f"there is no module for {machine}", "another driver")
     return _CALLS[machine]
+
+
+def version_of(path: Path) -> str:
+    """The version that a built module tells of itself. Raises OSError, or ValueError if it is none."""
+    return _read(path).version
