@@ -7,6 +7,7 @@ So an account only ever receives differences, and lives until it has been idle f
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from heapq import nsmallest
 from itertools import count
 from operator import add, sub
 from typing import Final, Generic, TypeVar
@@ -82,7 +83,7 @@ class Book(Generic[Labels]):
 
 
 class Ledger(Generic[Labels]):
-    """Accounts by label, at most `limit` of them: beyond that the longest idle one ends, and is counted in `evicted`."""
+    """Accounts by label, at most `limit` of them: beyond that the longest idle end, and are counted in `evicted`."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -113,8 +114,11 @@ class Ledger(Generic[Labels]):
         return tuple([book.account for book in self._books.values()])
 
     def _evict(self) -> None:
-        self._end(min(self._books, key=lambda labels: self._books[labels].account.moved_ns))
-        self.evicted += 1
+        """A sixteenth at once: looking for the longest idle of 65 536 for each newcomer took 10 ms apiece."""
+        books = self._books
+        for labels in nsmallest(max(1, self.limit // 16), books, key=lambda labels: books[labels].account.moved_ns):
+            self._end(labels)
+            self.evicted += 1
 
     def _end(self, labels: Labels) -> None:
         self._books.pop(labels).ended = True

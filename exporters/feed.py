@@ -16,12 +16,11 @@ Post = Callable[[Row, Account[Labels], Values, int], None]  # row, account, its 
 
 
 class _Source(Generic[Labels]):
-    __slots__ = ("account", "body", "epoch", "row", "turn")
+    __slots__ = ("account", "epoch", "row", "turn")
 
     def __init__(self) -> None:
         self.account: Account[Labels] | None = None
         self.row: Row | None = None
-        self.body = ""
         self.epoch = -1
         self.turn = 0
 
@@ -46,6 +45,8 @@ class Feed(Generic[Labels]):
         self._other = other
         self._sources: dict[int, _Source[Labels]] = {}
         self._turn = 0
+        self._others: dict[Labels, str] = {}
+        self._others_epoch = -1
 
     def take(self, accounts: Iterable[Account[Labels]], epoch: int, now_ns: int) -> None:
         """Add what each account grew since the last time. Text is made anew when `epoch` differs from the last one's."""
@@ -68,16 +69,27 @@ class Feed(Generic[Labels]):
 
     def _row(self, source: _Source[Labels], labels: Labels, epoch: int, now_ns: int) -> Row:
         row = source.row
-        if row is not None and not row.ended and source.epoch == epoch:
-            return row
-        if source.epoch != epoch:
-            source.body = self._text(labels)
-        row = self.table.row(source.body, now_ns)
+        if row is not None and source.epoch == epoch:
+            if not row.ended:
+                return row
+            body = row.body
+        else:
+            body = self._text(labels)
+        row = self.table.row(body, now_ns)
         if row is None:
             if source.epoch != epoch:
                 self.overflowed += 1
-            # Not remembered: the next time it grows there may be room.
+            # Not remembered: the next time it grows there may be room. Nor is its text, of which there may be very many.
             source.epoch, source.row = epoch, None
-            return self.table.overflow(self._text(self._other(labels)), now_ns)
+            return self.table.overflow(self._beyond(self._other(labels), epoch), now_ns)
         source.epoch, source.row = epoch, row
         return row
+
+    def _beyond(self, other: Labels, epoch: int) -> str:
+        """The text of one of the few rows that stand for all others."""
+        if epoch != self._others_epoch:
+            self._others, self._others_epoch = {}, epoch
+        text = self._others.get(other)
+        if text is None:
+            text = self._others[other] = self._text(other)
+        return text

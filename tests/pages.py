@@ -26,8 +26,8 @@ _LABEL = re.compile(r'([a-z_]+)="((?:[^"\\\n]|\\[\\"n])*)"')
 def parse(page: str) -> Series:
     """Every series of a text page. Fails on a line that is not in the format and on a series that is there twice."""
     series: Series = {}
-    for line in page.splitlines():
-        if line.startswith("#"):
+    for line in page.removesuffix("\n").split("\n"):
+        if not line or line.startswith("#"):
             continue
         match = _LINE.fullmatch(line)
         assert match, f"not a series: {line!r}"
