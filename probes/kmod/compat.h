@@ -257,64 +257,59 @@ static inline void fst_tracepoint_remove(const char *name, void *probe)
 /* --- messages and memory ----------------------------------------------------------------------------------------- */
 
 /*
- * Fills `entries` with the first parts of the user's buffer, at most `most`, and returns how many; -1 if the bytes are
- * not in user memory. What changed:
- *   3.19, c0371da6047a   msg_iov and msg_iovlen became an iterator, msg_iter
+ * The parts of the user's buffer: at most `most`, the first without its first `skip` bytes; NULL if the bytes are not in
+ * user memory. `own` is the caller's, for what the kernel has no vector of, or changes. What changed:
+ *   3.19, c0371da6047a   msg_iov and msg_iovlen, whose entries were moved on, became an iterator over entries that stay
  *   4.1,  777eda2c5bd9   iter_is_iovec; until then the type's bits said so
  *   6.0,  fcb14cb1bdac   a single user buffer is a kind of its own, ITER_UBUF
  *   6.4,  de4f5fed3f23   the entries are asked for with iter_iov
  */
-static inline int fst_user_entries(const struct msghdr *msg, struct iovec *entries, unsigned int most)
+#ifdef HAVE_MSG_ITER
+#define FST_OWN_IOVECS 1
+#else
+#define FST_OWN_IOVECS 8
+#endif
+
+static inline const struct iovec *fst_user_vector(const struct msghdr *msg, struct iovec *own, unsigned int most,
+						  size_t *skip, u16 *count)
 {
 #ifdef HAVE_MSG_ITER
 	const struct iov_iter *iter = &msg->msg_iter;
-	size_t left = iov_iter_count(iter), skip = iter->iov_offset;
-	const struct iovec *vector;
-	unsigned long i;
-	int count = 0;
 
+	*skip = iter->iov_offset;
 #ifdef HAVE_ITER_IS_UBUF
 	if (iter_is_ubuf(iter)) {
-		entries[0].iov_base = (char __user *)iter->ubuf + skip;
-		entries[0].iov_len = left;
-		return left ? 1 : 0;
+		own[0].iov_base = iter->ubuf;
+		own[0].iov_len = *skip + iov_iter_count(iter);
+		*count = 1;
+		return own;
 	}
 #endif
 #ifdef HAVE_ITER_IS_IOVEC
 	if (!iter_is_iovec(iter))
-		return -1;
+		return NULL;
 #else
 	if (iter->type & (ITER_KVEC | ITER_BVEC))
-		return -1;
+		return NULL;
 #endif
+	*count = min_t(unsigned long, iter->nr_segs, most);
 #ifdef HAVE_ITER_IOV
-	vector = iter_iov(iter);
+	return iter_iov(iter);
 #else
-	vector = iter->iov;
+	return iter->iov;
 #endif
-	for (i = 0; i < iter->nr_segs && count < most && left; i++) {
-		size_t length = vector[i].iov_len - skip;
-		if (length > left)
-			length = left;
-		if (length) {
-			entries[count].iov_base = (char __user *)vector[i].iov_base + skip;
-			entries[count++].iov_len = length;
-		}
-		left -= length;
-		skip = 0;
-	}
-	return count;
 #else
 	unsigned long i;
-	int count = 0;
 
+	*skip = 0;
+	*count = 0;
 	/* The kernel's own messages look the same, and say so with the address limit, which went in 5.18 (967747bbc084). */
 	if (segment_eq(get_fs(), KERNEL_DS))
-		return -1;
-	for (i = 0; i < msg->msg_iovlen && count < most; i++)
+		return NULL;
+	for (i = 0; i < msg->msg_iovlen && *count < min_t(unsigned int, most, FST_OWN_IOVECS); i++)
 		if (msg->msg_iov[i].iov_len)
-			entries[count++] = msg->msg_iov[i];
-	return count;
+			own[(*count)++] = msg->msg_iov[i];
+	return own;
 #endif
 }
 

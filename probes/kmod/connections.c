@@ -16,7 +16,7 @@
 
 static unsigned int max_connections = 65536;
 module_param(max_connections, uint, 0644);
-MODULE_PARM_DESC(max_connections, "sockets that are known at a time (192 bytes each), from the next reader on");
+MODULE_PARM_DESC(max_connections, "sockets that are known at a time (164 bytes each), from the next reader on");
 
 static unsigned int max_texts = 8192;
 module_param(max_texts, uint, 0644);
@@ -40,10 +40,28 @@ static struct {
 /* Never the same number twice while the machine is up, even if the module is loaded anew: it starts at the clock. */
 static atomic64_t last_id;
 
+static u32 wanted_capacity(void)
+{
+	return clamp_t(u32, READ_ONCE(max_connections), 1024, 1u << 22);
+}
+
+static u32 wanted_texts(u32 capacity)
+{
+	return clamp_t(u32, READ_ONCE(max_texts), 64, capacity);
+}
+
+/* What the next reader takes, by the parameters of this moment. */
+u64 fst_connections_bytes(void)
+{
+	u64 capacity = wanted_capacity();
+
+	return capacity * (sizeof(struct fst_connection) + 3 * sizeof(u32)) +
+	       (u64)wanted_texts((u32)capacity) * FS_MESSAGE_MAX;
+}
+
 int fst_connections_create(void)
 {
-	u32 capacity = clamp_t(u32, READ_ONCE(max_connections), 1024, 1u << 22), i;
-	u32 texts = clamp_t(u32, READ_ONCE(max_texts), 64, capacity);
+	u32 capacity = wanted_capacity(), texts = wanted_texts(capacity), i;
 
 	table.chain_bits = ilog2(roundup_pow_of_two(capacity));
 	table.entries = vzalloc((capacity + 1) * sizeof(*table.entries));
@@ -230,6 +248,7 @@ void fst_begin(struct fst_connection *c, const struct sock *sk, u8 role, u64 now
 	if (sk->sk_protocol == IPPROTO_MPTCP)
 		c->flags |= FST_NO_SEQ;
 	c->spoke = 0;
+	c->early = 0;
 	memset(c->comm, 0, sizeof(c->comm));
 	memset(&c->pending, 0, sizeof(c->pending));
 }

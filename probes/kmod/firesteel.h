@@ -10,13 +10,15 @@
 #include "control.h"
 #include "interface.h"
 
-#define FST_IOVECS 8
+#define FST_IOVECS 260 /* pieces of a scattered buffer; the most that gRPC writes at once, a few bytes each */
 
-/* Where the bytes of one call are. Copied at its start: the kernel moves its own iterator on, before 3.19 the entries too. */
+/* Where the bytes of one call are, as it was at its start: the kernel moves its own iterator on. */
 struct fst_source {
+	const struct iovec *vector; /* in the kernel's memory as long as the call lasts, or `own` */
+	size_t skip; /* of the first one */
+	u16 count;
 	u8 reason; /* enum fs_reason; not 0: nothing to read */
-	u8 count;
-	struct iovec entries[FST_IOVECS];
+	struct iovec own[FST_OWN_IOVECS];
 };
 
 enum fst_waiting { FST_WAITING_NOTHING = 0, FST_WAITING_ANSWER = 1, FST_WAITING_FLIP = 2 };
@@ -62,6 +64,7 @@ struct fst_connection {
 	u8 role;
 	u8 flags;
 	u8 spoke; /* direction of the last I/O, plus one */
+	u8 early; /* I/Os before the engine said how much it wants */
 	char comm[16];
 	u8 *text; /* FS_MESSAGE_MAX bytes once it has been in message mode */
 	struct fst_pending pending;
@@ -106,6 +109,7 @@ bool fst_lock(raw_spinlock_t *lock, unsigned long *flags);
 void fst_unlock(raw_spinlock_t *lock, unsigned long flags);
 
 /* Connections by socket. */
+u64 fst_connections_bytes(void);
 int fst_connections_create(void);
 void fst_connections_free(void);
 struct fst_connection *fst_find(const struct sock *sk);

@@ -101,19 +101,33 @@ static int on_received(struct kretprobe_instance *instance, struct pt_regs *regs
 	return io_ended(instance, regs, FS_IN);
 }
 
-/* Streams that are moved without a buffer of the user's: (socket, ...) in both functions. Only TCP has its own way there. */
-static int on_pages(struct kretprobe_instance *instance, struct pt_regs *regs)
+/* Bytes that are moved without a buffer of the user's: (socket, ...) in both functions. */
+static int pages_begin(struct kretprobe_instance *instance, const struct socket *socket)
 {
-	const struct socket *socket = (const struct socket *)fst_argument(regs, 0);
 	struct call *call = (struct call *)instance->data;
 
-	if (!is_watched(socket->sk) || socket->sk->sk_protocol != IPPROTO_TCP)
+	if (!is_watched(socket->sk))
 		return 1;
 	call->sk = socket->sk;
 	call->msg = NULL;
 	call->source.count = 0;
 	call->source.reason = FS_REASON_KERNEL_BUFFER;
 	return 0;
+}
+
+#ifdef HAVE_SENDPAGE
+/* What has no way of its own to send pages (UDP over IPv6) goes on to the function that sends messages. */
+static int on_send_pages(struct kretprobe_instance *instance, struct pt_regs *regs)
+{
+	const struct socket *socket = (const struct socket *)fst_argument(regs, 0);
+
+	return socket->sk && !socket->sk->sk_prot->sendpage ? 1 : pages_begin(instance, socket);
+}
+#endif
+
+static int on_splice(struct kretprobe_instance *instance, struct pt_regs *regs)
+{
+	return pages_begin(instance, (const struct socket *)fst_argument(regs, 0));
 }
 
 /* --- connections ------------------------------------------------------------------------------------------------- */
@@ -306,9 +320,9 @@ static struct hook hooks[] = {
 	{CALLED("inet6_recvmsg", on_receive, on_received)},
 #ifdef HAVE_SENDPAGE
 	/* 6.5, dc97391e6610: gone, sendfile became a sendmsg of pages. */
-	{CALLED("inet_sendpage", on_pages, on_sent)},
+	{CALLED("inet_sendpage", on_send_pages, on_sent)},
 #endif
-	{CALLED("tcp_splice_read", on_pages, on_received)},
+	{CALLED("tcp_splice_read", on_splice, on_received)},
 #ifdef HAVE_TRACE_SET_STATE
 	/* 4.16, 563e0bb0dc74 */
 	{EVENT(inet_sock_set_state, state_event), .required = true},
@@ -414,29 +428,32 @@ static int place(struct hook *hook)
 	return -EINVAL;
 }
 
-static void remove(struct hook *hook)
-{
-	if (hook->kind == TRACEPOINT)
-		fst_tracepoint_remove(hook->name, hook->on_event);
-	else if (hook->kind == KPROBE)
-		unregister_kprobe(&hook->probe);
-	else
-		unregister_kretprobe(&hook->returns);
-}
-
 /*
  * After this no handler runs or begins. Threads that are still inside of a watched function return through the kernel's
- * own code, which finds nobody to tell.
+ * own code, which finds nobody to tell. Probes of a kind are taken off together: the kernel waits for all processors each
+ * time.
  */
 void fst_hooks_remove(void)
 {
+	static struct kretprobe *returns[ARRAY_SIZE(hooks)];
+	static struct kprobe *probes[ARRAY_SIZE(hooks)];
+	int return_count = 0, probe_count = 0;
 	size_t i = ARRAY_SIZE(hooks);
 
 	while (i--) {
-		if (!hooks[i].result)
-			remove(&hooks[i]);
-		hooks[i].result = NOT_TRIED;
+		struct hook *hook = &hooks[i];
+		int result = hook->result;
+		hook->result = NOT_TRIED;
+		if (result)
+			continue;
+		switch (hook->kind) {
+		case TRACEPOINT: fst_tracepoint_remove(hook->name, hook->on_event); break;
+		case KPROBE: probes[probe_count++] = &hook->probe; break;
+		case KRETPROBE: returns[return_count++] = &hook->returns; break;
+		}
 	}
+	unregister_kretprobes(returns, return_count);
+	unregister_kprobes(probes, probe_count);
 	tracepoint_synchronize_unregister();
 	fst_wait_for_hooks();
 }

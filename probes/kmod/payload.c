@@ -8,19 +8,15 @@
 
 void fst_find_source(struct fst_source *source, const struct msghdr *msg, const struct sock *sk, int flags)
 {
-	int count;
-
 	source->count = 0;
 	source->reason = FS_REASON_NONE;
 	if (fst_is_stream(sk) && flags & MSG_TRUNC) {
 		source->reason = FS_REASON_DISCARDED;
 		return;
 	}
-	count = fst_user_entries(msg, source->entries, FST_IOVECS);
-	if (count < 0)
+	source->vector = fst_user_vector(msg, source->own, FST_IOVECS, &source->skip, &source->count);
+	if (!source->vector)
 		source->reason = FS_REASON_KERNEL_BUFFER;
-	else
-		source->count = count;
 }
 
 /*
@@ -30,14 +26,17 @@ void fst_find_source(struct fst_source *source, const struct msghdr *msg, const 
 u32 fst_copy(void *out, u32 limit, const struct fst_source *source, u64 bytes, u8 *reason)
 {
 	u32 want = min_t(u64, bytes, limit), at = 0;
-	int i;
+	size_t skip = source->skip;
+	u16 i;
 
 	*reason = source->reason;
 	if (source->reason)
 		return 0;
 	for (i = 0; i < source->count && at < want; i++) {
-		u32 part = min_t(size_t, source->entries[i].iov_len, want - at);
-		u32 missing = fst_copy_from_user((u8 *)out + at, source->entries[i].iov_base, part);
+		const struct iovec *entry = &source->vector[i];
+		u32 part = min_t(size_t, entry->iov_len - skip, want - at);
+		u32 missing = fst_copy_from_user((u8 *)out + at, (const char __user *)entry->iov_base + skip, part);
+		skip = 0;
 		at += part - missing;
 		if (missing)
 			break;

@@ -13,6 +13,8 @@
 
 #include "firesteel.h"
 
+#define FST_MEMORY_SHARE 4 /* at most one part in so many of the machine's memory is reserved */
+
 struct fst_session fst;
 
 static DEFINE_MUTEX(changing); /* serializes start and end; no hook takes it */
@@ -42,6 +44,15 @@ static void end(struct kref *unused)
 	mutex_unlock(&changing);
 }
 
+/* A reader that asks for much is refused, instead of others losing what they have to it. */
+static bool fits(u32 ring_bytes)
+{
+	struct sysinfo memory;
+
+	si_meminfo(&memory);
+	return ring_bytes + fst_connections_bytes() <= (u64)memory.totalram * memory.mem_unit / FST_MEMORY_SHARE;
+}
+
 static int start(const struct fs_kmod_start *settings)
 {
 	int error;
@@ -50,6 +61,8 @@ static int start(const struct fs_kmod_start *settings)
 		return -EPROTO;
 	if (settings->hierarchy > FS_KMOD_CGROUP_MEMORY)
 		return -EINVAL;
+	if (!fits(settings->ring_bytes))
+		return -ENOMEM;
 	fst.hierarchy = settings->hierarchy;
 	fst.pid_namespace = settings->pid_namespace;
 	fst.control = vmalloc_user(PAGE_ALIGN(sizeof(*fst.control)));

@@ -9,6 +9,7 @@
  * A record is reserved under a lock (its length is marked busy before the producer position moves past it), filled
  * without one, and committed by taking the mark away.
  */
+#include <linux/jiffies.h>
 #include <linux/log2.h>
 
 #include "firesteel.h"
@@ -21,6 +22,7 @@ static struct {
 	raw_spinlock_t lock;
 	u64 head; /* of the next record */
 	u64 size;
+	unsigned long looked; /* in jiffies: at what the hooks missed */
 	u64 *consumer;
 	u64 *producer;
 	u8 *data;
@@ -77,7 +79,7 @@ int fst_ring_create(u32 bytes)
 	if (!ring.pages)
 		return -ENOMEM;
 	for (i = 0; i < 2 + data_pages; i++) {
-		ring.pages[i] = alloc_page(FST_GFP | __GFP_ZERO | __GFP_NOWARN);
+		ring.pages[i] = alloc_page(FST_GFP | __GFP_ZERO | __GFP_NOWARN | __GFP_NORETRY);
 		if (!ring.pages[i]) {
 			free_pages_of_ring(i);
 			return -ENOMEM;
@@ -95,6 +97,7 @@ int fst_ring_create(u32 bytes)
 	ring.producer = page_address(ring.pages[1]);
 	ring.size = bytes;
 	ring.head = 0;
+	ring.looked = jiffies;
 	return 0;
 }
 
@@ -157,12 +160,13 @@ lost:
 void fst_commit(const void *event, u16 type)
 {
 	u32 *record = (u32 *)((u8 *)event - FS_RING_RECORD_HEAD);
-	struct fs_cpu_counters *counters = fst_counters();
 
-	fst_count(&counters->written[type & 15]);
+	fst_count(&fst_counters()->written[type & 15]);
 	/* The kernel counts what a hook missed in the hook's own structure, which user space cannot map. */
-	if ((counters->written[type & 15] & 63) == 0)
+	if (time_after(jiffies, READ_ONCE(ring.looked) + HZ / 4)) {
+		WRITE_ONCE(ring.looked, jiffies);
 		WRITE_ONCE(fst.counters[0].missed, fst_hooks_missed());
+	}
 	smp_store_release(&record[0], record[0] & ~FS_RING_BUSY);
 }
 

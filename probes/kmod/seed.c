@@ -29,17 +29,19 @@ static int seed_file(const void *data, struct file *file, unsigned int descripto
 	if (!sk || !is_wanted(sk))
 		return 0;
 	listens = fst_is_stream(sk) && sk->sk_state == TCP_LISTEN;
+	preempt_disable();
 	c = fst_find_or_begin(sk, listens ? FS_ROLE_SERVER : FS_ROLE_UNKNOWN, 0, FST_SEEDED);
-	if (!c)
-		return 0;
-	if (!c->pid)
-		fst_adopt(c, task->group_leader);
-	if (c->epoch == epoch || c->flags & FST_EXCLUDED)
-		return 0;
-	if (listens)
-		fst_listening(c, sk);
-	else
-		fst_tell(c, sk, 0, 0);
+	if (c) {
+		if (!c->pid)
+			fst_adopt(c, task->group_leader);
+		if (c->epoch != epoch && !(c->flags & FST_EXCLUDED)) {
+			if (listens)
+				fst_listening(c, sk);
+			else
+				fst_tell(c, sk, 0, 0);
+		}
+	}
+	preempt_enable();
 	return 0;
 }
 
@@ -86,10 +88,8 @@ int fst_seed(void)
 			result = -EINTR;
 		if (!result) {
 			task_lock(held[i]);
-			preempt_disable();
 			if (held[i]->files)
 				iterate_fd(held[i]->files, 0, seed_file, held[i]);
-			preempt_enable();
 			task_unlock(held[i]);
 		}
 		put_task_struct(held[i]);

@@ -12,6 +12,7 @@
 #include "firesteel.h"
 
 #define FST_FLIP_BYTES (4 << 20) /* told at the latest after this much in one direction */
+#define FST_EARLY_IOS 64
 #define FST_MORE_BYTES 128 /* a later chunk of a request may have this much, or goes out by itself */
 
 /* One I/O, as the hook found it. */
@@ -192,9 +193,10 @@ static void flips_io(struct fst_connection *c, const struct io *io)
 }
 
 /*
- * The engine asks for more once it has seen requests overlap; then the rest of the first ones is gone for good. So what
- * is not long comes whole from the start, and in message mode a request that is too long to wait for its response. Only
- * where the direction turns: the pieces of a long body are no beginnings, and would fill the ring.
+ * The engine asks for more once it has seen requests overlap; then the rest of the first ones is gone for good, and with
+ * it what HTTP/2's header compression refers to from then on. So what is not long comes whole from the start, and in
+ * message mode a request that is too long to wait for its response. After a while only where the direction turns: the
+ * pieces of a long body are no beginnings, and would fill the ring.
  */
 static void capture_policy(struct fst_connection *c, struct io *io)
 {
@@ -206,8 +208,10 @@ static void capture_policy(struct fst_connection *c, struct io *io)
 	io->mode = FS_MODE_STREAM;
 	io->budget = READ_ONCE(fst.control->stream_budget);
 	if (!fs_slot_mine(slot, c->id)) {
-		if (turned && io->bytes <= whole)
+		if (io->bytes <= whole && (turned || c->early < FST_EARLY_IOS))
 			io->budget = whole;
+		if (c->early < FST_EARLY_IOS)
+			c->early++;
 		return;
 	}
 	io->mode = fs_slot_mode(slot) & ~FS_MODE_REQUESTS_OUT;
