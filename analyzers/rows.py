@@ -162,6 +162,17 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class Domain:
+    """By what name processes of a network namespace asked for an address. Told again when it is asked after it expired."""
+
+    generation: int
+    netns: int
+    ip: str
+    name: str
+    expires_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class EngineState:
     """The engine's own account: `stats` are the fields of FS_STATS by name, the rest keyed by event or protocol name."""
 

@@ -17,6 +17,7 @@ from analyzers._native import ffi, lib
 from analyzers.contract import EVENTS, PROTOCOLS, STATS, TRANSPORTS
 from analyzers.memory import SharedBlock
 from analyzers.rows import (
+    Domain,
     EngineState,
     Identity,
     LastRequest,
@@ -56,6 +57,7 @@ class SharedTable:
         self._readings: Any = ffi.new("struct fs_row_reading[]", lib.FS_ROWS)
         self._tcp_readings: Any = ffi.new("struct fs_tcp_row_reading[]", lib.FS_TCP_ROWS)
         self._sample: Any = ffi.new("struct fs_sample *")
+        self._domains: Any = None
         self._requests: dict[int, tuple[tuple[int, ...], RequestRow]] = {}
         self._tcp: dict[int, tuple[tuple[int, ...], TcpRow]] = {}
         self._identities: dict[int, Identity] = {}
@@ -139,6 +141,24 @@ class SharedTable:
         )
         after = max(head + 1, wanted)
         return SampleBatch(samples, after, after - wanted - len(samples))
+
+    def domains(self, after: int) -> list[Domain]:
+        """Names of addresses whose generation is above `after`, in no order."""
+        if not self._table.domain_head:
+            return []
+        if self._domains is None:
+            self._domains = ffi.new("struct fs_domain[]", lib.FS_DOMAINS)
+        found = (self._domains[i] for i in range(lib.fs_read_domains(self._table, after, self._domains)))
+        return [
+            Domain(
+                domain.generation,
+                domain.netns,
+                address_text(bytes(domain.address)),
+                bytes(ffi.buffer(domain.text, domain.length)).decode("ascii", "replace"),
+                domain.expires_ns,
+            )
+            for domain in found
+        ]
 
     def state(self) -> EngineState:
         """The engine's own account. `state` is new, starting, running, finished or failed."""

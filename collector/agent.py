@@ -28,6 +28,7 @@ from collector.exports import Exports
 from collector.http_guard import ListenError
 from collector.metadata import conntrack, kubernetes
 from collector.metadata.cluster_names import ClusterNames
+from collector.metadata.dns_names import DnsNames
 from collector.metadata.host import HostResolver
 from collector.metadata.processes import Processes
 from collector.options import Exit, RecordOptions, RunOptions
@@ -96,10 +97,12 @@ class Agent:
         self._cluster, self._cluster_fault = kubernetes.connect(
             settings.enabled, settings.kubeconfig, settings.tombstones
         )
+        self._domains = DnsNames()
         self._names = HostResolver(
             processes=Processes(hierarchy=hierarchy),
             node=self._cluster.node if self._cluster else None,
             cluster=ClusterNames(self._cluster.index) if self._cluster else None,
+            domains=self._domains,
         )
         metrics = metrics_settings(config)
         self._polling = Polling(metrics.counter_ttl_ns) if report.driver == "none" else None
@@ -200,6 +203,8 @@ class Agent:
         if self._step_down.turn(began, own_state.whole_use(self._capture)):
             self._stepped()
         await self._learn(began)
+        # After the rows, so that a connection that they tell of finds the name that it was asked for by.
+        self._domains.learn(self._table.domains, self._clock())
         started = time.thread_time()
         snapshot = self._view.turn(self._clock())
         self._exports.turn(snapshot, self.wall_minus_monotonic_ns(), self._own_state, self._absent())

@@ -63,6 +63,7 @@ static void lay_out(struct fs_engine *e, struct plan *plan)
 	carve_index(plan, &e->by_request, FS_WAITING);
 	carve_index(plan, &e->by_dialled, FS_NATS);
 	carve_index(plan, &e->by_served, FS_NATS);
+	carve_index(plan, &e->by_address, FS_DOMAINS);
 	carve_index(plan, &e->by_ident, FS_IDENTS);
 	carve_index(plan, &e->by_string, FS_STRINGS);
 	carve_index(plan, &e->by_row, FS_ROWS);
@@ -140,6 +141,7 @@ struct fs_engine *fs_engine_new(struct fs_table *table, const struct fs_engine_c
 	fs_rows_restore(e);
 	fs_tcp_rows_restore(e);
 	fs_nat_restore(e);
+	fs_domains_restore(e);
 	table->magic = FS_TABLE_MAGIC;
 	table->version = FS_TABLE_VERSION;
 	table->size = sizeof(*table);

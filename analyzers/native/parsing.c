@@ -172,6 +172,8 @@ enum fs_framed fs_frame(struct fs_engine *e, struct fs_connection *c, uint8_t di
 	uint32_t hash = fs_memo_hash(&input, p);
 	if (fs_memo_recall(e, &input, p->id, hash)) {
 		e->table->parsed[p->id]++;
+		if (side == FS_SIDE_RESPONSE && p->resolve)
+			fs_domains_learn(e, c, bytes, datagram);
 		return FS_FRAME_MESSAGE;
 	}
 	memset(&e->message, 0, offsetof(struct fs_message, content.text) + 1);
@@ -182,6 +184,8 @@ enum fs_framed fs_frame(struct fs_engine *e, struct fs_connection *c, uint8_t di
 		e->table->parse_failures[p->id]++;
 	} else if (framed == FS_FRAME_MESSAGE) {
 		e->table->parsed[p->id]++;
+		if (side == FS_SIDE_RESPONSE && p->resolve)
+			fs_domains_learn(e, c, bytes, datagram);
 		fs_memo_keep(e, &input, p->id, hash);
 	}
 	return framed;

@@ -148,6 +148,15 @@ struct fs_frame_input {
 #define FS_SCRATCH 32
 #define FS_STATE_BYTES 16384 /* the largest state */
 
+/* What a response says about addresses: that they were asked for by this name. */
+#define FS_RESOLVED 16
+struct fs_resolved {
+	struct fs_label name;
+	uint32_t ttl; /* seconds, the shortest of them */
+	uint32_t count;
+	uint8_t address[FS_RESOLVED][16];
+};
+
 struct fs_protocol {
 	uint8_t id;
 	uint8_t pairs_by_id; /* else first in, first out */
@@ -158,6 +167,8 @@ struct fs_protocol {
 	enum fs_framed (*frame)(struct fs_frame_input *in, struct fs_message *out);
 	void (*stitch)(const struct fs_message *request, const struct fs_message *response,
 		       const struct fs_parser_options *options, struct fs_outcome *out);
+	/* Of a response; NULL where a protocol tells no addresses. False if this one does not. */
+	bool (*resolve)(struct fs_cursor bytes, bool datagram, struct fs_resolved *out);
 };
 
 /* In the order of detection; ends with NULL. */

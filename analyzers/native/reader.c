@@ -83,6 +83,20 @@ int fs_read_sample(const struct fs_table *table, uint64_t sequence, struct fs_sa
 	return __atomic_load_n(&sample->sequence, __ATOMIC_RELAXED) == sequence;
 }
 
+uint32_t fs_read_domains(const struct fs_table *table, uint32_t after, struct fs_domain *out)
+{
+	uint32_t count = 0, seen;
+
+	for (uint32_t i = 1; table->domain_head && i < FS_DOMAINS; i++) {
+		if (!begins(&table->domains[i].generation, &seen) || seen <= after)
+			continue;
+		out[count] = table->domains[i];
+		out[count].generation = seen;
+		count += ends(&table->domains[i].generation, seen);
+	}
+	return count;
+}
+
 uint32_t fs_read_slot_of(uint64_t conn_id)
 {
 	return fs_slot_of(conn_id);

@@ -44,6 +44,9 @@ uint32_t fs_read_tcp_rows(const struct fs_table *table, uint32_t begin, uint32_t
 /* Copies sample `sequence`; 0 if it has been overwritten, also while it was being copied. */
 int fs_read_sample(const struct fs_table *table, uint64_t sequence, struct fs_sample *out);
 
+/* Copies the names that came after generation `after`, at most FS_DOMAINS of them; how many. */
+uint32_t fs_read_domains(const struct fs_table *table, uint32_t after, struct fs_domain *out);
+
 /* The mode slot of a connection. */
 uint32_t fs_read_slot_of(uint64_t conn_id);
 

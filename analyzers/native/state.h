@@ -90,6 +90,7 @@ struct fs_engine {
 	struct fs_pool states[FS_STATE_CLASSES];
 	struct fs_index by_id, by_tuple, by_ident, by_string, by_row, by_tcp_row, by_listener, by_edge, by_content;
 	struct fs_index by_dialled, by_served; /* translations */
+	struct fs_index by_address; /* names */
 	struct fs_index by_request; /* those that wait and are paired by their own id */
 	struct fs_texts *texts; /* by index of waiting */
 
@@ -323,6 +324,10 @@ void fs_edge_row_added(struct fs_engine *e, uint32_t row, bool *is_new);
 void fs_edge_row_gone(struct fs_engine *e, uint32_t row);
 void fs_sample_offer(struct fs_engine *e, const struct fs_connection *c, const struct fs_counted *counted,
 		     uint32_t flags, uint32_t row, bool new_edge);
+
+/* domains.c */
+void fs_domains_learn(struct fs_engine *e, const struct fs_connection *c, struct fs_cursor bytes, bool datagram);
+void fs_domains_restore(struct fs_engine *e);
 
 /* redact.c */
 uint16_t fs_redacted(const uint8_t *bytes, uint32_t length, uint32_t limit, char *out);

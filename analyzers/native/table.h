@@ -23,6 +23,8 @@
 #define FS_BUCKETS 9 /* 8 upper bounds and infinity */
 #define FS_PORT_RULES 64
 #define FS_NATS 32768
+#define FS_DOMAINS 4096
+#define FS_DOMAIN_BYTES 254
 
 /* Who owns a local socket. Entry 0 means "unknown". */
 struct fs_ident {
@@ -134,6 +136,16 @@ struct fs_nat {
 	uint64_t told_ns;
 };
 
+/* The name by which an address was asked for, as a network namespace was told by DNS. A ring. */
+struct fs_domain {
+	uint32_t generation;
+	uint32_t netns;
+	uint8_t address[16];
+	uint64_t expires_ns; /* CLOCK_MONOTONIC; an answer that comes later makes it a new entry */
+	uint16_t length;
+	char text[FS_DOMAIN_BYTES];
+};
+
 enum fs_sample_why { FS_WHY_NEW_EDGE = 1, FS_WHY_ERROR = 2, FS_WHY_SLOW = 3, FS_WHY_NORMAL = 4 };
 
 /* One whole request. A ring with one writer: entry (n % FS_SAMPLES) is n's while sequence == n. */
@@ -215,7 +227,8 @@ struct fs_sample {
 	X(parser_state_exhausted, "connections parsed without a memory of their own because the pool was empty") \
 	X(nat_learned, "translations of addresses that conntrack told")                         \
 	X(nat_applied, "connections whose dialled address was translated to the one that answered") \
-	X(nat_lost, "times conntrack told more than could be read, so that translations were missed")
+	X(nat_lost, "times conntrack told more than could be read, so that translations were missed")  \
+	X(domains_learned, "names of addresses that DNS answers told, each again when it had expired")
 /* clang-format on */
 
 struct fs_stats {
@@ -262,6 +275,8 @@ struct fs_table {
 	uint64_t ring_position;
 	uint64_t nat_head; /* translations learned so far: the next one's place */
 	struct fs_nat nats[FS_NATS]; /* a ring; entry 0 is not used */
+	uint64_t domain_head; /* names learned so far: the next one's place */
+	struct fs_domain domains[FS_DOMAINS]; /* a ring; entry 0 is not used */
 };
 
 struct fs_port_rule {

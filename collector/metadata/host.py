@@ -13,6 +13,7 @@ else answers from memory.
 
 import platform
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 from analyzers.resolver import NOT_FOUND_EXTERNAL, NOT_FOUND_INTERNAL, NOT_READ_YET, Party
@@ -20,6 +21,7 @@ from analyzers.rows import Identity
 from collector.metadata.addresses import HostAddresses, is_loopback
 from collector.metadata.cluster_names import ClusterNames
 from collector.metadata.containers import CgroupOwner
+from collector.metadata.dns_names import DnsNames
 from collector.metadata.processes import Processes
 
 OWNER_LIMIT: Final = 16384
@@ -38,11 +40,13 @@ class HostResolver:
         processes: Processes | None = None,
         node: str | None = None,
         cluster: ClusterNames | None = None,
+        domains: DnsNames | None = None,
     ) -> None:
         self.node = platform.node() if node is None else node
         self._addresses = HostAddresses() if addresses is None else addresses
         self._processes = Processes() if processes is None else processes
         self._cluster = cluster
+        self._domains = domains
         self._owners: dict[tuple[int, int], tuple[CgroupOwner | None, str]] = {}
         self._serving: dict[tuple[int, str, int], Party] = {}
         self._nameless: set[tuple[int, str, int]] = set()
@@ -53,7 +57,8 @@ class HostResolver:
         self._no_process = Party(self.node, NOT_FOUND_INTERNAL, reason="no_process", observed=True)
 
     def version(self) -> int:
-        return self._version + (self._cluster.version if self._cluster else 0)
+        cluster = self._cluster.version if self._cluster else 0
+        return self._version + cluster + (self._domains.version if self._domains else 0)
 
     def local(self, identity: Identity, ip: str, port: int) -> Party:
         """The owner of a socket. One that was not learned yet is told by its command, until it has been."""
@@ -83,7 +88,8 @@ class HostResolver:
         if told is not None:
             return told
         if not self._addresses.contains(ip):
-            return OUTSIDE
+            domain = self._domains.name(ip, netns) if self._domains else ""
+            return replace(OUTSIDE, domain=domain) if domain else OUTSIDE
         if port and len(self._nameless) < SERVING_LIMIT:
             self._nameless.add(place)
         return self._nobody
@@ -138,7 +144,11 @@ class HostResolver:
         if self._cluster and (told := self._cluster.explained(ip, port)):
             return told
         if party.outside:
-            return [f"{ip} is not an address of this host or of a network namespace on it, so it is outside"]
+            names = self._domains.told(ip) if self._domains else []
+            asked = [f"it was asked for by the name {name}" for name in names] or [
+                "no DNS answer with this address was seen on this node"
+            ]
+            return [f"{ip} is not an address of this host or of a network namespace on it, so it is outside", *asked]
         told = [f"{ip} is an address of this host or of a network namespace on it"]
         if party.workload_name:
             told.append(f"port {port} there was seen in use by {party.workload_kind} {party.workload_name}")

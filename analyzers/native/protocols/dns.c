@@ -36,6 +36,7 @@ enum flag_bits {
 };
 enum opcode { OPCODE_QUERY = 0, OPCODE_NOTIFY = 4, OPCODE_UPDATE = 5 };
 enum rcode { RCODE_NXDOMAIN = 3 };
+enum class { CLASS_INTERNET = 1 };
 enum rrtype {
 	TYPE_A = 1,
 	TYPE_SOA = 6,
@@ -145,7 +146,7 @@ static bool read_question_name(struct fs_cursor *bytes, struct question *questio
 
 static bool is_class(uint16_t class)
 {
-	return class == 1 || class == 3 || class == 4 || class == 254 || class == 255;
+	return class == CLASS_INTERNET || class == 3 || class == 4 || class == 254 || class == 255;
 }
 
 static bool read_question(struct fs_cursor *bytes, struct question *question)
@@ -388,6 +389,57 @@ static void stitch(const struct fs_message *request, const struct fs_message *re
 		fs_dns_rcode(rcode, &out->response_content);
 }
 
+/* Of an address record, as IPv6; IPv4 mapped. False if the data are of another length. */
+static bool copy_address(struct fs_cursor data, uint16_t type, uint8_t out[16])
+{
+	uint32_t from = type == TYPE_A ? 12 : 0;
+
+	if (fs_left(&data) != 16 - from)
+		return false;
+	for (uint32_t i = 0; i < from; i++)
+		out[i] = i < 10 ? 0 : 0xff;
+	for (uint32_t i = from; i < 16; i++)
+		if (!fs_u8(&data, &out[i]))
+			return false;
+	return true;
+}
+
+/* The next record, if it is of an address; others are stepped over. False where the message is cut. */
+static bool read_address(struct fs_cursor *bytes, struct fs_resolved *out)
+{
+	uint16_t type, class, length;
+	uint32_t ttl;
+	struct fs_text data;
+
+	if (!skip_name(bytes) || !fs_u16be(bytes, &type) || !fs_u16be(bytes, &class) || !fs_u32be(bytes, &ttl) ||
+	    !fs_u16be(bytes, &length) || !fs_take(bytes, length, &data))
+		return false;
+	if (class != CLASS_INTERNET || out->count == FS_RESOLVED || (type != TYPE_A && type != TYPE_AAAA) ||
+	    !copy_address(fs_inside(data), type, out->address[out->count]))
+		return true;
+	out->ttl = out->count == 0 || ttl < out->ttl ? ttl : out->ttl;
+	out->count++;
+	return true;
+}
+
+/* The addresses behind aliases are those of the name that was asked for (RFC 1034, section 3.6.2). */
+static bool resolve(struct fs_cursor bytes, bool datagram, struct fs_resolved *out)
+{
+	struct envelope envelope;
+	struct header header;
+	struct question question;
+
+	out->count = out->ttl = 0;
+	if (!open_envelope(bytes, datagram, &envelope) || !read_header(&envelope.message, &header) ||
+	    !(header.flags & FLAG_RESPONSE) || rcode_of(header.flags) != 0 || header.questions != 1 ||
+	    !read_question(&envelope.message, &question) || (question.type != TYPE_A && question.type != TYPE_AAAA))
+		return false;
+	out->name = question.name;
+	for (uint32_t i = 0; i < header.answers && i < RECORDS_MAX && read_address(&envelope.message, out); i++)
+		;
+	return out->count > 0 && out->name.length > 0;
+}
+
 const struct fs_protocol fs_protocol_dns = {
 	.id = FS_PROTOCOL_DNS,
 	.pairs_by_id = 1,
@@ -396,4 +448,5 @@ const struct fs_protocol fs_protocol_dns = {
 	.detect = detect,
 	.frame = frame,
 	.stitch = stitch,
+	.resolve = resolve,
 };
