@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real Prometheus scrapes a real agent while connections and paths come and go, twice, at different intervals.
+
+FIRESTEEL_CHURN_SECONDS makes it longer; `make soak` does.
+"""
+
+import json
+import os
+import re
+import subprocess
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.agents import running_agent
+from tests.pages import promtool_check
+from tests.receivers import until
+from tests.servers import free_port, listens, nginx, program
+
+SECONDS = float(os.environ.get("FIRESTEEL_CHURN_SECONDS", "12"))
+_CONFIG = """
+global: {{scrape_interval: 1s, scrape_timeout: 1s}}
+scrape_configs:
+- job_name: often
+  honor_labels: true
+  static_configs: [{{targets: ["127.0.0.1:{port}"], labels: {{}}}}]
+- job_name: seldom
+  honor_labels: true
+  scrape_interval: 3s
+  static_configs: [{{targets: ["127.0.0.1:{port}"]}}]
+"""
+
+
+@contextmanager
+def prometheus(folder: Path, scraped: int) -> Iterator[str]:
+    """URL of one that scrapes that port."""
+    port = free_port()
+    (folder / "prometheus.yml").write_text(_CONFIG.format(port=scraped))
+    with (folder / "prometheus.log").open("wb") as log:
+        process = subprocess.Popen(
+            [
+                program("prometheus"),
+                f"--config.file={folder / 'prometheus.yml'}",
+                f"--storage.tsdb.path={folder / 'tsdb'}",
+                f"--web.listen-address=127.0.0.1:{port}",
+                "--log.level=debug",
+            ],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+        )  # fmt: skip
+    try:
+        until(lambda: process.poll() is not None or listens(process.pid, "127.0.0.1", port), 30)
+        assert process.poll() is None, (folder / "prometheus.log").read_text()
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def ask(url: str, expression: str) -> list[dict[str, Any]]:
+    query = urllib.parse.urlencode({"query": expression})
+    with urllib.request.urlopen(f"{url}/api/v1/query?{query}", timeout=20) as answer:
+        return list(json.load(answer)["data"]["result"])
+
+
+def number(url: str, expression: str) -> float:
+    found = ask(url, expression)
+    return float(found[0]["value"][1]) if found else -1.0
+
+
+def test_prometheus_reads_what_happened_and_nothing_falls(tmp_path: Path) -> None:
+    with nginx() as server, running_agent(tmp_path) as agent, prometheus(tmp_path, agent.metrics_port) as url:
+        made = 0
+        end = time.monotonic() + SECONDS
+        while time.monotonic() < end:
+            # A process and a connection for each handful, and paths that are all different.
+            paths = [
+                f"http://127.0.0.1:{server.port}/{word}{made + index}x"
+                for index, word in enumerate(("a/", "b/", "missing"))
+            ]
+            subprocess.run(
+                [program("curl"), "-s", *(part for path in paths for part in ("-o", "/dev/null", path))], check=True
+            )
+            made += len(paths)
+            if made % 30 == 0:
+                assert promtool_check(agent.get("/metrics", api=False).decode()) == []
+        counted = f'kindling_topology_request_total{{dst_port="{server.port}"'
+        until(lambda: number(url, f'sum({counted},job="seldom"}})') >= made, 30)
+        time.sleep(4)
+        # Kindling's queries, by either scraper: what the workload did, exactly.
+        for job in ("often", "seldom"):
+            assert number(url, f'sum({counted},job="{job}"}})') == made
+            assert number(url, f'sum(kindling_entity_request_total{{port="{server.port}",job="{job}"}})') == made
+        assert number(url, f'sum(increase({counted},job="often"}}[1h]))') > 0
+        errors = number(url, f'sum(kindling_entity_request_total{{port="{server.port}",is_error="true",job="often"}})')
+        assert 0 < errors <= made
+        _nothing_falls(url, agent.get("/metrics", api=False).decode())
+        log = (tmp_path / "prometheus.log").read_text()
+        assert not re.findall(r"level=warn.*(?:duplicate|out.of.order|parse|append failed).*", log)
+        assert number(url, "min(min_over_time(up[1h]))") == 1
+
+
+def _nothing_falls(url: str, page: str) -> None:
+    for counter in sorted(set(re.findall(r"^# TYPE (\w+) counter$", page, re.MULTILINE))):
+        assert not ask(url, f"resets({counter}[1h]) > 0"), f"{counter} fell"
+    for family in sorted(set(re.findall(r"^# TYPE (\w+) histogram$", page, re.MULTILINE))):
+        assert not ask(url, f"resets({family}_count[1h]) > 0")
+        # Buckets of one row never fall from one to the next.
+        assert not ask(url, f'{family}_bucket{{le="+Inf"}} != ignoring(le) {family}_count')
