@@ -30,6 +30,9 @@ class _Cluster:
     def remote(self, ip: str, port: int, netns: int) -> Party:
         return _party(int(ip.rpartition(".")[2]) + 256 * int(ip.split(".")[2]))
 
+    def service(self, ip: str, port: int) -> str:
+        return ""
+
     def bound_address(self, remote_ip: str, netns: int) -> str:
         return "10.0.0.1"
 

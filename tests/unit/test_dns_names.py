@@ -2,7 +2,7 @@
 """Names of addresses out of DNS answers: parsed, kept by network namespace, given to outside addresses."""
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -32,9 +32,9 @@ def record(kind: int, ttl: int, data: bytes, owner: bytes = b"\xc0\x0c", dns_cla
     return owner + struct.pack("!HHIH", kind, dns_class, ttl, len(data)) + data
 
 
-def address(ip: str, ttl: int = 60, **fields: int) -> bytes:
+def address(ip: str, ttl: int = 60, owner: bytes = b"\xc0\x0c", dns_class: int = 1) -> bytes:
     packed = ip_address(ip).packed
-    return record(A if len(packed) == 4 else AAAA, ttl, packed, **fields)
+    return record(A if len(packed) == 4 else AAAA, ttl, packed, owner, dns_class)
 
 
 def message(name: str, *answers: bytes, kind: int = A, number: int = 7, rcode: int = 0) -> bytes:
@@ -174,7 +174,7 @@ def test_any_answer_does_no_harm(data: st.DataObject) -> None:
 # --- names to addresses -----------------------------------------------------------------------------------------------
 
 
-def told(*domains: Domain) -> object:
+def told(*domains: Domain) -> Callable[[int], list[Domain]]:
     return lambda after: [domain for domain in domains if domain.generation > after]
 
 

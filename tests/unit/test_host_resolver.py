@@ -130,15 +130,12 @@ def test_a_process_number_that_was_used_again_is_not_believed(machine: Machine) 
 
 def test_passes_over_the_cgroup_file_system_take_a_share_of_the_time(machine: Machine) -> None:
     processes = machine.processes()
-    assert processes.owner(identity(1, pid=99, cgroup_id=1)) is None
-    assert not processes.postponed
+    assert (processes.owner(identity(1, pid=99, cgroup_id=1)), processes.postponed) == (None, False)
     cgroup_id = machine.cgroup("/system.slice/late.service")
     late = identity(2, pid=99, cgroup_id=cgroup_id)
-    assert processes.owner(late) is None
-    assert processes.postponed
+    assert (processes.owner(late), processes.postponed) == (None, True)
     machine.now = WALK_PAUSE_S[0]
-    assert processes.owner(late) == CgroupOwner(unit="late.service")
-    assert not processes.postponed
+    assert (processes.owner(late), processes.postponed) == (CgroupOwner(unit="late.service"), False)
 
 
 def test_a_short_lived_process_of_a_new_cgroup_is_named_by_the_next_pass(machine: Machine) -> None:
