@@ -56,6 +56,7 @@ openssl:openssl
 pgbench:postgresql-client
 postgres:postgresql
 promtool:prometheus
+rabbitmq-server:rabbitmq-server
 redis-benchmark:redis-tools
 redis-server:redis-server
 tcpdump:tcpdump
@@ -77,7 +78,7 @@ shellcheck:shellcheck
 git:git
 '
 # Packages whose service must not start because somebody runs our tests.
-services='nginx postgresql redis-server unbound prometheus'
+services='nginx postgresql rabbitmq-server redis-server unbound prometheus'
 
 has() {
 	case $1 in

@@ -39,6 +39,7 @@ PACKAGES: Mapping[str, str] = {
     "node": "nodejs",
     "openssl": "openssl",
     "promtool": "prometheus",
+    "rabbitmq-server": "rabbitmq-server",
     "redis-benchmark": "redis-tools",
     "redis-server": "redis-server",
     "tcpdump": "tcpdump",

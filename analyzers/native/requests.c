@@ -425,7 +425,7 @@ static void unanswered(struct fs_engine *e, struct fs_connection *c, struct fs_w
 	w->response_content = fs_string_hold(
 		e, expected && !e->outcome.response_content.length ? &no_response : &e->outcome.response_content, 0);
 	w->error = expected || e->outcome.error;
-	w->status = 0;
+	w->status = expected ? 0 : e->outcome.status;
 	w->response_first_ns = w->response_last_ns = fs_max(now_ns, w->last_ns);
 	count(e, c, w, expected ? FS_ROW_NO_RESPONSE : 0);
 }

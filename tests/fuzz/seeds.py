@@ -17,6 +17,7 @@ TARGETS = {
     "mysql": "mysql",
     "postgresql": "postgresql",
     "redis": "redis",
+    "amqp": "amqp",
 }
 DATAGRAMS = {"dns-dig-udp", "dns-dig-dnsmasq"}
 # As parser.h reads them.

@@ -7,9 +7,11 @@
  */
 #include "protocols.h"
 
+/* clang-format off */
 const struct fs_protocol *const fs_protocols[] = {
 	&fs_protocol_http1,
 	&fs_protocol_http2,
+	&fs_protocol_amqp,
 	&fs_protocol_tls,
 	&fs_protocol_mysql,
 	&fs_protocol_postgresql,
@@ -17,6 +19,7 @@ const struct fs_protocol *const fs_protocols[] = {
 	&fs_protocol_redis,
 	NULL,
 };
+/* clang-format on */
 
 const struct fs_protocol *fs_protocol_by_id(uint8_t id)
 {
