@@ -38,7 +38,7 @@ request = function()
   local headers = n % 200 == 0 and { Connection = "close" } or {}
   return wrk.format("GET", "/" .. string.char(97 + n % 26) .. "/" .. n, headers)
 end
-function delay() return %d end
+function delay() return MILLISECONDS end
 """
 
 _LEGEND = '<tspan fill="#1f77b4">agent</tspan>, <tspan fill="#d62728">engine</tspan>: MiB resident'
@@ -155,13 +155,21 @@ requests of metrics and {len(told.traces)} of spans arrived).
 | threads of the agent | {first.threads} | {last.threads} | |
 | rows on the page | {first.series:.0f} | {last.series:.0f} | |
 
-{"Nothing grew that must not." if not faults else "; ".join(faults) + "."}
+{_judged(readings, faults)}
 """
+
+
+def _judged(readings: Sequence[Reading], faults: Sequence[str]) -> str:
+    if faults:
+        return "; ".join(faults) + "."
+    if readings[-1].seconds < SHORTEST_VERDICT_SECONDS:
+        return "Too short for a verdict on memory; nothing else grew that must not."
+    return "Nothing grew that must not."
 
 
 def run(seconds: float, rate: int) -> tuple[list[Reading], Receiver]:
     connections = 50
-    script = _PATHS % round(1000 * connections / rate)
+    script = _PATHS.replace("MILLISECONDS", str(round(1000 * connections / rate)))
     with tempfile.TemporaryDirectory() as folder, http_receiver() as told, nginx() as server:
         settings = [
             f"export.otlp.endpoint=http://127.0.0.1:{told.port}", "export.otlp.protocol=http",

@@ -313,6 +313,7 @@ class Agent:
             configuration=Configuration(self._origin, "; ".join(faults), self._watcher.waiting),
             detail=self._view.report().detail,
             problems=found,
+            undelivered=sum(report.dropped for report in self._exports.reports().values()),
         )
 
     def last_turn(self) -> float:

@@ -86,6 +86,8 @@ class AgentStatus:
     configuration: Configuration
     detail: str = ""
     problems: Sequence[Problem] = ()
+    undelivered: int = 0
+    """Points, spans and lines that exporters had to drop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +135,14 @@ _LOSS_STATS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def loss_json(engine: EngineState, counters: DriverCounters | None) -> dict[str, Json]:
+def loss_json(engine: EngineState, counters: DriverCounters | None, undelivered: int = 0) -> dict[str, Json]:
     """What was lost, by the stage that lost it. `events` counts by event type what did not fit into the ring."""
     lost = counters.lost if counters else {}
     out: dict[str, int] = {"ring": sum(lost.values()), "storage": counters.storage_failed if counters else 0}
     out["hook"] = counters.missed if counters else 0
     for stage, names in _LOSS_STATS.items():
         out[stage] = sum(engine.stats.get(name, 0) for name in names)
+    out["export"] = undelivered
     return {**out, "total": sum(out.values()), "events": {name: n for name, n in sorted(lost.items()) if n}}
 
 
@@ -177,7 +180,7 @@ def status_json(status: AgentStatus, now: float, monotonic_ns: int) -> dict[str,
             "parse_failures": dict(engine.parse_failures),
             "stats": dict(engine.stats),
         },
-        "loss": loss_json(engine, status.counters),
+        "loss": loss_json(engine, status.counters, status.undelivered),
         "not_visible": {k: n for k, n in sorted(status.counters.absent.items()) if n} if status.counters else {},
         "configuration": {
             "source": status.configuration.source,

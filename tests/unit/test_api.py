@@ -305,9 +305,10 @@ def test_losses_by_stage_add_up() -> None:
     )
     counters = DriverCounters({"DATA": 100}, {"DATA": 8, "OPEN": 16, "CLOSE": 0}, {}, 32, 0)
     assert loss_json(state, counters) == {
-        "ring": 24, "storage": 32, "hook": 0, "connections": 1, "parse": 0, "pair": 6, "recording": 0, "total": 63,
+        "ring": 24, "storage": 32, "hook": 0, "connections": 1, "parse": 0, "pair": 6, "export": 0, "recording": 0, "total": 63,
         "events": {"DATA": 8, "OPEN": 16},
     }  # fmt: skip
+    assert loss_json(state, counters, 5)["total"] == loss_json(state, counters)["total"] + 5  # type: ignore[operator]
     assert loss_json(engine_state(), None)["total"] == 0
 
 
