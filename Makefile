@@ -152,6 +152,47 @@ build/otelcol/otelcol: tests/otelcol.yaml
 bench: packages-test $(stamps)/venv-dev build ## the budgets, measured here (as root), into docs/benchmarks.md. BENCH_QUICK=1 for minutes less
 	@$(python) -m bench $(ARGS)
 
+# --- Grafana -----------------------------------------------------------------------------------------------------
+
+plugin := grafana-plugin
+plugin_sources = $(shell find $(plugin)/src -type f) $(plugin)/package-lock.json $(plugin)/webpack.config.mjs LICENSE \
+	$(plugin)/README.md $(plugin)/CHANGELOG.md
+harness_sources = $(wildcard $(plugin)/harness/*.tsx) $(plugin)/package-lock.json $(plugin)/webpack.harness.mjs
+
+$(stamps)/plugin-modules: $(plugin)/package-lock.json | packages-test
+	@cd $(plugin) && npm ci --no-progress
+	@mkdir -p $(stamps) && touch $@
+
+$(stamps)/plugin: $(plugin_sources) | $(stamps)/plugin-modules
+	@cd $(plugin) && npm run --silent build
+	@touch $@
+
+$(stamps)/plugin-harness: $(harness_sources) | $(stamps)/plugin-modules
+	@cd $(plugin) && npm run --silent harness
+	@touch $@
+
+.PHONY: grafana-plugin
+grafana-plugin: $(stamps)/plugin $(stamps)/venv-run ## the topology panel as archives for Grafana's plugin folder, in build/grafana
+	@$(python) scripts/package-plugin.py $(plugin)/dist build/grafana
+
+.PHONY: dashboards
+dashboards: $(stamps)/venv-run ## write dashboards and alert rules out of the registry
+	@$(python) -m exporters.grafana
+
+.PHONY: lint-grafana
+lint-grafana: $(stamps)/plugin-modules
+	@cd $(plugin) && npm run --silent typecheck && npm run --silent lint
+
+.PHONY: test-grafana
+test-grafana: $(stamps)/plugin $(stamps)/plugin-harness test-ready ## panel, dashboards, rules: jest, Prometheus, a browser
+	@cd $(plugin) && npm test --silent
+	@$(python) -m pytest tests/grafana $(ARGS)
+
+.PHONY: soak
+soak: packages-test $(stamps)/venv-dev build ## an hour under load (as root): memory, descriptors, threads; into docs/soak.md. ARGS="--seconds 60 --out build"
+	@$(python) -m bench.soak $(ARGS)
+	@FIRESTEEL_CHURN_SECONDS=$${FIRESTEEL_CHURN_SECONDS:-3600} $(python) -m pytest --timeout=5000 tests/kernel/test_scrapes.py
+
 # --- documents and dependencies ----------------------------------------------------------------------------------
 
 .PHONY: docs
