@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the user does not want to see by namespace (scope.exclude_namespaces)."""
+"""What the user does not want to see by namespace or workload (scope.exclude_namespaces, scope.exclude_workloads)."""
 
 from dataclasses import dataclass
 
@@ -10,20 +10,24 @@ from analyzers.rows import Role
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """A workload of an excluded namespace has no entity and asks nobody. Others may still ask it: their edge is theirs,
+    """An excluded workload, or one of an excluded namespace, has no entity and asks nobody. Others may still ask it: their edge is theirs,
     unless nobody sees them, for then it would be told by the excluded one."""
 
     excluded_namespaces: frozenset[str] = frozenset()
+    excluded_workloads: frozenset[str] = frozenset()
+    """As namespace/name."""
 
     def has(self, party: Party) -> bool:
-        return party.namespace not in self.excluded_namespaces
+        if party.namespace in self.excluded_namespaces:
+            return False
+        return not self.excluded_workloads or f"{party.namespace}/{party.workload_name}" not in self.excluded_workloads
 
     def has_edge(self, asking: Party, answering: Party) -> bool:
         return self.has(asking) and (asking.observed or self.has(answering))
 
     def has_row(self, role: Role, ends: Ends) -> bool:
         """Whether a row's conversation is shown, whichever end it was seen from."""
-        if not self.excluded_namespaces:
+        if not self.excluded_namespaces and not self.excluded_workloads:
             return True
         if role is Role.SERVER:
             return self.has_edge(ends.remote, ends.local)

@@ -72,6 +72,11 @@ class Scope:
         "[]",
         "Namespaces whose pods make no series. Pods of other namespaces that talk with them still do.",
     )
+    exclude_workloads: tuple[str, ...] = key(
+        Items(Text(r"[^/\s]{1,253}/[^/\s]{1,253}", "a namespace, / and a workload's name"), 256),
+        "[]",
+        "The same for single workloads, as namespace/name: shop/cart.",
+    )
     exclude_ports: tuple[int, ...] = key(
         Items(_PORT, 256),
         "[]",

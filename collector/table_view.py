@@ -57,7 +57,10 @@ class TableView:
 
     def _leave_out(self, excluded: ScopeSection | None) -> None:
         self._excluded = frozenset(excluded.exclude_comms if excluded else ())
-        scope = Scope(frozenset(excluded.exclude_namespaces if excluded else ()))
+        scope = Scope(
+            frozenset(excluded.exclude_namespaces if excluded else ()),
+            frozenset(excluded.exclude_workloads if excluded else ()),
+        )
         if scope != self._builder.scope:
             self._builder.leave_out(scope)
             self._names.scope = scope

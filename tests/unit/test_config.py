@@ -137,7 +137,15 @@ log: {level: info, format: logfmt, repeat_every: 1m}
         name
         for name in BY_NAME
         if name.startswith(
-            ("export.otlp.", "export.jsonl.", "listen.tls.", "listen.metrics_auth", "kernel.", "budget.")
+            (
+                "export.otlp.",
+                "export.jsonl.",
+                "listen.tls.",
+                "listen.metrics_auth",
+                "kernel.",
+                "budget.",
+                "scope.exclude_workloads",
+            )
         )
     }
     assert set(loaded.origins) >= set(BY_NAME) - later

@@ -28,12 +28,13 @@ FAR = Party(namespace="NOT_FOUND_EXTERNAL", outside=True)
         (FAR, DNS, Role.SERVER, 0, 0),  # nobody else would tell it
     ],
 )
-def test_what_is_told_of_an_excluded_namespace(
-    asking: Party, answering: Party, role: Role, edges: int, entities: int
+@pytest.mark.parametrize("excluded", [EXCLUDED, Scope(excluded_workloads=frozenset({"system/dns", "shop/other"}))])
+def test_what_is_told_of_an_excluded_namespace_or_workload(
+    asking: Party, answering: Party, role: Role, edges: int, entities: int, excluded: Scope
 ) -> None:
     resolver = FixedResolver({1: asking, 2: answering}, {"10.0.0.1": asking, "10.0.0.2": answering})
     builder = SnapshotBuilder(resolver)
-    builder.leave_out(EXCLUDED)
+    builder.leave_out(excluded)
     snapshot = builder.build([request_row(1, role)], [], [], SECOND)
     assert (len(snapshot.edges), len(snapshot.entities)) == (edges, entities)
 
