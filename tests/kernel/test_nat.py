@@ -61,7 +61,7 @@ import socket, sys
 q = bytes.fromhex("0001 0100 0001 0000 0000 0000") + b"\\x04shop\\x05local\\0" + bytes.fromhex("0001 0001")
 for i in range(int(sys.argv[3])):
     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(5)
-    s.sendto(bytes([0, i]) + q[2:], (sys.argv[1], int(sys.argv[2]))); s.recvfrom(512); s.close()
+    s.sendto(bytes([1, i]) + q[2:], (sys.argv[1], int(sys.argv[2]))); s.recvfrom(512); s.close()
 """
 
 
