@@ -49,7 +49,7 @@ class Running:
         self.builder = SnapshotBuilder(FixedResolver())
         self.builder.count_calls(True)
         self.count = self.sequence = 0
-        self.longest = 0.0
+        self.spent = 0.0
         self.exporter.start()
 
     def turn(self, samples: int = 1) -> None:
@@ -61,7 +61,7 @@ class Running:
         snapshot = self.builder.build([request_row(1, count=self.count)], [], made, self.count * SECOND)
         began = time.monotonic()
         self.exporter.turn(snapshot, 0, lambda: OwnState("1"))
-        self.longest = max(self.longest, time.monotonic() - began)
+        self.spent += time.monotonic() - began
 
     def __enter__(self) -> Self:
         return self
@@ -139,7 +139,7 @@ def test_a_slow_receiver_holds_up_nothing_and_memory_stays_bounded(protocol: Pro
         assert account.spans.waiting <= 50
         assert 1000 - 50 - 256 <= account.spans.dropped < 1000
         assert account.late > 50
-        assert running.longest < 0.2
+        assert running.spent < 10, "a hundred turns that each waited for the time-out would take thirty seconds"
         told.stall = 0.0
         until(lambda: running.exporter.account().spans.delivered > 0)
         until(lambda: told_of(running) == 1000)
