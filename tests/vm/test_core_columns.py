@@ -15,7 +15,7 @@ from tests.vm.machine import EXCHANGE
 pytestmark = pytest.mark.timeout(2400)
 _SECONDS = 2000
 _PYTEST = ".venv/bin/python -m pytest -q -p no:cacheprovider --timeout 600"
-_TABLES = ("test_io_table.py",)
+_TABLES = ("test_io_table.py", "test_modes.py")
 
 
 @dataclass(frozen=True, slots=True)
