@@ -52,6 +52,7 @@ mariadb-slap:mariadb-client
 mariadbd:mariadb-server-core
 nginx:nginx-light
 node:nodejs
+npm:npm
 openssl:openssl
 pgbench:postgresql-client
 postgres:postgresql

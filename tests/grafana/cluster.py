@@ -6,7 +6,7 @@ EDGES is the truth that the drawn graph and every dashboard are compared with.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 from analyzers.resolver import NOT_FOUND_INTERNAL, Party
 from analyzers.rows import DriverCounters, EngineState, RequestRow, Role, TcpRow
@@ -164,10 +164,9 @@ def _rows(
     ends = ((edge.good, False), (edge.failed, True))
     for outcome, (per_minute, failed) in enumerate(ends):
         if per_minute:
-            for row in _request_rows(edge, 10 * at + 2 * outcome, numbers, per_minute * steps, failed, now_ns):
-                requests.append(row)
+            requests += _request_rows(edge, 10 * at + 2 * outcome, numbers, per_minute * steps, failed, now_ns)
     number, local, remote = numbers[edge.source.ip], edge.source.ip, edge.target.ip
-    common = {
+    common: dict[str, Any] = {
         "identity": identity(number),
         "local_ip": local,
         "remote_ip": remote,
@@ -196,7 +195,7 @@ def _request_rows(
     count = max(count, 1)
     bucket = [0] * 9
     bucket[3 if edge.ms < 500 else 6] = count
-    common = {
+    common: dict[str, Any] = {
         "protocol": edge.protocol,
         "count": count,
         "status": 500 if failed else 200,

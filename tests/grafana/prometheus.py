@@ -131,8 +131,7 @@ def interpolated(expr: str, board: Json, **chosen: str) -> str:
         elif variable["type"] == "query":
             values[variable["name"]] = variable["allValue"] or ""
     values |= chosen
-    text = re.sub(r"\$([a-z_]\w*)", lambda found: values[found[1]], expr)
-    return text
+    return re.sub(r"\$([a-z_]\w*)", lambda found: values[found[1]], expr)
 
 
 def panels(board: Json) -> Iterator[tuple[Json, Json]]:

@@ -3,7 +3,7 @@
 import React from 'react';
 import { css } from '@emotion/css';
 import type { GrafanaTheme2 } from '@grafana/data';
-import { Alert, LoadingPlaceholder, useStyles2 } from '@grafana/ui';
+import { Alert, LoadingBar, useStyles2 } from '@grafana/ui';
 import type { PanelState } from '../frames/state';
 
 export const StateView: React.FC<{ state: Exclude<PanelState, { kind: 'ready' }> }> = ({ state }) => {
@@ -12,7 +12,10 @@ export const StateView: React.FC<{ state: Exclude<PanelState, { kind: 'ready' }>
     case 'loading':
       return (
         <div className={styles.middle} data-testid="topology-loading">
-          <LoadingPlaceholder text="Asking the data source who talks to whom…" />
+          <div className={styles.text}>
+            <LoadingBar width={240} />
+            Asking the data source who talks to whom…
+          </div>
         </div>
       );
     case 'error':

@@ -2,15 +2,7 @@
 import React from 'react';
 import { css } from '@emotion/css';
 import type { GrafanaTheme2, SelectableValue } from '@grafana/data';
-import {
-  Button,
-  IconButton,
-  Input,
-  MultiSelect,
-  RadioButtonGroup,
-  Select,
-  useStyles2,
-} from '@grafana/ui';
+import { Button, IconButton, Input, MultiSelect, RadioButtonGroup, Select, useStyles2 } from '@grafana/ui';
 import type { Coverage } from '../frames/read';
 import type { Direction } from '../graph/select';
 import type { Graph, GraphNode, View } from '../graph/model';

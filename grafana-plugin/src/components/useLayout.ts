@@ -21,7 +21,7 @@ export function useLayout(graph: Graph, kind: LayoutKind, pins: ReadonlyMap<stri
   const known = useRef<Record<LayoutKind, Map<string, Point>>>({ force: new Map(), layered: new Map() });
   const [state, setState] = useState<{ positions: Positions; busy: boolean; turn: number }>({
     positions: new Map(),
-    busy: false,
+    busy: true,
     turn: 0,
   });
   const [asked, setAsked] = useState(0);
@@ -39,16 +39,13 @@ export function useLayout(graph: Graph, kind: LayoutKind, pins: ReadonlyMap<stri
     const places = known.current[kind];
     const plan = planLayout(graph, kind, places, pins, (id) => radiusOf(graph.nodes.get(id)!));
     const whole = plan.request.nodes.every((node) => node.fixed === null || pins.has(node.id));
-    const publish = (busy: boolean): void =>
-      setState((was) => ({
-        positions: new Map([...places, ...pins]),
-        busy,
-        turn: whole && plan.needed ? was.turn + 1 : was.turn,
-      }));
+    const publish = (busy: boolean, turns = 0): void =>
+      setState((was) => ({ positions: new Map([...places, ...pins]), busy, turn: was.turn + turns }));
     if (!plan.needed) {
       publish(false);
       return;
     }
+    publish(true, whole ? 1 : 0);
     client.current?.ask(plan.request, ({ positions, done }) => {
       positions.forEach((point, id) => places.set(id, point));
       publish(!done);

@@ -91,6 +91,8 @@ export class Stage {
     }
     this.copy(context, view, palette);
     paintMarks(context, scene, view, palette, marks);
+    // For those who read the page from outside, as the browser tests do: where the drawing lies on the canvas.
+    this.canvas.dataset['camera'] = `${view.camera.scale} ${view.camera.x} ${view.camera.y}`;
   }
 
   /** The picture, shifted and scaled from the camera it was made with to the present one. */

@@ -62,6 +62,25 @@ describe('tables of the Prometheus data source', () => {
     expect(problems).toMatchObject([{ query: 'B', what: 'is a query the panel does not know' }]);
   });
 
+  it('gives TCP metrics, which name no protocol, to the busiest edge of the same ends', () => {
+    const { protocol: _, ...ends } = EDGE;
+    const { rows } = readFrames([
+      table('requests', [
+        { ...EDGE, Value: 5 },
+        { ...EDGE, protocol: 'http', Value: 7 },
+      ]),
+      table('connect_failures', [
+        { ...ends, Value: 2 },
+        { ...ends, dst_workload_name: 'gone', Value: 3 },
+      ]),
+    ]);
+    expect(rows.map(({ target, protocol, now }) => [target.workloadName, protocol, now])).toEqual([
+      ['db', 'mysql', { requests: 5 }],
+      ['db', 'http', { requests: 7, connect_failures: 2 }],
+      ['gone', '', { connect_failures: 3 }],
+    ]);
+  });
+
   it('leaves out what is no number', () => {
     const { rows } = readFrames([
       table('requests', [

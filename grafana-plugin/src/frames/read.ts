@@ -93,13 +93,36 @@ class Rows {
 
   result(): Reading {
     return {
-      rows: [...this.rows.values()],
+      rows: withTcp([...this.rows.values()]),
       coverage: this.coverage,
       problems: this.problems,
       known: this.known,
       hasBefore: this.hasBefore,
     };
   }
+}
+
+/** TCP metrics name no protocol: they go to the busiest edge between the same ends, and stay alone where there is none. */
+function withTcp(rows: Row[]): Row[] {
+  const busiest = new Map<End, Map<End, Row>>();
+  for (const row of rows) {
+    if (row.protocol) {
+      const targets = busiest.get(row.source) ?? new Map<End, Row>();
+      busiest.set(row.source, targets);
+      if ((targets.get(row.target)?.now.requests ?? -1) < (row.now.requests ?? 0)) {
+        targets.set(row.target, row);
+      }
+    }
+  }
+  return rows.filter((row) => {
+    const owner = row.protocol ? undefined : busiest.get(row.source)?.get(row.target);
+    if (!owner || row.now.requests !== undefined || row.before.requests !== undefined) {
+      return true;
+    }
+    owner.now = { ...row.now, ...owner.now };
+    owner.before = { ...row.before, ...owner.before };
+    return false;
+  });
 }
 
 function readTraffic(reading: Rows, frame: DataFrame, titles: ReadonlyMap<string, End>, named: boolean): void {

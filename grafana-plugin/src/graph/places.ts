@@ -48,7 +48,7 @@ export function isUnresolved(end: End): boolean {
     return end.ip !== '' && (NO_ADDRESS.has(end.ip) || PRIVATE.test(end.ip));
   }
   if (end.namespace === NOT_FOUND_INTERNAL) {
-    return NO_ADDRESS.has(end.ip) && !end.node;
+    return end.ip !== '' && NO_ADDRESS.has(end.ip) && !end.node;
   }
   return true;
 }
@@ -141,6 +141,9 @@ function workloadOf(end: End): Place | null {
   }
   if (end.namespace === NOT_FOUND_INTERNAL) {
     const name = end.node || end.ip;
+    if (!name) {
+      return null; // the query asked for neither: it is one of the hosts
+    }
     return { id: `node/${name}`, kind: 'node', level: 'workload', title: name, subtitle: 'node', namespace: '' };
   }
   return null;
