@@ -9,6 +9,7 @@ import errno
 import os
 import resource
 import struct
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -88,6 +89,7 @@ def load(facts: Facts, ring_bytes: int) -> Loaded:
         raise Rejection(f"there are no BPF programs for {facts.machine}", "driver: kmod or none on this machine")
     _lift_memory_limit()
     compiled = bcc_programs.compiled(facts)
+    print(f"firesteel: programs for {facts.release}: {compiled.built}", file=sys.stderr, flush=True)
     wanted, reports = _fitting(compiled, facts)
     loaded = Loaded(ring_bytes, {}, compiled.built)
     try:

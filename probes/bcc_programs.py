@@ -56,10 +56,10 @@ def uses_perf_rings(facts: Facts) -> bool:
     return facts.version < _BPF_RING or os.environ.get(RING_VARIABLE) == "perf"
 
 
-def compiled(facts: Facts, given: Path | None = None) -> Compiled:
+def compiled(facts: Facts, given: Path | None = None, defines: Sequence[str] = ()) -> Compiled:
     """The programs for the kernel of `facts`, with its headers at `given` or where distributions have them.
 
-    Raises Rejection.
+    `defines` are for tests: FS_SHORT makes them as for a kernel before 5.3. Raises Rejection.
     """
     given = given or (Path(os.environ[HEADERS_VARIABLE]) if os.environ.get(HEADERS_VARIABLE) else None)
     with tempfile.TemporaryDirectory(prefix="firesteel-bcc-") as made:
@@ -75,7 +75,7 @@ def compiled(facts: Facts, given: Path | None = None) -> Compiled:
         wanted, lacks = _fitting(headers)
         settings = bcc_source.settings_of(headers, facts, perf_rings=uses_perf_rings(facts))
         sources = bcc_source.sources(settings)
-        text = bcc_source.text(headers, wanted, facts.machine, sources.maps, bcc_source.bcc_library())
+        text = bcc_source.text(headers, wanted, facts.machine, sources.maps, bcc_source.bcc_library(), defines)
         name = bcc_source.fingerprint(facts.release, text, sources, headers)
         built = "kept from before, "
         answer = bcc_cache.read(facts.release, name)
@@ -146,7 +146,6 @@ def _compile(
             "a newer python3-bpfcc (its compiler must know this kernel's headers), or the headers of exactly this kernel",
         )
     made: dict[str, object] = json.loads(answer.read_text())
-    print(f"firesteel: compiled in {made['seconds']:.1f} s with {made['mebibytes']} MiB", file=sys.stderr, flush=True)
     return made
 
 

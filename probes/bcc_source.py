@@ -200,10 +200,17 @@ def sources(settings: Mapping[str, str]) -> Sources:
     return Sources(files, tuple(names))
 
 
-def text(headers: Headers, hooks: Sequence[Hook], machine: str, maps: Sequence[str], library: bytes) -> str:
+def text(
+    headers: Headers,
+    hooks: Sequence[Hook],
+    machine: str,
+    maps: Sequence[str],
+    library: bytes,
+    defines: Sequence[str] = (),
+) -> str:
     """The main program: features, stand-ins, our sources, a function for each hook, and one for each map's measures."""
-    defines = ["FS_HEADERS", "FS_UNTYPED", *features(headers), f"__TARGET_ARCH_{ARCHITECTURES[machine]}"]
-    lines = [f"#define {name}" for name in defines]
+    features_here = ["FS_HEADERS", "FS_UNTYPED", *features(headers), f"__TARGET_ARCH_{ARCHITECTURES[machine]}"]
+    lines = [f"#define {name}" for name in (*features_here, *defines)]
     lines += missing_in_bcc(headers, library)
     lines.append('#include "firesteel.bpf.c"')
     for program, context in programs(hooks).items():

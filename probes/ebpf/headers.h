@@ -46,6 +46,17 @@
 #define bpf_htons(value) __builtin_bswap16(value)
 #define barrier_var(variable) asm volatile("" : "+r"(variable))
 
+/*
+ * Before 5.2 a program has 4096 instructions at most (c04c0d2b968a), and before 5.3 no loops (2589726d12a1): then a buffer is
+ * told as far as its first part goes. Before 5.5 the engine cannot reach the modes (fc9702273e2e), so there is one.
+ */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(5, 3, 0) && !defined(FS_SHORT)
+#define FS_SHORT
+#endif
+#if (LINUX_VERSION_CODE < KERNEL_VERSION(5, 5, 0) || defined(FS_SHORT)) && !defined(FS_ONE_MODE)
+#define FS_ONE_MODE
+#endif
+
 /* Since 5.5 (6ae08ae3dea2); before, one helper reads both. */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(5, 5, 0)
 #define bpf_probe_read_kernel bpf_probe_read
@@ -161,7 +172,7 @@ static long (*fs_map_delete)(void *map, const void *key) = (void *)BPF_FUNC_map_
 #define FS_MAP(number) (*(struct fs_map *)bpf_pseudo_fd(1, FS_MAP_MARK + (number)))
 
 /* The only element of an array. Direct addresses since 5.2 (d8eca5bbb2be); before, a lookup, which cannot fail. */
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(5, 2, 0)
+#ifndef FS_SHORT
 #define FS_VALUE(type, number) (*(type *)bpf_pseudo_fd(2, FS_MAP_MARK + (number)))
 #else
 static __always_inline void *fs_value(const void *map)

@@ -8,7 +8,13 @@
 
 #include "payload.h"
 
+#ifdef FS_SHORT
+#define REWINDS 2
+#define UNROLLED _Pragma("unroll")
+#else
+#define UNROLLED
 #define REWINDS 64 /* entries of a scattered buffer that are walked back; longer ones are told without their bytes */
+#endif
 
 enum iterator_kind { OF_THE_KERNEL = 0, ONE_BUFFER, SCATTERED };
 
@@ -74,6 +80,7 @@ static __always_inline void rewind_vector(struct source *source, struct position
 	} else {
 		__u64 left = moved - position->offset;
 		int i;
+		UNROLLED
 		for (i = 0; i < REWINDS; i++) {
 			position->at -= sizeof(part);
 			if (bpf_probe_read_kernel(&part, sizeof(part), (void *)position->at)) {

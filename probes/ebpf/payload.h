@@ -125,7 +125,7 @@ __noinline __u32 gather(__u32 index, __u32 want)
  */
 static __always_inline void put_together(struct source *source, __u64 bytes)
 {
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(5, 3, 0) /* before, programs are too short for it: the first part has to do */
+#ifndef FS_SHORT
 	struct scratch *scratch = scratch_at(0);
 
 	if (source->reason || !source->count || source->length >= bytes || !scratch)

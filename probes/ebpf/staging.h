@@ -90,6 +90,7 @@ static __always_inline void end_stage(void *context)
 	if (level && level <= STAGED_LEVELS) {
 		barrier_var(level);
 		level &= STAGED_LEVELS;
+#pragma unroll
 		for (__u32 i = 0; i < STAGED_EVENTS; i++) {
 			__u32 slot = (level - 1) * STAGED_EVENTS + i;
 			struct staged *staged;

@@ -14,6 +14,12 @@
 
 #include "source.h"
 
+#ifdef FS_ONE_MODE
+#define HAS_MODES false
+#else
+#define HAS_MODES true
+#endif
+
 #define FLIP_BYTES (4 << 20) /* told at the latest after this much in one direction */
 
 enum waiting { WAITING_NOTHING = 0, WAITING_ANSWER = 1, WAITING_FLIP = 2 };
@@ -144,7 +150,7 @@ static __always_inline int flush_waiting(struct connection *connection)
 	struct io io = {};
 	__u8 waiting;
 
-	if (!connection)
+	if (!HAS_MODES || !connection)
 		return 0;
 	pending = &connection->pending;
 	waiting = pending->waiting;
@@ -299,12 +305,12 @@ static __always_inline void flips_io(struct connection *connection, const struct
 static __always_inline void capture_policy(struct connection *connection, struct io *io)
 {
 	bool turned = connection->spoke != io->direction + 1;
-	__u64 slot = modes[fs_slot_of(connection->id)];
+	__u64 slot = HAS_MODES ? modes[fs_slot_of(connection->id)] : 0;
 	__u32 whole = control.whole_bytes;
 	connection->spoke = io->direction + 1;
 	io->mode = FS_MODE_STREAM;
 	io->budget = control.stream_budget;
-	if (!fs_slot_mine(slot, connection->id)) {
+	if (!HAS_MODES || !fs_slot_mine(slot, connection->id)) {
 		if (io->bytes <= whole && (turned || connection->early < EARLY_IOS))
 			io->budget = whole;
 		if (connection->early < EARLY_IOS)

@@ -2,6 +2,7 @@
 """What the bcc driver would compile in a machine, compiled out here: under emulation it takes minutes."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from probes import bcc_cache, bcc_programs
@@ -16,7 +17,7 @@ def cache() -> Path:
     return kernels.cache().with_name("bcc")
 
 
-def compiled(name: str, *, perf_rings: bool = False) -> bcc_programs.Compiled:
+def compiled(name: str, *, perf_rings: bool = False, defines: Sequence[str] = ()) -> bcc_programs.Compiled:
     """The programs for the kernel of this name, of today's sources. Raises Lacking if there is no BCC here."""
     kernel = kernels.get(name)
     # A machine has cgroup v2 and the first of all pid namespaces.
@@ -25,7 +26,7 @@ def compiled(name: str, *, perf_rings: bool = False) -> bcc_programs.Compiled:
     os.environ[bcc_cache.VARIABLE] = str(cache())
     os.environ[bcc_programs.RING_VARIABLE] = "perf" if perf_rings else ""
     try:
-        return bcc_programs.compiled(here, kernel.root / "usr/src" / f"linux-headers-{kernel.release}")
+        return bcc_programs.compiled(here, kernel.root / "usr/src" / f"linux-headers-{kernel.release}", defines)
     except Rejection as rejection:
         if "has no BCC" in rejection.reason or "there is no /usr/bin/python3" in rejection.reason:
             raise Lacking(f"{rejection.reason}: {rejection.remedy}") from None
