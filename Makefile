@@ -11,8 +11,10 @@ stamps := build/stamps
 # What the user adds: make run ARGS="--set ring.size=16MiB", make test TESTS=tests/unit/test_config.py
 ARGS ?=
 TESTS ?= tests
-# Which kernels make test-vm boots; none named: all that tests/vm/kernels.py knows.
+# Which kernels make test-vm boots (none named: all that tests/vm/kernels.py knows), with which drivers, and which tests.
 VM_KERNELS ?=
+VM_DRIVERS ?= core bcc kmod none
+VM_TESTS ?= tests/vm
 # Programs of the system that a user's PATH may lack (bpftool, nginx).
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
@@ -35,15 +37,17 @@ run: build ## build what is stale, then watch this machine (as root) or the bund
 
 .PHONY: test
 test: test-ready ## all tests but the virtual machines'; what this machine cannot run is named at the end. TESTS=path, ARGS="-k word"
-	@trap 'scripts/setup.sh give-back' EXIT; $(python) -m pytest $(if $(findstring tests/vm,$(TESTS)),,--ignore=tests/vm) $(TESTS) $(ARGS)
+	@trap 'scripts/setup.sh give-back' EXIT; $(python) -m pytest $(if $(findstring tests/vm,$(TESTS)),,--ignore=tests/vm) \
+		$(if $(findstring tests/grafana,$(TESTS)),,--ignore=tests/grafana) $(TESTS) $(ARGS)
 
 .PHONY: test-unit test-replay test-live test-kernel
 test-unit test-replay test-live test-kernel: test-%: test-ready ## one group of the tests
 	@trap 'scripts/setup.sh give-back' EXIT; $(python) -m pytest tests/$* $(ARGS)
 
 .PHONY: test-vm
-test-vm: test-ready packages-vm ## every driver on every kernel, in virtual machines. VM_KERNELS="5.10 newest", ARGS="-k bcc"
-	@trap 'scripts/setup.sh give-back' EXIT; FIRESTEEL_VM_KERNELS="$(VM_KERNELS)" $(python) -m pytest tests/vm $(ARGS)
+test-vm: test-ready packages-vm ## every driver on every kernel, in virtual machines. VM_KERNELS="5.10 newest", VM_DRIVERS="core bcc", ARGS="-k bcc"
+	@trap 'scripts/setup.sh give-back' EXIT; FIRESTEEL_VM_KERNELS="$(VM_KERNELS)" FIRESTEEL_VM_DRIVERS="$(VM_DRIVERS)" \
+		$(python) -m pytest $(VM_TESTS) $(ARGS)
 
 .PHONY: doctor
 doctor: build ## what this machine's kernel allows, and what to do about the rest

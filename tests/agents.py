@@ -46,7 +46,7 @@ class Agent:
 
     def get(self, path: str, *, api: bool = True) -> bytes:
         port = self.api_port if api else self.metrics_port
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=START_SECONDS) as answer:
             return bytes(answer.read())
 
     def status(self) -> Any:

@@ -33,7 +33,7 @@ NAMES = os.environ.get("FIRESTEEL_VM_KERNELS", "").split() or [kernel.name for k
 DRIVERS = os.environ.get("FIRESTEEL_VM_DRIVERS", "core bcc kmod none").split()
 CHOICE = "core,bcc,none"
 Test = TypeVar("Test", bound=Callable[..., None])
-_SECONDS = 1800
+_SECONDS = 900
 _REQUESTS = "kindling_topology_request_total"
 _CONNECTS = "kindling_tcp_connect_total"
 _SENT, _ANSWERED = (f"kindling_topology_request_{way}_bytes_total" for way in ("request", "response"))
