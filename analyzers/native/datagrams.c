@@ -40,6 +40,39 @@ static void join_socket(struct fs_engine *e, struct fs_connection *flow, struct 
 	flow->pid = socket->pid;
 }
 
+/* A datagram may be told right before the kernel has looked for its translation; the next one is not. */
+static void translate_late(struct fs_engine *e, struct fs_connection *c)
+{
+	if (!e->table->nat_head || c->dialled_port || c->peer || c->flags & FS_C_NAT_ASKED)
+		return;
+	c->flags |= FS_C_NAT_ASKED;
+	fs_mirror_remove(e, c);
+	fs_nat_apply(e, c, false);
+	fs_connection_key_changed(c);
+}
+
+/*
+ * Its server was reached, so its translation is known by now. Found here rather than with the answer, both ends are known
+ * for one conversation before it is counted.
+ */
+static void translate_client(struct fs_engine *e, const struct fs_connection *server)
+{
+	struct fs_tuple asked = {
+		.local_port = server->tuple.remote_port, .remote_port = server->dialled_port, .l4 = FS_UDP};
+	uint32_t hash = fs_mirror_hash(&asked), probe;
+
+	for (uint32_t i = fs_index_first(&e->by_tuple, hash, &probe); i;
+	     i = fs_index_next(&e->by_tuple, hash, &probe)) {
+		struct fs_connection *c = fs_connection_at(e, i);
+		if (c->kind != FS_KIND_FLOW || c->dialled_port || c->peer || c->tuple.local_port != asked.local_port ||
+		    c->tuple.remote_port != asked.remote_port || memcmp(c->tuple.remote, server->dialled, 16) != 0)
+			continue;
+		translate_late(e, c);
+		fs_mirror_add(e, c);
+		return;
+	}
+}
+
 static struct fs_connection *new_flow(struct fs_engine *e, const struct fs_datagram *event, uint32_t hash)
 {
 	struct fs_connection *c = fs_connection_new(e, event->head.conn_id, hash, FS_KIND_FLOW);
@@ -65,6 +98,8 @@ static struct fs_connection *new_flow(struct fs_engine *e, const struct fs_datag
 		 fs_listener_find(e, c->netns, c->tuple.local_port, FS_UDP))
 		c->role = FS_ROLE_SERVER;
 	fs_nat_apply(e, c, false);
+	if (c->dialled_port && c->role != FS_ROLE_CLIENT)
+		translate_client(e, c);
 	return c;
 }
 
@@ -206,17 +241,6 @@ static void opaque(struct fs_engine *e, struct fs_connection *c, const struct fs
 	}
 	settle_role(e, c, event->direction, false);
 	fs_opaque_bytes(e, c, event->direction, event->bytes, event->head.time_ns, event->head.time_ns);
-}
-
-/* A datagram may be told right before the kernel has looked for its translation; the next one is not. */
-static void translate_late(struct fs_engine *e, struct fs_connection *c)
-{
-	if (!e->table->nat_head || c->dialled_port || c->peer || c->flags & FS_C_NAT_ASKED)
-		return;
-	c->flags |= FS_C_NAT_ASKED;
-	fs_mirror_remove(e, c);
-	fs_nat_apply(e, c, false);
-	fs_connection_key_changed(c);
 }
 
 static void connect_mirror(struct fs_engine *e, struct fs_connection *c)

@@ -32,7 +32,7 @@ bool fs_may_have_other_end(struct fs_engine *e, const struct fs_connection *c)
 }
 
 /* The same for both ends. A datagram socket may be bound to no address, so only the ports take part. */
-static uint32_t hash_tuple(const struct fs_tuple *t)
+uint32_t fs_mirror_hash(const struct fs_tuple *t)
 {
 	uint64_t local = fs_mix(FS_HASH_SEED, t->local_port), remote = fs_mix(FS_HASH_SEED, t->remote_port);
 	if (t->l4 == FS_TCP) {
@@ -136,7 +136,7 @@ static void link_ends(struct fs_engine *e, struct fs_connection *a, struct fs_co
 
 void fs_mirror_add(struct fs_engine *e, struct fs_connection *c)
 {
-	c->mirror_hash = hash_tuple(&c->tuple);
+	c->mirror_hash = fs_mirror_hash(&c->tuple);
 	struct fs_connection *other = find_other_end(e, c);
 	if (other)
 		link_ends(e, c, other);

@@ -211,6 +211,7 @@ void fs_role_spoke(struct fs_engine *e, struct fs_connection *c, uint8_t request
 /* mirror.c */
 void fs_address_seen(struct fs_engine *e, const uint8_t address[16]);
 bool fs_may_have_other_end(struct fs_engine *e, const struct fs_connection *c);
+uint32_t fs_mirror_hash(const struct fs_tuple *t);
 void fs_mirror_add(struct fs_engine *e, struct fs_connection *c);
 void fs_mirror_remove(struct fs_engine *e, struct fs_connection *c);
 bool fs_may_count(struct fs_engine *e, struct fs_connection *c);
