@@ -47,6 +47,7 @@ ip:iproute2
 iperf3:iperf3
 iptables:iptables
 java:default-jdk-headless
+mvn:maven
 mariadb:mariadb-client-core
 mariadb-slap:mariadb-client
 mariadbd:mariadb-server-core

@@ -4,6 +4,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from tests.conversations import Expected
 from tests.parsing import (
@@ -18,6 +19,7 @@ from tests.parsing import (
     Unreadable,
     message_of,
     name_of,
+    new_shared,
     new_state,
     stitch,
 )
@@ -47,11 +49,12 @@ class _Stream:
 class Conversation:
     """Both sides of one connection. `calls` are in the order in which they were asked."""
 
-    def __init__(self, protocol: Protocol, options: Options | None = None) -> None:
+    def __init__(self, protocol: Protocol, options: Options | None = None, *, shared: Any = None) -> None:
         self._protocol = protocol
         self._options = options
         state = new_state(protocol)
-        self._streams = {side: _Stream(Parser(protocol, side, options, state=state)) for side in Side}
+        shared = new_shared(protocol) if shared is None else shared
+        self._streams = {side: _Stream(Parser(protocol, side, options, state=state, shared=shared)) for side in Side}
         self._open: dict[tuple[bool, int], Call] = {}
         self.calls: list[Call] = []
         self.skipped = 0
@@ -145,10 +148,15 @@ class Conversation:
 
 
 def calls_of(
-    protocol: Protocol, chunks: Iterable[Chunk], options: Options | None = None, *, captured: int | None = None
+    protocol: Protocol,
+    chunks: Iterable[Chunk],
+    options: Options | None = None,
+    *,
+    captured: int | None = None,
+    shared: Any = None,
 ) -> list[Call]:
     """The calls of a whole conversation."""
-    conversation = Conversation(protocol, options)
+    conversation = Conversation(protocol, options, shared=shared)
     for who, data in chunks:
         conversation.feed(who, data, captured=captured)
     return conversation.close()

@@ -183,12 +183,20 @@ def message_of(raw: Any) -> Message:
 
 def new_state(protocol: Protocol) -> Any:
     """What a protocol keeps for a connection, both sides of it; NULL if that is nothing."""
-    size = lib.fs_protocol_by_id(protocol).state_bytes
+    return _memory(lib.fs_protocol_by_id(protocol).state_bytes)
+
+
+def new_shared(protocol: Protocol) -> Any:
+    """What a protocol keeps for all connections; NULL if that is nothing."""
+    return _memory(lib.fs_protocol_by_id(protocol).shared_bytes)
+
+
+def _memory(size: int) -> Any:
     return ffi.new("uint64_t[]", (size + 7) // 8) if size else ffi.NULL
 
 
 class Parser:
-    """One side of one connection: a parser with its scratch. `state` is the other side's, if they share one."""
+    """One side of one connection: a parser with its scratch. `state` is the other side's, `shared` all connections'."""
 
     def __init__(
         self,
@@ -198,6 +206,7 @@ class Parser:
         *,
         datagram: bool = False,
         state: Any = None,
+        shared: Any = None,
     ) -> None:
         self.protocol = protocol
         self._options = (options or Options()).to_c()
@@ -207,6 +216,8 @@ class Parser:
         self._input.scratch = self._scratch
         self.state = new_state(protocol) if state is None else state
         self._input.state = self.state
+        self._shared = new_shared(protocol) if shared is None else shared
+        self._input.shared = self._shared
         self._input.side = side
         self._input.datagram = datagram
 

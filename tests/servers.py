@@ -35,6 +35,7 @@ PACKAGES: Mapping[str, str] = {
     "iperf3": "iperf3",
     "iptables": "iptables",
     "java": "default-jdk-headless",
+    "mvn": "maven",
     "nginx": "nginx-light",
     "node": "nodejs",
     "openssl": "openssl",
@@ -270,7 +271,9 @@ def nginx(
         for size in bodies:
             (files / str(size)).touch()
             os.truncate(files / str(size), size)
-        listen = f"{f'[{address}]' if ':' in address else address}:{port}{' ssl' if tls else ''}{' http2' if http2 else ''}"
+        listen = (
+            f"{f'[{address}]' if ':' in address else address}:{port}{' ssl' if tls else ''}{' http2' if http2 else ''}"
+        )
         secure = ""
         if tls:
             cert, key = certificate(folder)

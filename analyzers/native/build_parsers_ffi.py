@@ -34,11 +34,11 @@ struct fs_outcome {
 struct fs_parser_options { uint8_t url_clustering; uint8_t dns_nxdomain_is_error; };
 struct fs_frame_input {
     struct fs_cursor bytes; const struct fs_message *waiting; const struct fs_parser_options *options;
-    uint8_t *scratch; void *state; uint8_t side; uint8_t datagram;
+    uint8_t *scratch; void *state; void *shared; uint8_t side; uint8_t datagram;
 };
 struct fs_protocol {
     uint8_t id; uint8_t pairs_by_id; uint8_t streams; uint8_t datagrams; uint8_t unpipelined;
-    uint32_t state_bytes;
+    uint32_t state_bytes; uint32_t shared_bytes;
     ...;
 };
 #define FS_SCRATCH ...

@@ -58,6 +58,8 @@ static void lay_out(struct fs_engine *e, struct plan *plan)
 	carve_pool(plan, &e->idents, sizeof(uint32_t), FS_IDENTS - 1);
 	carve_pool(plan, &e->learn.nodes, sizeof(struct fs_learn_node), FS_LEARN_NODES);
 	carve_index(plan, &e->learn.by_name, FS_LEARN_NODES);
+	for (uint32_t i = 0; fs_protocols[i]; i++)
+		e->parser_memory[fs_protocols[i]->id] = carve(plan, fs_protocols[i]->shared_bytes);
 	carve_index(plan, &e->by_id, connections);
 	carve_index(plan, &e->by_tuple, connections);
 	carve_index(plan, &e->by_request, FS_WAITING);

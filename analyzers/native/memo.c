@@ -41,8 +41,8 @@ static struct fs_memo *place_of(struct fs_engine *e, uint32_t hash)
 uint32_t fs_memo_hash(const struct fs_frame_input *in, const struct fs_protocol *protocol)
 {
 	size_t length = fs_left(&in->bytes);
-	if (protocol->pairs_by_id || protocol->state_bytes || in->datagram || length < FS_MEMO_BYTES_MIN ||
-	    length > FS_MEMO_BYTES || !is_zero(in->scratch))
+	if (protocol->pairs_by_id || protocol->state_bytes || protocol->shared_bytes || in->datagram ||
+	    length < FS_MEMO_BYTES_MIN || length > FS_MEMO_BYTES || !is_zero(in->scratch))
 		return 0;
 	return fs_hash_end(
 		fs_mix(fs_mix_bytes(FS_HASH_SEED, in->bytes.at, length), (uint64_t)protocol->id << 8 | in->side));

@@ -169,6 +169,7 @@ enum fs_framed fs_frame(struct fs_engine *e, struct fs_connection *c, uint8_t di
 		return FS_FRAME_INVALID;
 	if (p->state_bytes)
 		input.state = fs_state_of(e, c, p);
+	input.shared = e->parser_memory[p->id];
 	uint32_t hash = fs_memo_hash(&input, p);
 	if (fs_memo_recall(e, &input, p->id, hash)) {
 		e->table->parsed[p->id]++;

@@ -142,6 +142,8 @@ struct fs_frame_input {
 	 * their side (in order: of both): state that every byte matters to is marked there while it can be trusted.
 	 */
 	void *state;
+	/* `shared_bytes` of the protocol, of all its connections, 8-aligned, zero at first, never NULL; written as `state` is. */
+	void *shared;
 	uint8_t side; /* enum fs_side */
 	uint8_t datagram; /* the bytes are one whole datagram */
 };
@@ -163,6 +165,7 @@ struct fs_protocol {
 	uint8_t streams, datagrams; /* where it is spoken */
 	uint8_t unpipelined; /* usually one request at a time: message mode pays */
 	uint32_t state_bytes; /* what frame keeps for a connection: prepared statements, header compression */
+	uint32_t shared_bytes; /* what frame keeps for all connections, if it is true everywhere: names of ids */
 	enum fs_detected (*detect)(struct fs_cursor bytes, bool datagram);
 	enum fs_framed (*frame)(struct fs_frame_input *in, struct fs_message *out);
 	void (*stitch)(const struct fs_message *request, const struct fs_message *response,

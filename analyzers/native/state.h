@@ -116,6 +116,7 @@ struct fs_engine {
 
 	const struct fs_protocol *protocols[FS_PROTOCOL_MAX]; /* by number */
 	struct fs_learn learn; /* paths, by service */
+	void *parser_memory[FS_PROTOCOL_MAX]; /* what parsers share among connections */
 	struct fs_memo *memos; /* answers of parsers, by hash of the question */
 	struct fs_message message; /* the newest that a parser filled */
 	struct fs_outcome outcome;

@@ -182,6 +182,15 @@ static void *new_state(const struct fs_protocol *protocol, uint8_t options)
 	return protocol->state_bytes && !(options & STATELESS) ? calloc(1, protocol->state_bytes) : NULL;
 }
 
+/* What a parser shares among connections, as if there had been none before. */
+static void *new_shared(const struct fs_protocol *protocol)
+{
+	static void *shared;
+	if (!shared && protocol->shared_bytes)
+		shared = malloc(protocol->shared_bytes);
+	return shared ? memset(shared, 0, protocol->shared_bytes) : NULL;
+}
+
 static int fuzz_parser(const struct fs_protocol *protocol, const uint8_t *data, size_t size)
 {
 	static struct reading whole, cut;
@@ -198,7 +207,9 @@ static int fuzz_parser(const struct fs_protocol *protocol, const uint8_t *data, 
 		.dns_nxdomain_is_error = !!(flags & NXDOMAIN),
 	};
 	struct fs_message asked = {
-		.method = (uint16_t)(data[1] % 16), .id = data[2], .note = data[1] % FS_PROTOCOL_COUNT};
+		.method = (uint16_t)(protocol->id == FS_PROTOCOL_KAFKA ? data[1] << 8 | data[2] % 16 : data[1] % 16),
+		.id = data[2],
+		.note = data[1] % FS_PROTOCOL_COUNT};
 	uint8_t scratch[3][FS_SCRATCH] = {{0}};
 	struct fs_frame_input in = {
 		.options = &options,
@@ -210,6 +221,7 @@ static int fuzz_parser(const struct fs_protocol *protocol, const uint8_t *data, 
 	detect_copy(protocol, bytes, size, flags);
 	in.scratch = scratch[0];
 	in.state = new_state(protocol, flags);
+	in.shared = new_shared(protocol);
 	in.datagram = flags & DATAGRAM && protocol->datagrams;
 	if (in.datagram || flags & TRUNCATED) {
 		for (int again = 0; again < 2; again++) {
@@ -227,6 +239,7 @@ static int fuzz_parser(const struct fs_protocol *protocol, const uint8_t *data, 
 	free(in.state);
 	in.scratch = scratch[2];
 	in.state = new_state(protocol, flags);
+	in.shared = new_shared(protocol);
 	read_stream(protocol, &in, bytes, size, where, &cut);
 	free(in.state);
 	/* A ClientHello without its record header is as long as what came with it: see the head of tls.c. */

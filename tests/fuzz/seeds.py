@@ -18,6 +18,7 @@ TARGETS = {
     "postgresql": "postgresql",
     "redis": "redis",
     "amqp": "amqp",
+    "kafka": "kafka",
 }
 DATAGRAMS = {"dns-dig-udp", "dns-dig-dnsmasq"}
 # As parser.h reads them.

@@ -246,6 +246,11 @@ static enum fs_framed frame_startup(struct fs_frame_input *in, struct fs_message
 		out->flags = FS_MESSAGE_NO_ANSWER;
 		fs_label_literal(&out->content, "CANCEL");
 	} else if (length >= 9 && length <= STARTUP_MAX && code >> 16 == 3) {
+		if (fs_peek(&bytes, 0) < 0 && !in->bytes.truncated)
+			return FS_FRAME_MORE;
+		if (fs_peek(&bytes, 0) == 0 &&
+		    length > 9) /* the name of a parameter: Kafka's header is like this one */
+			return FS_FRAME_INVALID;
 		out->flags = FS_MESSAGE_IF_FAILED;
 		out->method = FS_PG_LOGIN;
 		fs_label_literal(&out->content, "LOGIN");

@@ -13,5 +13,6 @@ extern const struct fs_protocol fs_protocol_dns;
 extern const struct fs_protocol fs_protocol_mysql;
 extern const struct fs_protocol fs_protocol_postgresql;
 extern const struct fs_protocol fs_protocol_redis;
+extern const struct fs_protocol fs_protocol_kafka;
 
 #endif

@@ -17,6 +17,7 @@ const struct fs_protocol *const fs_protocols[] = {
 	&fs_protocol_postgresql,
 	&fs_protocol_dns,
 	&fs_protocol_redis,
+	&fs_protocol_kafka,
 	NULL,
 };
 /* clang-format on */
