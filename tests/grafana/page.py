@@ -54,7 +54,9 @@ class Shown:
 
     def watch(self) -> None:
         def console(message: ConsoleMessage) -> None:
-            self.complaints.append(f"{message.type}: {message.text}")
+            # That one is about `painted`, which reads the canvas.
+            if "willReadFrequently" not in message.text:
+                self.complaints.append(f"{message.type}: {message.text}")
 
         def asked(request: Request) -> None:
             if urlsplit(request.url).scheme not in {"data", "blob"} and not request.url.startswith(self.url):
