@@ -3,6 +3,7 @@
 
 import os
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,6 +55,15 @@ def mariadb(*, port: int | None = None, options: Sequence[str] = ()) -> Iterator
             yield started
 
 
+def _wait_until_ready(data: Path, seconds: float = 60.0) -> None:
+    """A server that is starting listens already. Its own word for it, so that nobody has to connect."""
+    end = time.monotonic() + seconds
+    while "ready" not in (data / "postmaster.pid").read_text().split():
+        if time.monotonic() > end:
+            raise RuntimeError(f"postgresql in {data} is not ready after {seconds} s")
+        time.sleep(0.05)
+
+
 def _own_certificate(folder: Path, certificate: tuple[Path, Path]) -> list[str]:
     """Settings for a copy that belongs to the server, as it wants it of a key."""
     settings = []
@@ -99,4 +109,5 @@ def postgresql(
         if certificate:
             command += ["-c", "ssl=on", *_own_certificate(folder, certificate)]
         with running("postgresql", command, address, port, folder, prefix=prefix, seconds=60) as started:
+            _wait_until_ready(data)
             yield started

@@ -16,6 +16,7 @@ TARGETS = {
     "tls": "tls",
     "mysql": "mysql",
     "postgresql": "postgresql",
+    "mongodb": "mongodb",
     "redis": "redis",
     "amqp": "amqp",
     "kafka": "kafka",

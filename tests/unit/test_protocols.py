@@ -19,6 +19,8 @@ SWITCHING = {
     ("mysql-tls", Protocol.TLS),
     ("postgresql-tls", Protocol.TLS),
 }
+# A number of any size stands where others have a type: their framing, without detection before it, may take it for one.
+LENGTH_FIRST = {"mongodb"}
 BUDGET_NS = 1000.0
 # A debug or busy machine is slower than the budget's; nothing but an accident is this much slower.
 ALLOWANCE = 5.0
@@ -114,6 +116,8 @@ def test_recordings_are_found_by_their_own_parser_only(conversation: Conversatio
             for length in (len(data), 512, 128):
                 assert detect(protocol, data[:length], truncated=truncated, datagram=datagram) not in FOUND
         answer, said = Parser(protocol, Side.REQUEST if side == "client" else Side.RESPONSE).frame(data, truncated=True)
+        if conversation.protocol in LENGTH_FIRST:
+            continue
         # Of a line end alone, which a length may look like, Redis takes no notice.
         assert answer is not Framed.MESSAGE or (protocol is Protocol.REDIS and said.flags == Flag.SKIP)
 
@@ -133,8 +137,8 @@ def test_other_protocols_are_not_waited_for(name: str) -> None:
     for data in greetings()[name]:
         whole = data[:64]
         waiting = {protocol for protocol in LISTED if detect(protocol, whole) is not Detected.NOT_MINE}
-        if len(data) == MYSQL_HEADER:  # a length and a number, which servers read before the rest
-            waiting -= {Protocol.MYSQL}
+        if len(data) == MYSQL_HEADER:  # a length, and of MySQL a number, which servers read before the rest
+            waiting -= {Protocol.MYSQL, Protocol.MONGODB}
         assert waiting <= {OF_NAME.get(name)}
 
 

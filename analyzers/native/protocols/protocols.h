@@ -11,6 +11,7 @@ extern const struct fs_protocol fs_protocol_amqp;
 extern const struct fs_protocol fs_protocol_tls;
 extern const struct fs_protocol fs_protocol_dns;
 extern const struct fs_protocol fs_protocol_mysql;
+extern const struct fs_protocol fs_protocol_mongodb;
 extern const struct fs_protocol fs_protocol_postgresql;
 extern const struct fs_protocol fs_protocol_redis;
 extern const struct fs_protocol fs_protocol_kafka;

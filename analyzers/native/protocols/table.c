@@ -15,6 +15,7 @@ const struct fs_protocol *const fs_protocols[] = {
 	&fs_protocol_tls,
 	&fs_protocol_mysql,
 	&fs_protocol_postgresql,
+	&fs_protocol_mongodb,
 	&fs_protocol_dns,
 	&fs_protocol_redis,
 	&fs_protocol_kafka,

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pymongo
+import pymongo.errors
 import pymysql
 from pymysql.constants import CLIENT
 
-from tests import databases, mysql_commands, servers
+from tests import databases, mongodb_server, mysql_commands, servers
 from tests.databases import PASSWORD, USER
 from tests.recordings.parsers.capture import FOLDER, Relay, run, version, write
 
@@ -323,17 +325,24 @@ def postgresql_statements(port: int) -> None:
 
 
 def postgresql_pipeline(port: int) -> None:
-    """Ten statements in flight; then with a Sync behind each two, of which the second pair fails."""
+    """Ten statements in flight; then five with an error in the second, behind which the server skips up to the Sync."""
     with postgresql_connection(port, prepare_threshold=None) as connection:
         with connection.pipeline():
             for i in range(10):
                 connection.execute("SELECT %s::int", (i,))
-        with contextlib.suppress(psycopg.Error), connection.pipeline() as pipeline:
-            connection.execute("SELECT %s::int", (1,))
-            pipeline.sync()
-            connection.execute("SELECT %s FROM nowhere", (1,))
-            for i in range(3):
-                connection.execute("SELECT %s::int", (i,))
+        wire = connection.pgconn
+        wire.enter_pipeline_mode()
+        wire.send_query_params(b"SELECT $1::int", [b"1"])
+        wire.pipeline_sync()
+        wire.send_query_params(b"SELECT $1 FROM nowhere", [b"1"])
+        for _ in range(3):
+            wire.send_query_params(b"SELECT $1::int", [b"1"])
+        wire.pipeline_sync()
+        syncs = 0
+        while syncs < 2:
+            result = wire.get_result()
+            syncs += result is not None and result.status == psycopg.pq.ExecStatus.PIPELINE_SYNC
+        wire.exit_pipeline_mode()
         connection.execute("SELECT %s::int", (1,))
 
 
@@ -391,7 +400,90 @@ def _record_postgresql(port: int) -> None:
     write("postgresql-tls", "postgresql", f"psql; {server}", said, relay)
 
 
-RECIPES: dict[str, Callable[[], None]] = {recipe.__name__: recipe for recipe in (mysql, postgresql)}
+MONGODB: Counts = {
+    ("ismaster", "0"): 1,
+    ("ping", "0"): 1,
+    ("insert orders", "0"): 2,
+    ("insert orders", "11000"): 1,
+    ("insert orders", ""): 1,  # not acknowledged
+    ("find orders", "0"): 4,
+    ("find orders", "2"): 1,
+    ("getMore orders", "0"): 4,
+    ("getMore orders", "43"): 1,
+    ("update orders", "0"): 1,
+    ("delete orders", "0"): 1,
+    ("explode", "59"): 1,
+    ("find nowhere_*", "0"): 1,
+}
+
+# That the one is not to be acknowledged cannot be read.
+MONGODB_COMPRESSED: list[list[object]] = [
+    ["compressed", "", 0, False, 18],
+    ["compressed", "no response", 0, True, 1],
+    ["ismaster", "0", 0, False, 1],
+]
+
+
+def of_mongodb(counts: Counts) -> list[list[object]]:
+    return [
+        ["mongodb", request, code, int(code or 0), code not in {"0", ""}, count]
+        for (request, code), count in sorted(counts.items())
+    ]
+
+
+def mongodb_connection(port: int, **options: Any) -> Any:
+    """A pool of one connection, besides the one that watches the server."""
+    return pymongo.MongoClient(LOCAL, port, maxPoolSize=1, directConnection=True, **options)
+
+
+def mongodb_commands(port: int, **options: Any) -> None:
+    with mongodb_connection(port, **options) as client:
+        shop = client["shop"]
+        client.admin.command("ping")
+        shop.orders.insert_many([{"_id": i, "note": "secret"} for i in range(100)])
+        shop.orders.insert_one({"_id": 1000, "note": "x" * 20_000})
+        with contextlib.suppress(pymongo.errors.DuplicateKeyError):
+            shop.orders.insert_one({"_id": 1})
+        shop.get_collection("orders", write_concern=pymongo.WriteConcern(w=0)).insert_one({"_id": 2000})
+        assert shop.orders.find_one({"_id": 3})["note"] == "secret"
+        assert shop.orders.find_one({"_id": 2000}) == {"_id": 2000}
+        assert len(list(shop.orders.find({"note": "secret"}, batch_size=20))) == 100
+        assert len(list(shop.orders.find({"_id": 1000}))) == 1
+        with contextlib.suppress(pymongo.errors.OperationFailure):
+            list(shop.orders.find({"$secret": 1}))
+        with contextlib.suppress(pymongo.errors.OperationFailure):
+            shop.command("getMore", 4711, collection="orders")
+        shop.orders.update_one({"_id": 3}, {"$set": {"note": "y"}})
+        shop.orders.delete_one({"_id": 4})
+        with contextlib.suppress(pymongo.errors.OperationFailure):
+            shop.command("explode", "secret")
+        assert shop["nowhere_20240131"].find_one() is None
+
+
+def keep_pool(relay: Relay) -> None:
+    """This leaves out the connection that watches the server; each begins with a hello."""
+    time.sleep(0.5)
+    starts = [i for i, (side, data) in enumerate(relay.chunks) if side == "client" and b"ismaster".hex() in data]
+    del relay.chunks[: starts[-1]]
+
+
+def mongodb() -> None:
+    with mongodb_server.mongodb() as server:
+        speaker = f"pymongo {pymongo.version}; tests/mongodb_server.py"
+        relay = Relay(server.port)
+        mongodb_commands(relay.port)
+        keep_pool(relay)
+        said = "mongodb_commands of capture_databases.py"
+        keep("mongodb-pymongo", "mongodb", speaker, said, relay, of_mongodb(MONGODB))
+    with mongodb_server.mongodb(compression=True) as server:
+        relay = Relay(server.port)
+        mongodb_commands(relay.port)
+        keep_pool(relay)
+        expected = [["mongodb", *one] for one in MONGODB_COMPRESSED]
+        keep("mongodb-compressed", "mongodb", speaker, f"{said}, with zlib", relay, expected)
+
+
+RECIPES: dict[str, Callable[[], None]] = {recipe.__name__: recipe for recipe in (mysql, postgresql, mongodb)}
 
 if __name__ == "__main__":
     for chosen in sys.argv[1:] or RECIPES:
