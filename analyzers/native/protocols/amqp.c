@@ -200,7 +200,8 @@ static enum fs_framed frame(struct fs_frame_input *in, struct fs_message *out)
 		return bytes.truncated ? FS_FRAME_INVALID : FS_FRAME_MORE;
 	if (!take_frame_header(&bytes, &head))
 		return bytes.truncated ? FS_FRAME_INVALID : FS_FRAME_MORE;
-	if (!is_frame(&head) || !ends_well(&bytes, &head))
+	/* A body's frame is told before its end has come, so that its end cannot count against it. */
+	if (!is_frame(&head) || (head.type != FRAME_BODY && !ends_well(&bytes, &head)))
 		return FS_FRAME_INVALID;
 	if (head.type != FRAME_BODY && fs_left(&bytes) <= head.length && !bytes.truncated)
 		return FS_FRAME_MORE;
