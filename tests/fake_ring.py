@@ -128,7 +128,8 @@ class FakeDriver:
         return int(self.control.pointer.epoch)
 
     def close(self) -> None:
-        for ring in (self.ring, *self.perf_rings):
+        self.ring.close()
+        for ring in self.perf_rings:
             ring.close()
         self.control.close()
         os.close(self.modes_fd)

@@ -51,8 +51,9 @@ def framed(data: bytes, side: Side = Side.REQUEST, options: Options | None = Non
 
 def said(calls: list[Call]) -> list[Said | None]:
     return [
-        call.outcome
-        and (call.outcome.request_content, call.outcome.response_content, call.outcome.status, call.outcome.error)
+        (call.outcome.request_content, call.outcome.response_content, call.outcome.status, call.outcome.error)
+        if call.outcome
+        else None
         for call in calls
     ]
 

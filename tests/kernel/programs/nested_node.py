@@ -6,6 +6,7 @@ handed on to COMMAND; everything ends with it.
 """
 
 import ctypes
+import functools
 import os
 import signal
 import subprocess
@@ -13,6 +14,10 @@ import sys
 
 _CLONE_NEWNS, _CLONE_NEWPID = 0x00020000, 0x20000000
 _MS_REC, _MS_PRIVATE = 0x4000, 0x40000
+
+
+def _hand_on(child: int, number: int, _frame: object) -> None:
+    os.kill(child, number)
 
 
 def _checked(result: int) -> None:
@@ -27,7 +32,7 @@ def _descend(depth: int) -> None:
         _checked(libc.unshare(_CLONE_NEWPID | _CLONE_NEWNS))
         child = os.fork()
         if child:
-            signal.signal(signal.SIGTERM, lambda number, _frame, pid=child: os.kill(pid, number))
+            signal.signal(signal.SIGTERM, functools.partial(_hand_on, child))
             sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
         libc.prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
     _checked(libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None))
