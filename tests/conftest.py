@@ -13,10 +13,14 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.servers import MissingProgram
 
 _HERE = Path(__file__).parent
+# What a property holds for has nothing to do with how busy the machine is.
+settings.register_profile("firesteel", deadline=None)
+settings.load_profile("firesteel")
 REQUIRED_GROUPS = "FIRESTEEL_REQUIRED_GROUPS"
 
 
