@@ -355,3 +355,10 @@ def test_anything_may_come(data: st.DataObject) -> None:
             player.feed(Side.REQUEST if side == "client" else Side.RESPONSE, bytes(wire))
         except Unreadable:
             return
+
+
+def test_a_replica_asks_for_a_file_whose_name_fits() -> None:
+    """COM_BINLOG_DUMP_GTID; a first packet of another protocol's may begin as one does."""
+    for said, answer in ((8, Framed.MESSAGE), (9, Framed.INVALID), (1 << 24, Framed.INVALID)):
+        whole = packet(0, b"\x1e\0\0" + struct.pack("<II", 7, said) + b"bin.0001" + struct.pack("<Q", 4))
+        assert Parser(MYSQL, Side.REQUEST).frame(whole)[0] is answer

@@ -167,12 +167,27 @@ static void forget(struct fs_cursor bytes, struct fs_mysql_state *state)
 		fs_statement_forget(&state->statements, key_of(statement));
 }
 
+/* COM_BINLOG_DUMP_GTID: flags and server's id, then a file's name behind its length, a position and the set's size. */
+static bool fits_file_name(const struct fs_cursor *body, uint32_t length)
+{
+	uint32_t name = 0;
+	for (size_t i = 0; i < 4; i++) {
+		int byte = fs_peek(body, 7 + i);
+		if (byte < 0)
+			return true;
+		name |= (uint32_t)byte << (8 * i);
+	}
+	return length >= 19 && name <= length - 19;
+}
+
 /* Any language's letters may stand in a statement, but not where it starts. */
 static bool is_plausible(const struct fs_mysql_packet *packet, uint8_t number)
 {
 	struct fs_cursor bytes = packet->body;
 	if (number == FS_MYSQL_EXECUTE)
 		return fs_mysql_is_execute(packet) != FS_FRAME_INVALID;
+	if (number == FS_MYSQL_BINLOG_DUMP_GTID)
+		return fits_file_name(&bytes, packet->length);
 	if ((number != FS_MYSQL_QUERY && number != FS_MYSQL_PREPARE) || fs_peek(&bytes, 2) == 1)
 		return true;
 	for (size_t i = 1; i <= STATEMENT_START; i++) {
