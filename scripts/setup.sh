@@ -51,6 +51,7 @@ mvn:maven
 mariadb:mariadb-client-core
 mariadb-slap:mariadb-client
 mariadbd:mariadb-server-core
+mosquitto:mosquitto
 nginx:nginx-light
 node:nodejs
 npm:npm
@@ -80,7 +81,7 @@ shellcheck:shellcheck
 git:git
 '
 # Packages whose service must not start because somebody runs our tests.
-services='nginx postgresql rabbitmq-server redis-server unbound prometheus'
+services='mosquitto nginx postgresql rabbitmq-server redis-server unbound prometheus'
 
 has() {
 	case $1 in

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import getpass
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ def mosquitto(*, password: tuple[str, str] | None = None, denied: str | None = N
     with tempfile.TemporaryDirectory(prefix="firesteel-mosquitto-") as name:
         folder = Path(name)
         lines = [f"listener {port} 127.0.0.1", "persistence false", f"allow_anonymous {str(password is None).lower()}"]
+        # Otherwise it becomes a user who may not read what is here.
+        lines.append(f"user {getpass.getuser()}")
         if password:
             words = folder / "words"
             subprocess.run(["mosquitto_passwd", "-b", "-c", str(words), *password], check=True, capture_output=True)

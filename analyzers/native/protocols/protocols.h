@@ -8,6 +8,7 @@
 extern const struct fs_protocol fs_protocol_http1;
 extern const struct fs_protocol fs_protocol_http2;
 extern const struct fs_protocol fs_protocol_amqp;
+extern const struct fs_protocol fs_protocol_mqtt;
 extern const struct fs_protocol fs_protocol_tls;
 extern const struct fs_protocol fs_protocol_dns;
 extern const struct fs_protocol fs_protocol_mysql;

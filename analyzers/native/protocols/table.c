@@ -12,6 +12,7 @@ const struct fs_protocol *const fs_protocols[] = {
 	&fs_protocol_http1,
 	&fs_protocol_http2,
 	&fs_protocol_amqp,
+	&fs_protocol_mqtt,
 	&fs_protocol_tls,
 	&fs_protocol_mysql,
 	&fs_protocol_postgresql,

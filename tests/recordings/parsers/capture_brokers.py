@@ -4,9 +4,10 @@
 import sys
 from collections.abc import Callable
 
+import paho.mqtt
 import pika
 
-from tests import amqp_client, brokers
+from tests import amqp_client, brokers, mqtt_client
 from tests.recordings.parsers.capture import Relay, write
 
 
@@ -18,7 +19,20 @@ def amqp() -> None:
             write(f"amqp-{said}", "amqp", programs, f"amqp_client.{said}", relay, what(relay.port))
 
 
-RECIPES: dict[str, Callable[[], None]] = {recipe.__name__: recipe for recipe in (amqp,)}
+def mqtt() -> None:
+    programs = f"paho-mqtt {paho.mqtt.__version__}; mosquitto"
+    for version, name in ((mqtt_client.V311, "3.1.1"), (mqtt_client.V5, "5")):
+        with brokers.mosquitto() as server:
+            relay = Relay(server.port)
+            said = mqtt_client.work(relay.port, version)
+            write(f"mqtt-work-{name[0]}", "mqtt", programs, f"mqtt_client.work, {name}", relay, said)
+        with brokers.mosquitto(password=("user", "right-word")) as server:
+            relay = Relay(server.port)
+            said = mqtt_client.denied(relay.port, version)
+            write(f"mqtt-denied-{name[0]}", "mqtt", programs, f"mqtt_client.denied, {name}", relay, said)
+
+
+RECIPES: dict[str, Callable[[], None]] = {recipe.__name__: recipe for recipe in (amqp, mqtt)}
 
 if __name__ == "__main__":
     for chosen in sys.argv[1:] or RECIPES:
