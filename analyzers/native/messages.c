@@ -491,7 +491,7 @@ static void asks_again(struct fs_engine *e, struct fs_connection *c, uint8_t dir
 	if (c->waiting == c->reversed) {
 		c->flags &= ~(uint32_t)FS_C_TRIAL;
 		if (c->drained < UINT8_MAX)
-			c->drained++;
+			c->drained = (uint8_t)(c->drained + 1);
 		return;
 	}
 	if (c->flags & FS_C_TRIAL)
@@ -504,7 +504,7 @@ static void resynchronise(struct fs_engine *e, struct fs_connection *c, const st
 {
 	const struct fs_protocol *p = fs_protocol_of(e, c->protocol);
 	struct fs_cursor bytes = fs_cursor_over(k->payload, k->captured, k->captured < k->bytes);
-	uint8_t before = c->stream[FS_IN].phase ^ c->stream[FS_OUT].phase << 4;
+	uint8_t before = (uint8_t)(c->stream[FS_IN].phase ^ c->stream[FS_OUT].phase << 4);
 
 	if (!p || !k->captured)
 		return;

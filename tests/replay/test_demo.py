@@ -17,7 +17,7 @@ from tests.pages import values
 HERE = Path(__file__).resolve().parent
 RECORDING = HERE.parent / "recordings" / "demo.fsrec"
 GOLDEN = HERE / "demo.metrics"
-REQUESTS = 127
+REQUESTS = 130
 """What the clients of scripts/record-demo.py did: one request after the other, each asking DNS and nginx once."""
 
 
@@ -36,9 +36,10 @@ def test_the_numbers_are_those_of_the_clients() -> None:
     for (name, protocol, _), count in told.items():
         by_server[name, protocol] += int(count)
     assert by_server["python", "http"] == by_server["nginx", "http"] == by_server["dnsmasq", "dns"] == REQUESTS
-    assert told["dnsmasq", "dns", "NXDOMAIN"] == 76
-    assert told["python", "http", "404"] == told["nginx", "http", "404"] == 25
+    assert told["dnsmasq", "dns", "NXDOMAIN"] == 78
+    assert told["python", "http", "404"] == told["nginx", "http", "404"] == 26
     assert told["python", "http", "502"] == told["nginx", "http", "500"] == 26
+    assert told["redis-server", "redis", "noerror"] == 32
 
 
 if __name__ == "__main__":

@@ -190,7 +190,7 @@ def test_any_bytes_do_no_harm(data: st.DataObject) -> None:
     with InProcessEngine() as engine:
         tell(engine, bytes(whole[: data.draw(st.integers(0, len(whole)))]))
         tell(engine, bytes(whole))
-        assert engine.stat("nat_learned") <= 1
+        assert engine.stat("nat_learned") <= 2
 
 
 QUESTION = bytes.fromhex("000101000001000000000000") + b"\x04shop\x05local\0" + bytes.fromhex("00010001")

@@ -75,8 +75,8 @@ static enum fs_detected detect_startup(struct fs_cursor bytes)
 			      (fs_left(&bytes) < 6 || fs_peek(&bytes, 5) == 3 || fs_peek(&bytes, 5) == 0xd2);
 		return may_be && whole ? FS_TOO_SHORT : FS_NOT_MINE;
 	}
-	fs_u32be(&bytes, &length);
-	fs_u32be(&bytes, &code);
+	if (!fs_u32be(&bytes, &length) || !fs_u32be(&bytes, &code))
+		return FS_NOT_MINE;
 	if ((code == FS_PG_SSL || code == FS_PG_GSS) && length == 8)
 		return fs_left(&bytes) ? FS_NOT_MINE : FS_MINE_REQUEST;
 	if (code == FS_PG_CANCEL && length >= 16 && length <= 268)

@@ -152,9 +152,9 @@ static void split(struct fs_text line, struct command *command)
 	struct fs_text word;
 	uint32_t words = 0;
 	while (fs_left(&bytes)) {
-		if (!fs_take_until(&bytes, ' ', (uint32_t)fs_left(&bytes), &word))
-			fs_take(&bytes, (uint32_t)fs_left(&bytes), &word);
-		if (!word.length)
+		bool is_taken = fs_take_until(&bytes, ' ', (uint32_t)fs_left(&bytes), &word) ||
+				fs_take(&bytes, (uint32_t)fs_left(&bytes), &word);
+		if (!is_taken || !word.length)
 			continue;
 		if (words < 3)
 			command->words[command->count++] = word;

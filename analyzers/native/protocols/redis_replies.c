@@ -146,7 +146,7 @@ static enum fs_framed frame_values(struct fs_frame_input *in, int type, struct f
 {
 	struct fs_resp_walk walk = {.due = 1};
 	struct fs_cursor ahead = bytes;
-	struct fs_text line, kind;
+	struct fs_text line, kind = {0};
 	if (may_be_pushed(in, type)) {
 		enum fs_resp answer = fs_resp_line(&ahead, FS_RESP_NUMBER_MAX, &line);
 		if (answer == FS_RESP_DONE)

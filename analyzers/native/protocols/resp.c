@@ -21,8 +21,7 @@ enum fs_resp fs_resp_line(struct fs_cursor *bytes, uint32_t limit, struct fs_tex
 	inside = fs_inside(taken);
 	if (taken.length < 2 || fs_peek(&inside, taken.length - 1) != '\r')
 		return FS_RESP_INVALID;
-	fs_take(&inside, taken.length - 1, line);
-	return FS_RESP_DONE;
+	return fs_take(&inside, taken.length - 1, line) ? FS_RESP_DONE : FS_RESP_INVALID;
 }
 
 bool fs_resp_count(struct fs_text line, int64_t *count)
