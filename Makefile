@@ -170,7 +170,7 @@ plugin_sources = $(shell find $(plugin)/src -type f) $(plugin)/package-lock.json
 harness_sources = $(wildcard $(plugin)/harness/*.tsx) $(plugin)/package-lock.json $(plugin)/webpack.harness.mjs
 
 $(stamps)/plugin-modules: $(plugin)/package-lock.json | packages-test
-	@cd $(plugin) && npm ci --no-progress
+	@cd $(plugin) && npm install --no-save --no-progress # npm ci wants the registry in the lock file
 	@mkdir -p $(stamps) && touch $@
 
 $(stamps)/plugin: $(plugin_sources) | $(stamps)/plugin-modules

@@ -10,13 +10,18 @@ out=build/fuzz
 mkdir -p $out
 # Everything but the program around the engine: that has its own main.
 mapfile -t sources < <(find analyzers/native -name '*.c' \
-	! -name main.c ! -name live.c ! -name replay.c ! -name recorder.c ! -name ring.c ! -name sandbox.c ! -name reader.c)
+	! -name main.c ! -name live.c ! -name replay.c ! -name recorder.c ! -name ring.c ! -name sandbox.c \
+	! -name translations.c ! -name reader.c)
 flags=(-std=gnu11 -g -O1 -fno-omit-frame-pointer -fno-strict-aliasing
 	'-fsanitize=fuzzer,address,undefined' -fno-sanitize-recover=undefined)
 
 found=0
 for source in tests/fuzz/fuzz-*.c; do
 	name=$(basename "$source" .c)
+	if [ "$name" = fuzz-mysql ] && [ "${CI:-}" ]; then
+		echo "$name: left out here, see tests/fuzz/Makefile"
+		continue
+	fi
 	if [ "$(find "$source" "${sources[@]}" analyzers/native probes/include -name '*.[ch]' -newer "$out/$name" 2>/dev/null | head -1)" ] ||
 		[ ! -x "$out/$name" ]; then
 		echo "building $name"

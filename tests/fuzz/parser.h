@@ -168,6 +168,9 @@ static void read_stream(const struct fs_protocol *protocol, struct fs_frame_inpu
 		note_message(reading, &open, at - began);
 		if (framed == FS_FRAME_MESSAGE && message.body >= FS_BODY_UNTIL_FLIP)
 			return;
+		/* What follows is another parser's. */
+		if (open.flags & FS_MESSAGE_SWITCH)
+			return;
 	}
 }
 

@@ -217,10 +217,11 @@ static enum fs_framed frame_command(struct fs_frame_input *in, const struct fs_m
 	bool is_short = command->longest != UINT32_MAX || packet->length < FS_MYSQL_SHORT;
 	if (is_short && !packet->whole && in->bytes.truncated)
 		return FS_FRAME_INVALID;
-	if (!is_plausible(packet, number))
-		return FS_FRAME_INVALID;
+	/* First all that is looked at, or the answer would hang on how the bytes were cut. */
 	if (fs_left(&packet->body) < needed && !in->bytes.truncated)
 		return FS_FRAME_MORE;
+	if (!is_plausible(packet, number))
+		return FS_FRAME_INVALID;
 	bool whole = fs_left(&packet->body) >= needed;
 	fs_take(&bytes, whole ? needed - 1 : (uint32_t)fs_left(&bytes), &looked_at);
 	bytes = fs_inside(looked_at);

@@ -347,8 +347,15 @@ enum fs_framed fs_mysql_response(struct fs_frame_input *in, struct fs_message *o
 	struct fs_cursor bytes = in->bytes;
 	struct fs_mysql_packet packet;
 	struct progress progress = {.stage = STAGE_HEAD};
-	if (in->scratch[0] != STAGE_HEAD)
-		return frame_rest(in, out);
+	if (in->scratch[0] != STAGE_HEAD) {
+		struct fs_mysql_state *state = in->state;
+		uint8_t framing = state ? state->framing : 0;
+		enum fs_framed framed = frame_rest(in, out);
+		/* The same packets come again. */
+		if (state && framed < FS_FRAME_MESSAGE)
+			state->framing = framing;
+		return framed;
+	}
 	if (!fs_mysql_packet(&bytes, &packet) || !is_readable(&packet, &progress))
 		return in->bytes.truncated ? FS_FRAME_INVALID : FS_FRAME_MORE;
 	*out = (struct fs_message){.length = FS_MYSQL_HEADER + (uint64_t)packet.length};
