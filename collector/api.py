@@ -205,12 +205,9 @@ def _driver_json(driver: Driver) -> dict[str, Json]:
     }
 
 
-def end_json(end: End) -> dict[str, Json]:
-    """One end of a conversation with every name that is known; what is not known is empty."""
-    party, identity = end.party, end.identity
+def party_json(party: Party) -> dict[str, Json]:
+    """Every name of one end that is known; what is not known is empty."""
     return {
-        "ip": end.ip,
-        "port": end.port,
         "node": party.node,
         "namespace": party.namespace,
         "workload_kind": party.workload_kind,
@@ -221,6 +218,16 @@ def end_json(end: End) -> dict[str, Json]:
         "container_id": party.container_id,
         "domain": party.domain,
         "outside": party.outside,
+    }
+
+
+def end_json(end: End) -> dict[str, Json]:
+    """One end of a conversation with every name that is known; what is not known is empty."""
+    party, identity = end.party, end.identity
+    return {
+        "ip": end.ip,
+        "port": end.port,
+        **party_json(party),
         "reason": party.reason,
         "process": end.process,
         "pid": identity.pid if identity else 0,

@@ -8,9 +8,8 @@ from typing import Final
 
 from analyzers.accounts import Account, Values, growth
 from analyzers.edges import EdgeLabels
-from analyzers.resolver import Party
 from analyzers.snapshot import Snapshot
-from collector.api import Json, rfc3339, sample_json
+from collector.api import Json, party_json, rfc3339, sample_json
 from collector.export_keys import Jsonl
 from exporters.jsonl import SCHEMA_VERSION, Sink, open_sink
 
@@ -62,8 +61,8 @@ def _edge(account: Account[EdgeLabels], before: Values, told: str) -> dict[str, 
         "schema": SCHEMA_VERSION,
         "type": "edge",
         "time": told,
-        "source": {"ip": edge.src_ip, **_party(edge.src)},
-        "destination": {"ip": edge.dst_ip, "port": edge.dst_port, **_party(edge.dst)},
+        "source": {"ip": edge.src_ip, **party_json(edge.src)},
+        "destination": {"ip": edge.dst_ip, "port": edge.dst_port, **party_json(edge.dst)},
         "dialled": {"ip": edge.dialled_ip, "port": edge.dialled_port},
         "protocol": edge.protocol,
         "l4": edge.l4,
@@ -75,21 +74,6 @@ def _edge(account: Account[EdgeLabels], before: Values, told: str) -> dict[str, 
         "request_bytes": request_bytes,
         "response_bytes": response_bytes,
         "requests_total": account.count,
-    }
-
-
-def _party(party: Party) -> dict[str, Json]:
-    return {
-        "node": party.node,
-        "namespace": party.namespace,
-        "workload_kind": party.workload_kind,
-        "workload_name": party.workload_name,
-        "service": party.service,
-        "pod": party.pod,
-        "container": party.container,
-        "container_id": party.container_id,
-        "domain": party.domain,
-        "outside": party.outside,
     }
 
 

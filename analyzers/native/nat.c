@@ -34,55 +34,65 @@ static uint32_t hash_ends(uint8_t l4, uint16_t local_port, const struct end *rem
 	return fs_hash_end(fs_mix_bytes(hash, remote->address, 16));
 }
 
-static uint32_t hash_dialled(const struct fs_nat *nat)
+/* A translation as one of its two ends has it: an own address and port, and those of whom it seems to talk to. */
+struct view {
+	struct end local, remote;
+};
+
+static struct view clients_view(const struct fs_nat *nat)
 {
-	struct end dialled = end_of(nat->dialled, nat->dialled_port);
-	return hash_ends(nat->l4, nat->client_port, &dialled);
+	return (struct view){end_of(nat->client, nat->client_port), end_of(nat->dialled, nat->dialled_port)};
 }
 
-static uint32_t hash_served(const struct fs_nat *nat)
+static struct view servers_view(const struct fs_nat *nat)
 {
-	struct end shown = end_of(nat->shown, nat->shown_port);
-	return hash_ends(nat->l4, nat->server_port, &shown);
+	return (struct view){end_of(nat->server, nat->server_port), end_of(nat->shown, nat->shown_port)};
 }
 
-static bool is_local(const uint8_t local[16], const uint8_t told[16])
+static uint32_t hash_view(uint8_t l4, struct view view)
 {
-	return memcmp(local, told, 16) == 0 || fs_is_zero(told);
+	return hash_ends(l4, view.local.port, &view.remote);
 }
 
-/* The newest whose client is at the local end and dialled the remote one; 0 if there is none. */
+static bool is_local(const struct end *local, const struct fs_tuple *t)
+{
+	return local->port == t->local_port && (memcmp(local->address, t->local, 16) == 0 || fs_is_zero(t->local));
+}
+
+/* The newest that looks like this tuple from the end that `index` is made of; 0 if there is none. */
+static uint32_t find(struct fs_engine *e, const struct fs_index *index, struct view (*view_of)(const struct fs_nat *),
+		     const struct fs_tuple *t)
+{
+	struct end remote = end_of(t->remote, t->remote_port);
+	uint32_t hash = hash_ends(t->l4, t->local_port, &remote), probe, found = 0;
+
+	for (uint32_t i = fs_index_first(index, hash, &probe); i; i = fs_index_next(index, hash, &probe)) {
+		const struct fs_nat *nat = &e->table->nats[i];
+		struct view view = view_of(nat);
+		if (nat->l4 == t->l4 && is_local(&view.local, t) &&
+		    is_end(view.remote.address, view.remote.port, &remote) &&
+		    (!found || nat->told_ns > e->table->nats[found].told_ns))
+			found = i;
+	}
+	return found;
+}
+
 static uint32_t find_dialled(struct fs_engine *e, const struct fs_tuple *t)
 {
-	struct end remote = end_of(t->remote, t->remote_port);
-	uint32_t hash = hash_ends(t->l4, t->local_port, &remote), probe, found = 0;
-
-	for (uint32_t i = fs_index_first(&e->by_dialled, hash, &probe); i;
-	     i = fs_index_next(&e->by_dialled, hash, &probe)) {
-		const struct fs_nat *nat = &e->table->nats[i];
-		if (nat->l4 == t->l4 && nat->client_port == t->local_port && is_local(nat->client, t->local) &&
-		    is_end(nat->dialled, nat->dialled_port, &remote) &&
-		    (!found || nat->told_ns > e->table->nats[found].told_ns))
-			found = i;
-	}
-	return found;
+	return find(e, &e->by_dialled, clients_view, t);
 }
 
-/* The newest whose server is at the local end and is shown the remote one as its client. */
 static uint32_t find_served(struct fs_engine *e, const struct fs_tuple *t)
 {
-	struct end remote = end_of(t->remote, t->remote_port);
-	uint32_t hash = hash_ends(t->l4, t->local_port, &remote), probe, found = 0;
+	return find(e, &e->by_served, servers_view, t);
+}
 
-	for (uint32_t i = fs_index_first(&e->by_served, hash, &probe); i;
-	     i = fs_index_next(&e->by_served, hash, &probe)) {
-		const struct fs_nat *nat = &e->table->nats[i];
-		if (nat->l4 == t->l4 && nat->server_port == t->local_port && is_local(nat->server, t->local) &&
-		    is_end(nat->shown, nat->shown_port, &remote) &&
-		    (!found || nat->told_ns > e->table->nats[found].told_ns))
-			found = i;
-	}
-	return found;
+static void list(struct fs_engine *e, uint32_t index)
+{
+	const struct fs_nat *nat = &e->table->nats[index];
+
+	fs_index_add(&e->by_dialled, hash_view(nat->l4, clients_view(nat)), index);
+	fs_index_add(&e->by_served, hash_view(nat->l4, servers_view(nat)), index);
 }
 
 static void forget(struct fs_engine *e, uint32_t index)
@@ -91,8 +101,8 @@ static void forget(struct fs_engine *e, uint32_t index)
 
 	if (!nat->l4)
 		return;
-	fs_index_remove(&e->by_dialled, hash_dialled(nat), index);
-	fs_index_remove(&e->by_served, hash_served(nat), index);
+	fs_index_remove(&e->by_dialled, hash_view(nat->l4, clients_view(nat)), index);
+	fs_index_remove(&e->by_served, hash_view(nat->l4, servers_view(nat)), index);
 	nat->l4 = 0;
 }
 
@@ -119,8 +129,7 @@ void fs_nat_learn(struct fs_engine *e, const struct fs_nat *told)
 	forget(e, index);
 	*nat = *told;
 	nat->told_ns = e->now_ns;
-	fs_index_add(&e->by_dialled, hash_dialled(nat), index);
-	fs_index_add(&e->by_served, hash_served(nat), index);
+	list(e, index);
 	e->table->stats.nat_learned++;
 }
 
@@ -161,11 +170,7 @@ void fs_nat_apply(struct fs_engine *e, struct fs_connection *c, bool is_fresh)
 /* Entry 0 is none. */
 void fs_nat_restore(struct fs_engine *e)
 {
-	for (uint32_t i = 1; e->table->nat_head && i < FS_NATS; i++) {
-		const struct fs_nat *nat = &e->table->nats[i];
-		if (!nat->l4)
-			continue;
-		fs_index_add(&e->by_dialled, hash_dialled(nat), i);
-		fs_index_add(&e->by_served, hash_served(nat), i);
-	}
+	for (uint32_t i = 1; e->table->nat_head && i < FS_NATS; i++)
+		if (e->table->nats[i].l4)
+			list(e, i);
 }

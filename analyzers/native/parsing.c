@@ -152,8 +152,9 @@ void fs_protocol_doubt(struct fs_engine *e, struct fs_connection *c)
 	fs_protocol_set(e, c, c->tries >= FS_DETECT_TRIES ? FS_PROTOCOL_NOSUPPORT : FS_UNDECIDED);
 }
 
-enum fs_framed fs_frame(struct fs_engine *e, struct fs_connection *c, uint8_t direction, enum fs_side side,
-			struct fs_cursor bytes, const struct fs_message *waiting, bool datagram)
+static enum fs_framed frame_or_recall(struct fs_engine *e, struct fs_connection *c, uint8_t direction,
+				      enum fs_side side, struct fs_cursor bytes, const struct fs_message *waiting,
+				      bool datagram)
 {
 	const struct fs_protocol *p = fs_protocol_of(e, c->protocol);
 	struct fs_frame_input input = {
@@ -173,8 +174,6 @@ enum fs_framed fs_frame(struct fs_engine *e, struct fs_connection *c, uint8_t di
 	uint32_t hash = fs_memo_hash(&input, p);
 	if (fs_memo_recall(e, &input, p->id, hash)) {
 		e->table->parsed[p->id]++;
-		if (side == FS_SIDE_RESPONSE && p->resolve)
-			fs_domains_learn(e, c, bytes, datagram);
 		return FS_FRAME_MESSAGE;
 	}
 	memset(&e->message, 0, offsetof(struct fs_message, content.text) + 1);
@@ -185,10 +184,18 @@ enum fs_framed fs_frame(struct fs_engine *e, struct fs_connection *c, uint8_t di
 		e->table->parse_failures[p->id]++;
 	} else if (framed == FS_FRAME_MESSAGE) {
 		e->table->parsed[p->id]++;
-		if (side == FS_SIDE_RESPONSE && p->resolve)
-			fs_domains_learn(e, c, bytes, datagram);
 		fs_memo_keep(e, &input, p->id, hash);
 	}
+	return framed;
+}
+
+enum fs_framed fs_frame(struct fs_engine *e, struct fs_connection *c, uint8_t direction, enum fs_side side,
+			struct fs_cursor bytes, const struct fs_message *waiting, bool datagram)
+{
+	enum fs_framed framed = frame_or_recall(e, c, direction, side, bytes, waiting, datagram);
+
+	if (framed == FS_FRAME_MESSAGE && side == FS_SIDE_RESPONSE)
+		fs_domains_learn(e, c, bytes, datagram);
 	return framed;
 }
 
