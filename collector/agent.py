@@ -52,6 +52,8 @@ _FIRST_SECONDS = 5.0
 _TURN_SHARE = 20
 """A turn may take a twentieth of the time between two: on a large node they come less often."""
 _REFRESH_SECONDS = 30.0
+# Addresses of new network namespaces are read at once, but for no more than a twentieth of the time.
+_REFRESH_SHARE = 20.0
 _THREADS = 2
 
 _log = log.Log("agent")
@@ -87,6 +89,7 @@ class Agent:
         self._turn_took = 0.0
         self._turn_failure = ""
         self._refreshed = 0.0
+        self._read_at = self._read_took = 0.0
         self._table = SharedTable.create()
         self._block = ConfigBlock(engine_settings(config))
         self._conntrack = conntrack.listen() if attachment.has_ring else conntrack.Conntrack(None)
@@ -215,9 +218,14 @@ class Agent:
         """Reads /proc for owners that were not seen before, off the loop's thread."""
         if unknown := self._names.unknown(self._view.owners()):
             await asyncio.to_thread(self._names.learn, unknown)
-        if now - self._refreshed > _REFRESH_SECONDS:
-            self._refreshed = now
+        due = now - self._refreshed > _REFRESH_SECONDS
+        if due or (self._names.has_new_namespaces and now - self._read_at > _REFRESH_SHARE * self._read_took):
+            began = time.monotonic()
             await asyncio.to_thread(self._names.refresh)
+            self._read_at = time.monotonic()
+            self._read_took = self._read_at - began
+        if due:
+            self._refreshed = now
             if self._cluster is not None:
                 await asyncio.to_thread(self._cluster.turn)
 

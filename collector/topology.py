@@ -87,11 +87,10 @@ def edge_id(key: EdgeKey) -> str:
 
 
 def build_graph(level: Level, traffic: Traffic, baseline: Baseline | None) -> Graph:
-    graph = Graph()
+    graph, spoken = Graph(), _Spoken()
     for named in traffic.requests:
-        _add_request(graph, level, named, baseline)
+        _add_request(graph, level, named, baseline, spoken)
     # The protocol of a connection is in the request rows: TCP facts go to the busiest protocol on the same port.
-    spoken = _Spoken()
     for key, edge in sorted(graph.edges.items(), key=lambda item: item[1].total.requests):
         for port in edge.ports:
             spoken.between[(key[0], key[1], port)] = key
@@ -109,6 +108,8 @@ class _Spoken:
     """Which edge a TCP relation belongs to: by both nodes and the server's port, or by the serving side alone."""
 
     between: dict[tuple[str, str, int], EdgeKey] = field(default_factory=dict)
+    by_address: dict[tuple[str, int], set[EdgeKey]] = field(default_factory=dict)
+    """By address and port of the serving side: a relation of no process has no domain, so its node is another one."""
 
     def at(self, destination: str, port: int) -> EdgeKey | None:
         """The edge to this port, if there is only one."""
@@ -116,6 +117,11 @@ class _Spoken:
             key for (_, serving, at_port), key in self.between.items() if (serving, at_port) == (destination, port)
         }
         return found.pop() if len(found) == 1 else None
+
+    def at_address(self, ip: str, port: int) -> EdgeKey | None:
+        """The edge to this address and port, if there is only one."""
+        found = self.by_address.get((ip, port), set())
+        return next(iter(found)) if len(found) == 1 else None
 
 
 def _is_nameless(named: NamedTcp) -> bool:
@@ -125,11 +131,14 @@ def _is_nameless(named: NamedTcp) -> bool:
     return not (source.process or party.workload_name or party.service or party.pod or party.outside)
 
 
-def _add_request(graph: Graph, level: Level, named: NamedRequest, baseline: Baseline | None) -> None:
+def _add_request(
+    graph: Graph, level: Level, named: NamedRequest, baseline: Baseline | None, spoken: _Spoken
+) -> None:
     row, key = named.row, named.row.key
     source, destination = directed(key, named.ends)
     asking, answering = label(level, source, serving=False), label(level, destination, serving=True)
     edge_key = (asking.node_id, answering.node_id, key.protocol)
+    spoken.by_address.setdefault((destination.ip, destination.port), set()).add(edge_key)
     edge = graph.edges.get(edge_key)
     if edge is None:
         edge = graph.edges[edge_key] = Edge()
@@ -161,7 +170,7 @@ def _add_tcp(
     place = (asking.node_id, answering.node_id, destination.port)
     edge_key = spoken.between.get(place)
     if edge_key is None and _is_nameless(named):
-        edge_key = spoken.at(answering.node_id, destination.port)
+        edge_key = spoken.at(answering.node_id, destination.port) or spoken.at_address(destination.ip, destination.port)
         if edge_key is None and not destination.party.outside:
             return  # an edge from nobody to this host itself says nothing; the address's own rows still tell it
     if edge_key is None:

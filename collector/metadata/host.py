@@ -52,6 +52,8 @@ class HostResolver:
         self._nameless: set[tuple[int, str, int]] = set()
         self._provisional: set[tuple[int, int]] = set()
         self._namespaces: dict[int, int] = {}
+        self.has_new_namespaces = False
+        """Sockets of a network namespace were seen whose addresses were not read yet: `refresh` is due."""
         self._version = 1
         self._nobody = Party(self.node, NOT_FOUND_INTERNAL, reason="no_owner_seen", observed=True)
         self._no_process = Party(self.node, NOT_FOUND_INTERNAL, reason="no_process", observed=True)
@@ -119,7 +121,8 @@ class HostResolver:
             if count >= READS_PER_TURN:
                 return
             if identity.pid:
-                self._namespaces.pop(identity.netns, None)
+                if self._namespaces.pop(identity.netns, None) is None:
+                    self.has_new_namespaces = True
                 self._namespaces[identity.netns] = identity.pid
             owner = self._processes.owner(identity)
             if owner is None and self._processes.postponed:
@@ -161,7 +164,8 @@ class HostResolver:
         return told
 
     def refresh(self) -> None:
-        """Read the host's addresses again; every half a minute is enough."""
+        """Read the host's addresses again; every half a minute is enough, unless there are new namespaces."""
+        self.has_new_namespaces = False
         if self._addresses.refresh(dict(self._namespaces)):
             self._version += 1
 

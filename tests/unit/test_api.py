@@ -173,6 +173,9 @@ def test_what_the_kernel_told_without_a_process_finds_the_only_edge_it_can_belon
     assert [edge["tcp"]["retransmits"] for edge in graph("workload", two, [reset])["edges"]] == [0, 0]
     assert graph("workload", [], [reset])["edges"] == []
     assert len(graph("workload", [], [tcp(1, nobody, BARE, 80, retransmits=5)])["edges"]) == 1
+    named = Peer("203.0.113.9", domain="bank.example", outside=True)
+    (edge,) = graph("workload", [request(1, CURL, named, 80)], [tcp(1, nobody, BARE, 80, retransmits=5)])["edges"]
+    assert (edge["destination"], edge["tcp"]["retransmits"]) == ("outside/bank.example", 5)
 
 
 def test_the_newest_round_trip_time_wins() -> None:

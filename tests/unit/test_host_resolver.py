@@ -196,6 +196,17 @@ def test_an_address_of_this_host_has_the_name_of_who_serves_at_it(machine: Machi
     assert resolver.remote("192.0.2.7", 0, 100).reason == "no_owner_seen"
 
 
+def test_a_new_network_namespace_asks_for_its_addresses_once(machine: Machine) -> None:
+    machine.process(50, "server", "/")
+    machine.process(51, "server", "/")
+    resolver = machine.resolver()
+    resolver.learn([identity(1, "server", pid=50, netns=7)])
+    assert resolver.has_new_namespaces
+    resolver.refresh()
+    resolver.learn([identity(2, "server", pid=51, netns=7)])
+    assert not resolver.has_new_namespaces
+
+
 def test_addresses_of_other_network_namespaces_are_found_by_their_processes(machine: Machine) -> None:
     machine.process(11, "redis", f"/docker/{CONTAINER}")
     machine.addresses("11", TRIE.replace("192.0.2.7", "172.17.0.2"))
