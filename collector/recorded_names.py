@@ -9,7 +9,9 @@ from collections.abc import Iterable
 
 from analyzers.resolver import NOT_FOUND_EXTERNAL, NOT_FOUND_INTERNAL, Party
 from analyzers.rows import Identity, RequestRow, Role, TcpRow
+from analyzers.table import SampleBatch
 from collector.metadata.addresses import is_loopback
+from collector.table_view import RowSource
 
 _Place = tuple[str, int, int]  # address, port, and for loopback its network namespace
 
@@ -68,6 +70,28 @@ class RecordedNames:
         if is_loopback(ip):
             return ("this is a loopback address",)
         return ("no socket of the recorded machine had this address, so it is outside of it",)
+
+
+class RecordedRows:
+    """A RowSource: the table of a recording. Its engine writes while it is read, so names are learned from each row
+    in the reading that shows it: a row shown before would be named as if its machine had no address."""
+
+    def __init__(self, table: RowSource, names: RecordedNames) -> None:
+        self._table = table
+        self._names = names
+
+    def requests(self) -> list[RequestRow]:
+        rows = self._table.requests()
+        self._names.learn(rows)
+        return rows
+
+    def tcp(self) -> list[TcpRow]:
+        rows = self._table.tcp()
+        self._names.learn(rows)
+        return rows
+
+    def samples_since(self, sequence: int) -> SampleBatch:
+        return self._table.samples_since(sequence)
 
 
 def _place(ip: str, port: int, netns: int) -> _Place:

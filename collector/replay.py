@@ -24,7 +24,7 @@ from collector.config import Loaded
 from collector.ends import Level, directed, host_port
 from collector.options import Exit
 from collector.part_settings import engine_settings, metrics_settings
-from collector.recorded_names import RecordedNames
+from collector.recorded_names import RecordedNames, RecordedRows
 from collector.schema import HOUR, SECOND
 from collector.table_view import TableView
 from collector.topology import topology_json
@@ -57,9 +57,8 @@ def show(loaded: Loaded, path: Path, *, as_json: bool, out: TextIO | None = None
     try:
         state = table.state()
         names = RecordedNames()
-        names.learn([*table.requests(), *table.tcp()])
         metrics = replace(metrics_settings(loaded.config), scrape_interval_ns=0)
-        view = TableView(table, names, metrics, loaded.config.scope)
+        view = TableView(RecordedRows(table, names), names, metrics, loaded.config.scope)
         view.turn(state.clock_ns)
         if as_json:
             account = _account(path, head, state, capture) | _contents(view, state.clock_ns, head)

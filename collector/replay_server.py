@@ -24,7 +24,7 @@ from collector.config_rules import not_yet
 from collector.http_guard import ListenError
 from collector.options import Exit
 from collector.part_settings import engine_settings, metrics_settings
-from collector.recorded_names import RecordedNames
+from collector.recorded_names import RecordedNames, RecordedRows
 from collector.replay import Unplayable, capture_told, is_capture, refused
 from collector.server import HttpServer
 from collector.table_view import TableView
@@ -78,7 +78,7 @@ class _Playing:
         self._engine = Engine(source, self._table, self._block, hang_seconds=patience)
         # The clock stands still at the end, so a counter that showed 0 first would show it for ever.
         settings = replace(metrics_settings(loaded.config), scrape_interval_ns=0)
-        self._view = TableView(self._table, self._names, settings, loaded.config.scope)
+        self._view = TableView(RecordedRows(self._table, self._names), self._names, settings, loaded.config.scope)
 
     def close(self) -> None:
         self._own.close()
@@ -120,7 +120,6 @@ class _Playing:
 
     def _turn(self) -> None:
         self._engine.poll()
-        self._names.learn([*self._table.requests(), *self._table.tcp()])
         self._view.turn(self._clock())
         self._turned = time.monotonic()
 

@@ -68,8 +68,11 @@ class Agent:
     def total(self, name: str, **labels: str) -> float:
         return sum(series.value for series in self.find(name, **labels))
 
-    def wait(self, what: Callable[["Agent"], bool], seconds: float = 15.0) -> None:
-        """Reads the page until `what` holds; the test's own assertions then say what did not."""
+    def wait(self, what: Callable[["Agent"], bool], seconds: float = 45.0) -> None:
+        """Reads the page until `what` holds; the test's own assertions then say what did not.
+
+        A row may wait 15 s for the name of its owner on a busy machine, so the limit is far beyond that.
+        """
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             self.page()
@@ -77,7 +80,7 @@ class Agent:
                 return
             time.sleep(0.2)
 
-    def settled(self, name: str, seconds: float = 15.0, **labels: str) -> float:
+    def settled(self, name: str, seconds: float = 45.0, **labels: str) -> float:
         """The sum of a metric once it has stood still for two scrape intervals and a turn of the agent."""
         last, since, end = -1.0, time.monotonic(), time.monotonic() + seconds
         while time.monotonic() < end:
