@@ -38,7 +38,8 @@ run: build ## build what is stale, then watch this machine (as root) or the bund
 .PHONY: test
 test: test-ready ## all tests but the virtual machines'; what this machine cannot run is named at the end. TESTS=path, ARGS="-k word"
 	@trap 'scripts/setup.sh give-back' EXIT; $(python) -m pytest $(if $(findstring tests/vm,$(TESTS)),,--ignore=tests/vm) \
-		$(if $(findstring tests/grafana,$(TESTS)),,--ignore=tests/grafana) $(TESTS) $(ARGS)
+		$(if $(findstring tests/grafana,$(TESTS)),,--ignore=tests/grafana) \
+		$(if $(findstring tests/deploy,$(TESTS)),,--ignore=tests/deploy) $(TESTS) $(ARGS)
 
 .PHONY: test-unit test-replay test-live test-kernel
 test-unit test-replay test-live test-kernel: test-%: test-ready ## one group of the tests
@@ -49,14 +50,18 @@ test-vm: test-ready packages-vm ## every driver on every kernel, in virtual mach
 	@trap 'scripts/setup.sh give-back' EXIT; FIRESTEEL_VM_KERNELS="$(VM_KERNELS)" FIRESTEEL_VM_DRIVERS="$(VM_DRIVERS)" \
 		$(python) -m pytest $(VM_TESTS) $(ARGS)
 
+.PHONY: demo
+demo: build packages-demo ## a shop of real services, agent, Prometheus and (if there is one) Grafana, until Ctrl-C (as root). ARGS="--first-port 22000"
+	@trap 'scripts/setup.sh give-back' EXIT; $(python) -m scripts.demo $(ARGS)
+
 .PHONY: doctor
 doctor: build ## what this machine's kernel allows, and what to do about the rest
 	@$(venv)/bin/firesteel doctor $(ARGS)
 
 # --- this machine ------------------------------------------------------------------------------------------------
 
-.PHONY: packages-run packages-test packages-lint packages-vm
-packages-run packages-test packages-lint packages-vm: packages-%:
+.PHONY: packages-run packages-test packages-lint packages-demo packages-vm
+packages-run packages-test packages-lint packages-demo packages-vm: packages-%:
 	@scripts/setup.sh packages $*
 
 $(stamps)/venv-run: requirements.txt pyproject.toml scripts/setup.sh | packages-run
@@ -202,6 +207,23 @@ test-grafana: $(stamps)/plugin $(stamps)/plugin-harness test-ready ## panel, das
 soak: packages-test $(stamps)/venv-dev build ## an hour under load (as root): memory, descriptors, threads; into docs/soak.md. ARGS="--seconds 60 --out build"
 	@$(python) -m bench.soak $(ARGS)
 	@FIRESTEEL_CHURN_SECONDS=$${FIRESTEEL_CHURN_SECONDS:-3600} $(python) -m pytest --timeout=5000 tests/kernel/test_scrapes.py
+
+# --- Kubernetes --------------------------------------------------------------------------------------------------
+
+.PHONY: helm
+helm: build/bin/helm ## the Helm that the chart's tests and make manifests use (needs Go)
+
+build/bin/helm:
+	@command -v go >/dev/null || { echo 'make helm needs Go 1.22 or later: https://go.dev/doc/install' >&2; exit 1; }
+	GOBIN=$(abspath build/bin) GOFLAGS= go install helm.sh/helm/v3/cmd/helm@v3.16.4
+
+.PHONY: manifests
+manifests: build/bin/helm $(stamps)/venv-run ## write deploy/manifests out of the chart
+	@$(python) scripts/render-manifests.py
+
+.PHONY: test-deploy
+test-deploy: build/bin/helm test-ready ## chart, manifests, kubectl firesteel, the container's environment
+	@trap 'scripts/setup.sh give-back' EXIT; $(python) -m pytest tests/deploy $(ARGS)
 
 # --- documents and dependencies ----------------------------------------------------------------------------------
 

@@ -1,0 +1,64 @@
+{{- /* SPDX-License-Identifier: Apache-2.0 */ -}}
+{{- define "firesteel.name" -}}
+{{- if contains "firesteel" .Release.Name -}}{{ .Release.Name | trunc 40 | trimSuffix "-" }}{{- else -}}
+{{ printf "%s-firesteel" (.Release.Name | trunc 30 | trimSuffix "-") }}{{- end -}}
+{{- end -}}
+
+{{- define "firesteel.account" -}}
+{{ .Values.serviceAccount.name | default (include "firesteel.name" .) }}
+{{- end -}}
+
+{{- /* Labels that select: they never change. */ -}}
+{{- define "firesteel.selector" -}}
+app.kubernetes.io/name: firesteel
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "firesteel.labels" -}}
+{{ include "firesteel.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end -}}
+
+{{- /* Of (root, suffix of the tag, digest). */ -}}
+{{- define "firesteel.image" -}}
+{{- $root := index . 0 -}}
+{{- $registry := $root.Values.global.imageRegistry | trimSuffix "/" -}}
+{{- $repository := $root.Values.image.repository -}}
+{{- if $registry }}{{ $registry }}/{{ end }}{{ $repository }}
+{{- with index . 2 }}@{{ . }}{{ else }}:{{ $root.Values.image.tag | default $root.Chart.AppVersion }}{{ index $ 1 }}{{ end -}}
+{{- end -}}
+
+{{- define "firesteel.pull-secrets" -}}
+{{- with .Values.global.imagePullSecrets -}}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- end -}}
+
+{{- /* The configuration as the agents get it: what was given, and where Prometheus finds them. */ -}}
+{{- define "firesteel.config" -}}
+{{- $listen := merge (dict "metrics" (printf ":%d" (int .Values.metricsPort))) (default dict .Values.config.listen) -}}
+{{- $config := merge (dict "listen" $listen) .Values.config -}}
+{{- if .Values.names.enabled -}}
+{{- $kubernetes := merge (dict) (default dict .Values.config.kubernetes) (dict "names" (printf "%s-names.%s.svc:%d" (include "firesteel.name" .) .Release.Namespace (int .Values.names.port))) -}}
+{{- $config = merge (dict "kubernetes" $kubernetes) $config -}}
+{{- end -}}
+{{- toYaml $config -}}
+{{- end -}}
+
+{{- /* HTTP or HTTPS, as the configuration has it. */ -}}
+{{- define "firesteel.scheme" -}}
+{{- $listen := default dict .Values.config.listen -}}
+{{- $tls := default dict $listen.tls -}}
+{{- if $tls.cert }}HTTPS{{ else }}HTTP{{ end -}}
+{{- end -}}
+
+{{- /* Whether a listener asks the API server who a client is. */ -}}
+{{- define "firesteel.reviews-tokens" -}}
+{{- $listen := default dict .Values.config.listen -}}
+{{- if or (eq (default "" $listen.auth) "kubernetes") (eq (default "" $listen.metrics_auth) "kubernetes") }}true{{ end -}}
+{{- end -}}

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The chart under Helm itself: lint, a matrix of values, what the schema refuses, and that the committed files are its output."""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+
+from collector.capabilities import PROFILES
+from collector.config import Source, load
+from tests.deploy import manifests
+from tests.deploy.manifests import ROOT, Object
+
+CHART = ROOT / "deploy" / "helm" / "firesteel"
+_OTHERS = {"PodMonitor", "ServiceMonitor", "PrometheusRule", "SecurityContextConstraints"}
+_DIGEST = "sha256:" + "a" * 64
+
+
+@pytest.fixture(scope="session")
+def helm() -> str:
+    path = os.environ.get("FIRESTEEL_HELM") or str(ROOT / "build" / "bin" / "helm")
+    if not Path(path).exists():
+        pytest.skip("no helm: make helm")
+    return path
+
+
+def run(helm: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([helm, *arguments], capture_output=True, text=True, check=False)
+
+
+def template(
+    helm: str, *settings: str, version: str = "1.37.0", release: str = "firesteel", json_values: str = ""
+) -> list[Object]:
+    command = ["template", release, str(CHART), "--namespace", "firesteel", "--kube-version", version]
+    command += [part for setting in settings for part in ("--set", setting)]
+    command += ["--set-json", json_values] if json_values else []
+    ended = run(helm, *command)
+    assert ended.returncode == 0, ended.stderr
+    return manifests.objects_of(ended.stdout)
+
+
+def refused(helm: str, *settings: str) -> str:
+    command = ["template", "firesteel", str(CHART), "--kube-version", "1.37.0"]
+    ended = run(helm, *command, *(part for setting in settings for part in ("--set", setting)))
+    assert ended.returncode != 0
+    return ended.stderr
+
+
+@pytest.mark.parametrize("values", ["values.yaml", "values-openshift.yaml", "values-bottlerocket.yaml"])
+def test_lint(helm: str, values: str) -> None:
+    ended = run(helm, "lint", str(CHART), "--strict", "--kube-version", "1.37.0", "--values", str(CHART / values))
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_the_committed_manifests_are_the_charts(helm: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "scripts/render-manifests.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False,
+        env={**os.environ, "FIRESTEEL_HELM": helm},
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.parametrize("version", ["1.25.0", "1.29.0", "1.30.0", "1.37.0"])
+@pytest.mark.parametrize("profiles", ["core", "bcc", "kmod", "none", "core+bcc+kmod+none"])
+def test_every_profile_on_every_kubernetes(helm: str, profiles: str, version: str, tmp_path: Path) -> None:
+    wanted = profiles.split("+")
+    settings = [f"profiles.{name}.enabled={str(name in wanted).lower()}" for name in PROFILES]
+    objects = template(
+        helm,
+        *settings,
+        "names.enabled=true",
+        "monitoring.serviceMonitor.enabled=true",
+        "namespace.create=true",
+        version=version,
+    )
+    daemonsets = manifests.of_kind(objects, "DaemonSet")
+    assert [manifests.profile_of(d) for d in daemonsets] == sorted(wanted)
+    for daemonset in daemonsets:
+        added = manifests.agent_of(daemonset)["securityContext"]["capabilities"]
+        assert added == {"drop": ["ALL"], "add": list(PROFILES[manifests.profile_of(daemonset)])}
+    if len(wanted) > 1 or wanted == ["core"]:  # the schemas take a second each
+        for item in objects:
+            if item["kind"] not in _OTHERS:
+                kubernetes_validate.validate(item, version.removesuffix(".0"), strict=True)
+    file = tmp_path / "firesteel.yaml"
+    file.write_text(manifests.one(objects, "ConfigMap", "firesteel")["data"]["firesteel.yaml"])
+    load(Source(file, True))
+
+
+@pytest.mark.parametrize(
+    ("monitor", "rule", "dashboards", "names", "policy"), list(itertools.product([True, False], repeat=5))
+)
+def test_parts_come_and_go_on_their_own(
+    helm: str, monitor: bool, rule: bool, dashboards: bool, names: bool, policy: bool
+) -> None:
+    flags = {
+        "monitoring.podMonitor.enabled": monitor, "monitoring.prometheusRule.enabled": rule, "dashboards.enabled": dashboards,
+        "names.enabled": names, "networkPolicy.enabled": policy,
+    }  # fmt: skip
+    objects = template(helm, *(f"{key}={str(value).lower()}" for key, value in flags.items()))
+    kinds = [item["kind"] for item in objects]
+    assert kinds.count("PodMonitor") == monitor
+    assert kinds.count("PrometheusRule") == rule
+    assert kinds.count("Deployment") == kinds.count("PodDisruptionBudget") == names
+    assert kinds.count("NetworkPolicy") == policy * (1 + names)
+    assert kinds.count("ConfigMap") == 1 + names + 7 * dashboards
+    (daemonset,) = manifests.of_kind(objects, "DaemonSet")
+    notes = daemonset["spec"]["template"]["metadata"]["annotations"]
+    assert ("prometheus.io/scrape" in notes) is not monitor
+
+
+def test_dashboards_and_rules_are_those_of_the_repository(helm: str) -> None:
+    objects = template(helm, "dashboards.enabled=true", "monitoring.prometheusRule.enabled=true")
+    for path in (ROOT / "grafana-plugin" / "dashboards").glob("*.json"):
+        name = f"firesteel-dashboard-{path.stem.removeprefix('firesteel-')}"
+        found = manifests.one(objects, "ConfigMap", name)
+        assert json.loads(found["data"][path.name]) == json.loads(path.read_text())
+        assert found["metadata"]["labels"]["grafana_dashboard"] == "1"
+    (rule,) = manifests.of_kind(objects, "PrometheusRule")
+    (source,) = manifests.objects_of((ROOT / "deploy/prometheus/firesteel-rules.yaml").read_text())
+    assert rule["spec"] == source
+
+
+def test_images_of_a_cluster_without_internet_access(helm: str) -> None:
+    profiles = [f"profiles.{name}.enabled=true" for name in PROFILES]
+    objects = template(
+        helm, *profiles, "names.enabled=true", "global.imageRegistry=registry.example.com/mirror/",
+        "global.imagePullSecrets={first,second}",
+    )  # fmt: skip
+    images = {w["metadata"]["name"]: c["image"] for w, c in manifests.containers(objects)}
+    plain = "registry.example.com/mirror/firesteel:0.1.0"
+    assert images == {
+        "firesteel-core": plain, "firesteel-bcc": f"{plain}-full", "firesteel-kmod": plain, "firesteel-none": plain,
+        "firesteel-names": plain,
+    }  # fmt: skip
+    for workload, _ in manifests.containers(objects):
+        assert manifests.pod_of(workload)["imagePullSecrets"] == [{"name": "first"}, {"name": "second"}]
+    pinned = template(helm, *profiles, f"image.digest={_DIGEST}", f"profiles.bcc.image.digest={_DIGEST[:-1]}b")
+    images = {w["metadata"]["name"]: c["image"] for w, c in manifests.containers(pinned)}
+    assert images["firesteel-core"] == f"firesteel@{_DIGEST}"
+    assert images["firesteel-bcc"] == f"firesteel@{_DIGEST[:-1]}b"
+    # A digest of the small image is not the other's.
+    half = template(helm, *profiles, f"image.digest={_DIGEST}")
+    assert {c["image"] for w, c in manifests.containers(half) if w["metadata"]["name"] == "firesteel-bcc"} == {
+        "firesteel:0.1.0-full"
+    }
+
+
+def test_a_changed_configuration_changes_the_pods(helm: str) -> None:
+    sums = set()
+    for settings in ((), ("config.log.level=debug",), ("metricsPort=9600",)):
+        (daemonset,) = manifests.of_kind(template(helm, *settings), "DaemonSet")
+        sums.add(daemonset["spec"]["template"]["metadata"]["annotations"]["firesteel/config-checksum"])
+        assert manifests.agent_of(daemonset)["ports"][0]["hostPort"] == (
+            9600 if "metricsPort=9600" in settings else 9500
+        )
+    assert len(sums) == 3
+
+
+def test_asking_whose_a_token_is_takes_a_binding(helm: str) -> None:
+    def bindings(*settings: str) -> list[str]:
+        return [item["roleRef"]["name"] for item in manifests.of_kind(template(helm, *settings), "ClusterRoleBinding")]
+
+    assert bindings() == ["firesteel"]
+    assert bindings("config.listen.metrics_auth=kubernetes") == ["firesteel", "system:auth-delegator"]
+    assert bindings("rbac.create=false") == []
+
+
+def test_tls_changes_probes_and_scrapes(helm: str) -> None:
+    objects = template(
+        helm,
+        "config.listen.tls.cert=/tls/tls.crt",
+        "config.listen.tls.key=/tls/tls.key",
+        "monitoring.podMonitor.enabled=true",
+    )
+    (daemonset,) = manifests.of_kind(objects, "DaemonSet")
+    agent = manifests.agent_of(daemonset)
+    assert {agent[f"{probe}Probe"]["httpGet"]["scheme"] for probe in ("liveness", "readiness")} == {"HTTPS"}
+    (monitor,) = manifests.of_kind(objects, "PodMonitor")
+    assert monitor["spec"]["podMetricsEndpoints"][0]["scheme"] == "https"
+
+
+def test_two_releases_share_nothing(helm: str) -> None:
+    everything = ("names.enabled=true", "monitoring.serviceMonitor.enabled=true", "profiles.none.enabled=true")
+    first, second = (
+        {(item["kind"], item["metadata"]["name"]) for item in template(helm, *everything, release=release)}
+        for release in ("firesteel", "blue")
+    )
+    assert len(first) == len(second)
+    assert not first & second
+
+
+@pytest.mark.parametrize(
+    ("setting", "names"),
+    [
+        ("profiles.ebpf.enabled=true", "ebpf"),
+        ("profiles.core.driver={kprobe}", "profiles.core.driver.0"),
+        ("metricsPort=0", "metricsPort"),
+        ("image.digest=sha256:12", "image.digest"),
+        ("appArmor=off", "appArmor"),
+        ("tolerration=x", "tolerration"),
+        ("config.listen.metrics=:9600", "config.listen"),
+        ("config.driver=core", "config"),
+    ],
+)
+def test_the_schema_refuses(helm: str, setting: str, names: str) -> None:
+    assert names in refused(helm, setting)
+
