@@ -4,7 +4,7 @@
 # Gets this machine ready: system packages and the virtual environment. The Makefile calls it; it may be called again
 # at any time and does only what is still missing.
 #
-#   setup.sh packages run|test|lint|vm...  look for compilers, headers and programs, install their packages
+#   setup.sh packages run|test|lint|demo|vm...  look for compilers, headers and programs, install their packages
 #   setup.sh venv run|dev                make .venv from the pinned requirements
 #   setup.sh extension-suffix            print how this environment's compiled modules end
 #   setup.sh give-back                   after sudo make in somebody's clone: what root made there becomes theirs
@@ -67,6 +67,17 @@ unbound:unbound
 wrk:wrk
 '
 needs_vm='
+needs_demo='
+dnsmasq:dnsmasq-base
+ip:iproute2
+mount:mount
+nginx:nginx-light
+openssl:openssl
+postgres:postgresql
+prometheus:prometheus
+redis-server:redis-server
+setpriv:util-linux
+'
 qemu-system-x86_64:qemu-system-x86
 debian-keyring:debian-archive-keyring
 depmod:kmod
@@ -189,7 +200,8 @@ packages() {
 	test) list=$(missing_of "$needs_test") ;;
 	lint) list=$(missing_of "$needs_lint") ;;
 	vm) list=$(missing_of "$needs_vm") ;;
-	*) die "setup.sh packages: run, test, lint or vm, not '$kind'" ;;
+	demo) list=$(missing_of "$needs_demo") ;;
+	*) die "setup.sh packages: run, test, lint, demo or vm, not '$kind'" ;;
 	esac
 	[ -n "${list// /}" ] || return 0
 	if ! command -v apt-get >/dev/null; then
@@ -282,5 +294,5 @@ packages)
 venv) make_venv "${2:-run}" ;;
 extension-suffix) extension_suffix ;;
 give-back) give_back ;;
-*) die "usage: setup.sh packages run|test|lint|vm..., venv run|dev, extension-suffix, give-back" ;;
+*) die "usage: setup.sh packages run|test|lint|demo|vm..., venv run|dev, extension-suffix, give-back" ;;
 esac
