@@ -32,7 +32,7 @@ from collector.metadata.dns_names import DnsNames
 from collector.metadata.host import HostResolver
 from collector.metadata.processes import Processes
 from collector.options import Exit, RecordOptions, RunOptions
-from collector.part_settings import engine_settings, metrics_settings
+from collector.part_settings import engine_settings, metrics_settings, names_settings
 from collector.polling import Polling
 from collector.schema import Config
 from collector.server import HttpServer
@@ -98,7 +98,7 @@ class Agent:
         hierarchy = own_state.hierarchy(report)
         settings = config.kubernetes
         self._cluster, self._cluster_fault = kubernetes.connect(
-            settings.enabled, settings.kubeconfig, settings.tombstones
+            settings.enabled, settings.kubeconfig, settings.tombstones, names_settings(config)
         )
         self._domains = DnsNames()
         self._names = HostResolver(

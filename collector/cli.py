@@ -298,11 +298,9 @@ def _doctor(given: Arguments) -> int:
 
 
 def _names(given: Arguments) -> int:
-    return _told(
-        given,
-        "names serves the names of a whole Kubernetes cluster to its agents, and this version has no cluster side",
-        "on one machine firesteel run finds names by itself",
-    )
+    from collector.start import names
+
+    return names(given.config, given.set)
 
 
 def _version(given: Arguments) -> int:
@@ -333,7 +331,7 @@ COMMANDS = (
     Command("top", "Show the busiest conversations of a running agent, live.", _top_options, _top),
     Command("status", "Ask a running agent how it is.", _agent_json, _status),
     Command("explain", "Ask a running agent who is behind an address.", _explain_options, _explain),
-    Command("names", "Serve the names of a cluster to its agents.", _json, _names),
+    Command("names", "Serve the names of a cluster to its agents.", _configuration, _names),
     Command("version", "Print version, event contract, Python, kernel and commit.", _json, _version),
 )
 

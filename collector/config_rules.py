@@ -177,6 +177,4 @@ def _unbuilt(config: Config) -> list[tuple[str, str]]:
     missing = [name for name in config.drivers if name not in DRIVERS_BUILT]
     if config.driver != default.driver and missing:
         found.append(("driver", f"{', '.join(missing)}: not in this version, passed over"))
-    if config.kubernetes.names not in {"auto", "off"}:
-        found.append(("kubernetes.names", "not in this version: every agent asks the API server itself"))
     return found

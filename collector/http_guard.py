@@ -181,13 +181,14 @@ class Turnstile:
     aiohttp has a time limit between requests of one connection, but none for the first.
     """
 
-    def __init__(self, server: web.Server) -> None:
+    def __init__(self, server: web.Server, most: int | None = None) -> None:
         self._server = server
+        self._most = CONNECTIONS_MAX if most is None else most
         self._silent: set[asyncio.BaseProtocol] = set()
         self.refused = 0
 
     def __call__(self) -> asyncio.BaseProtocol:
-        if len(self._server.connections) >= CONNECTIONS_MAX:
+        if len(self._server.connections) >= self._most:
             self.refused += 1
             return _Refuse()
         protocol = self._server()

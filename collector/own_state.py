@@ -3,20 +3,23 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from analyzers.table import SharedTable
 from collector import polling
 from collector.capture import Capture, children_cpu_seconds
+from collector.metadata.kube_api import KubeApi
+from collector.metadata.kube_watch import WatchState
 from collector.metadata.kubernetes import Cluster
+from collector.metadata.names_client import NamesState
 from collector.schema import Config
 from collector.step_down import StepDown, Use
 from collector.table_view import TableView
 from collector.version import VERSION
 from exporters import registry_traffic as traffic
 from exporters.labels import label_text
-from exporters.own import DriverReport, ExportReport, OwnState, ProcessUse, TableSizes
+from exporters.own import ApiReport, DriverReport, ExportReport, FollowReport, OwnState, ProcessUse, TableSizes
 from probes.attachment import Report
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -76,7 +79,9 @@ def gather(
         snapshot=view.snapshot,
         series=view.report(),
         absent={name.format(prefix=config.metrics.prefix): why for name, why in absent(report, cluster).items()},
-        watches={state.name: not state.fault and state.heard > 0 for state in cluster.states()} if cluster else {},
+        watches=watches(cluster.states()) if cluster else {},
+        api=api_report(cluster.api, cluster.states()) if cluster else None,
+        follows=_follows(cluster.names) if cluster else None,
         exports=exports or {},
         step_level=step_down.level if step_down else 0,
         steps=step_down.taken if step_down else {},
@@ -84,6 +89,24 @@ def gather(
         restarts=max(0, state.starts - 1),
         config_valid=config_valid,
     )
+
+
+def watches(states: Sequence[WatchState]) -> dict[str, bool]:
+    """Which resources are being watched."""
+    return {state.name: not state.fault and state.heard > 0 for state in states}
+
+
+def api_report(api: KubeApi, states: Sequence[WatchState]) -> ApiReport:
+    now = time.monotonic()
+    return ApiReport(api.requests, api.bytes_read, {state.name: now - state.heard for state in states if state.heard})
+
+
+def _follows(names: NamesState | None) -> FollowReport | None:
+    if names is None:
+        return None
+    starts = {"whole": names.wholes, "resumed": names.resumed, "failed": names.failures, "fallback": names.fallbacks}
+    age = time.monotonic() - names.heard if names.heard else 0.0
+    return FollowReport(names.subscribed, age, names.bytes_read, starts)
 
 
 def process_uses(capture: Capture) -> dict[str, ProcessUse]:

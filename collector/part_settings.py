@@ -5,6 +5,7 @@ from typing import cast
 
 from analyzers.contract import PROTOCOLS
 from analyzers.settings import EngineSettings, PortRule
+from collector.metadata.names_client import NamesSettings
 from collector.schema import Config
 from exporters.settings import Detail, Histograms, MetricsSettings, RowLimits
 
@@ -58,3 +59,9 @@ def metrics_settings(config: Config) -> MetricsSettings:
         cluster_label=metrics.cluster_label,
         bounds_ns=EngineSettings().bucket_ns,
     )
+
+
+def names_settings(config: Config) -> NamesSettings | None:
+    """The keys kubernetes.names*; None where the API server alone is asked."""
+    settings = config.kubernetes
+    return None if settings.names == "off" else NamesSettings(settings.names, settings.names_ca, settings.names_token)

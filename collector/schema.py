@@ -258,16 +258,24 @@ class Kubernetes:
     names: str = key(
         Text(r"auto|off|[A-Za-z0-9.-]+:[0-9]{1,5}", "auto | off | host:port"),
         "auto",
-        "Where names of the rest of the cluster come from: the names service, found or named.",
+        "Where names of the rest of the cluster come from: the names service at this place; auto: at the Service `firesteel-names` of the agent's own namespace, where there is one; off, and while it does not answer: from the API server.",
+    )
+    names_ca: str = key(
+        _PATH, '""', "PEM file with the authorities that may vouch for the names service; empty: the system's."
+    )
+    names_token: str = key(
+        _PATH,
+        '""',
+        "File with the token that is shown to the names service, read anew each time; empty: the one for the API server.",
     )
     tombstones: int = key(Duration(0, HOUR), "5m", "How long a deleted pod's address keeps its name.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tls:
-    """Encrypts both listeners."""
+    """Encrypts every listener."""
 
-    cert: str = key(_PATH, '""', "PEM file with the certificate chain of both listeners; empty: no TLS.")
+    cert: str = key(_PATH, '""', "PEM file with the certificate chain of every listener; empty: no TLS.")
     key: str = key(_PATH, '""', "PEM file with its private key.")
 
 
@@ -277,6 +285,12 @@ class Listeners:
 
     metrics: Endpoint | None = key(Listen(), '"127.0.0.1:9500"', "Where /metrics, /healthz and /readyz answer.")
     api: Endpoint | None = key(Listen(), '"127.0.0.1:9501"', "Where the live page and the API answer.")
+    names: Endpoint | None = key(
+        Listen(),
+        '":9502"',
+        "Where `firesteel names` answers the agents; other commands do not listen there.",
+        restart=True,
+    )
     tls: Tls = section(Tls)
     auth: str = key(
         _AUTH,

@@ -174,7 +174,7 @@ class HttpServer:
     def _context(self, listeners: Listeners) -> ssl.SSLContext | None:
         """Read anew each time; files that can no longer be read, or not in this moment, leave what was read before."""
         try:
-            return _tls_context(listeners)
+            return tls_context(listeners)
         except ListenError:
             if self._tls is not None and listeners.tls == self._listeners.tls:
                 return self._tls
@@ -358,7 +358,7 @@ def wants_openmetrics(header: str) -> bool:
     return wanted > 0 and wanted >= accepts(header, "text/plain")
 
 
-def _tls_context(listeners: Listeners) -> ssl.SSLContext | None:
+def tls_context(listeners: Listeners) -> ssl.SSLContext | None:
     if not listeners.tls.cert:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

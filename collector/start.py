@@ -96,6 +96,17 @@ def replay(path: str | None, settings: Sequence[str], file: str, *, serve: bool,
     return show(loaded, Path(file), as_json=as_json)
 
 
+def names(path: str | None, settings: Sequence[str]) -> int:
+    """`firesteel names`."""
+    loaded = loaded_or_told(path, settings)
+    if loaded is None:
+        return Exit.WRONG_USE
+    log.configure(loaded.config.log)
+    from collector import names_service  # noqa: PLC0415 - HTTP, not needed for the check above
+
+    return names_service.run(loaded.config)
+
+
 def not_permitted(config: Config) -> str:
     """Why this process may not watch the kernel with any configured driver, and the remedy; empty when it may."""
     have = capabilities.effective()

@@ -81,6 +81,37 @@ class ExportReport:
 
 
 @dataclass(frozen=True, slots=True)
+class ApiReport:
+    """What the API server was asked for so far, and since when it has said nothing of each resource."""
+
+    requests: int
+    bytes_read: int
+    ages: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class FollowReport:
+    """How an agent follows the names service. `starts`: how often it came to, by how."""
+
+    up: bool
+    age: float
+    bytes_read: int
+    starts: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class ServeReport:
+    """What a names service knows and tells."""
+
+    agents: int
+    objects: Mapping[str, int]
+    streams: Mapping[str, int]
+    bytes_sent: int
+    history_bytes: int
+    left_out: int
+
+
+@dataclass(frozen=True, slots=True)
 class TableSizes:
     """Capacity of the shared table's parts, in entries."""
 
@@ -114,6 +145,9 @@ class OwnState:
     step_level: int = 0
     steps: Mapping[str, int] = field(default_factory=dict)
     watches: Mapping[str, bool] = field(default_factory=dict)
+    api: ApiReport | None = None
+    follows: FollowReport | None = None
+    serves: ServeReport | None = None
     processes: Mapping[str, ProcessUse] = field(default_factory=dict)
     restarts: int = 0
     config_valid: bool = True
@@ -257,6 +291,14 @@ def _detail(state: OwnState) -> Readings:
         yield 1, (state.series.detail,)
 
 
+def _follows(read: Callable[[FollowReport], Readings]) -> Callable[[OwnState], Readings]:
+    return lambda state: () if state.follows is None else read(state.follows)
+
+
+def _serves(read: Callable[[ServeReport], Readings]) -> Callable[[OwnState], Readings]:
+    return lambda state: () if state.serves is None else read(state.serves)
+
+
 READERS: Final[tuple[tuple[Metric, Callable[[OwnState], Readings]], ...]] = (
     (own.BUILD_INFO, _build),
     (own.DRIVER_INFO, _driver),
@@ -288,6 +330,19 @@ READERS: Final[tuple[tuple[Metric, Callable[[OwnState], Readings]], ...]] = (
     (own.STEPS, lambda state: [(count, (step,)) for step, count in state.steps.items()]),
     (own.CONFIG_VALID, lambda state: [(int(state.config_valid), ())]),
     (own.WATCH_UP, lambda state: [(int(up), (resource,)) for resource, up in state.watches.items()]),
+    (own.WATCH_AGE, lambda state: [(age, (name,)) for name, age in state.api.ages.items()] if state.api else ()),
+    (own.API_REQUESTS, lambda state: [(state.api.requests, ())] if state.api else ()),
+    (own.API_BYTES, lambda state: [(state.api.bytes_read, ())] if state.api else ()),
+    (own.NAMES_UP, _follows(lambda report: [(int(report.up), ())])),
+    (own.NAMES_AGE, _follows(lambda report: [(report.age, ())])),
+    (own.NAMES_BYTES, _follows(lambda report: [(report.bytes_read, ())])),
+    (own.NAMES_STARTS, _follows(lambda report: [(count, (how,)) for how, count in report.starts.items()])),
+    (own.NAMES_AGENTS, _serves(lambda report: [(report.agents, ())])),
+    (own.NAMES_OBJECTS, _serves(lambda report: [(count, (name,)) for name, count in report.objects.items()])),
+    (own.NAMES_SERVED, _serves(lambda report: [(count, (how,)) for how, count in report.streams.items()])),
+    (own.NAMES_SENT, _serves(lambda report: [(report.bytes_sent, ())])),
+    (own.NAMES_HISTORY, _serves(lambda report: [(report.history_bytes, ())])),
+    (own.NAMES_LEFT_OUT, _serves(lambda report: [(report.left_out, ())])),
     (own.CPU, lambda state: [(use.cpu_seconds, (name,)) for name, use in state.processes.items()]),
     (own.MEMORY, lambda state: [(use.memory_bytes, (name,)) for name, use in state.processes.items()]),
 )

@@ -40,6 +40,10 @@ class FakeKube:
     events: list[tuple[int, str, str, Object, Object | None]] = field(default_factory=list)
     requests: list[tuple[str, dict[str, str], str]] = field(default_factory=list)
     refuse: dict[str, int] = field(default_factory=dict)
+    accounts: dict[str, set[str]] = field(default_factory=dict)
+    """What each token may get, for reviews."""
+    flowing: threading.Event = field(default_factory=threading.Event)
+    """Cleared, nothing is answered and nothing told, and no connection ends: the server hangs."""
     bookmark_seconds: float = 0.2
     stopped: bool = False
     news: threading.Condition = field(default_factory=threading.Condition)
@@ -91,12 +95,16 @@ def pod(name: str, ip: str, node: str, *, uid: str = "", namespace: str = "shop"
 @contextmanager
 def fake_kube(token: str = "", port: int = 0) -> Iterator[FakeKube]:
     kube = FakeKube(token=token)
+    kube.flowing.set()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
             _answer(kube, self)
+
+        def do_POST(self) -> None:
+            _review(kube, self)
 
         def log_message(self, *_arguments: object) -> None:
             pass
@@ -110,6 +118,7 @@ def fake_kube(token: str = "", port: int = 0) -> Iterator[FakeKube]:
         yield kube
     finally:
         kube.stopped = True
+        kube.flowing.set()
         kube.forget()
         server.shutdown()
         thread.join()
@@ -121,11 +130,14 @@ def _answer(kube: FakeKube, request: BaseHTTPRequestHandler) -> None:
     query = {name: values[0] for name, values in parse_qs(parts.query).items()}
     accept = request.headers.get("Accept", "")
     kube.requests.append((parts.path, query, accept))
+    kube.flowing.wait()
     if kube.token and request.headers.get("Authorization", "").lower() != f"bearer {kube.token}":
         return _send(request, 401, {"kind": "Status", "message": "Unauthorized"})
     if parts.path in kube.refuse:
         return _send(request, kube.refuse[parts.path], {"kind": "Status", "message": "no"})
     resource = next((name for name, path in PATHS.items() if path == parts.path), None)
+    if resource is None and (item := _single(kube, parts.path)) is not None:
+        return _send(request, 200, item)
     if resource is None:
         return _send(request, 404, {"kind": "Status", "message": "the server could not find the requested resource"})
     matches = _selector(query.get("fieldSelector", ""))
@@ -163,6 +175,7 @@ def _watch(
                     kube.news.wait(kube.bookmark_seconds)
                     found = [event for event in kube.events if event[0] > since and event[1] == resource]
                 version = kube.version
+            kube.flowing.wait()
             for at, _, kind, item, before in found:
                 since = at
                 seen = _seen_as(kind, matches(item), before is not None and matches(before))
@@ -186,6 +199,33 @@ def _watch(
         pass  # the client left
     request.close_connection = True
     return None
+
+
+def _single(kube: FakeKube, path: str) -> Object | None:
+    """/api/v1/namespaces/NAMESPACE/RESOURCE/NAME"""
+    parts = path.strip("/").split("/")
+    if len(parts) != 6 or parts[2] != "namespaces" or parts[4] not in kube.objects:
+        return None
+    return kube.objects[parts[4]].get(f"{parts[3]}/{parts[5]}")
+
+
+def _review(kube: FakeKube, request: BaseHTTPRequestHandler) -> None:
+    """TokenReview and SubjectAccessReview; an account is named after its token."""
+    path = urlsplit(request.path).path
+    kube.requests.append((path, {}, ""))
+    asked = json.loads(request.rfile.read(int(request.headers.get("Content-Length", "0"))))
+    kube.flowing.wait()
+    if kube.token and request.headers.get("Authorization", "").lower() != f"bearer {kube.token}":
+        return _send(request, 401, {"kind": "Status", "message": "Unauthorized"})
+    if path in kube.refuse:
+        return _send(request, kube.refuse[path], {"kind": "Status", "message": "no"})
+    spec = asked["spec"]
+    if asked["kind"] == "TokenReview":
+        known = spec["token"] in kube.accounts
+        status: Object = {"authenticated": known, "user": {"username": spec["token"]} if known else {}}
+    else:
+        status = {"allowed": spec["nonResourceAttributes"]["path"] in kube.accounts.get(spec["user"], set())}
+    return _send(request, 201, {**asked, "status": status})
 
 
 def _seen_as(kind: str, matches: bool, matched: bool) -> str:

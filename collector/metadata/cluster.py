@@ -70,6 +70,8 @@ class ClusterIndex:
     _node_ports: dict[int, str] = field(default_factory=dict)
     _slices: dict[str, SliceRecord] = field(default_factory=dict)
     _backends: dict[tuple[str, int], dict[str, int]] = field(default_factory=dict)
+    _targets: dict[tuple[str, int], dict[str, int]] = field(default_factory=dict)
+    _host_ports: dict[tuple[str, int], list[str]] = field(default_factory=dict)
     _nodes: dict[str, NodeRecord] = field(default_factory=dict)
     _node_at: dict[str, str] = field(default_factory=dict)
     _controllers: dict[str, ControllerRecord] = field(default_factory=dict)
@@ -99,6 +101,8 @@ class ClusterIndex:
             if not pod.host_network:
                 for address in pod.addresses:
                     self._by_address.setdefault(address, []).append(pod.uid)
+            for place in _host_places(pod):
+                self._host_ports.setdefault(place, []).append(pod.uid)
             if pod.is_over:
                 self._gone[pod.uid] = self.clock()
             self._count_observer(pod, 1)
@@ -147,9 +151,10 @@ class ClusterIndex:
                 return
             self._slices[key] = record
             for backend in record.backends:
-                counts = self._backends.setdefault(backend, {})
-                service = f"{record.namespace}/{record.service}"
-                counts[service] = counts.get(service, 0) + 1
+                _count(self._backends, backend, f"{record.namespace}/{record.service}", 1)
+            for backend, uid in zip(record.backends, record.targets, strict=False):
+                if uid:
+                    _count(self._targets, backend, uid, 1)
             self._touch(*record.backends)
 
     def drop_slice(self, key: str) -> None:
@@ -235,14 +240,30 @@ class ClusterIndex:
             return (pod, name) if pod else None
 
     def pod_at(self, address: str) -> PodRecord | None:
-        """Who has this address; if nobody has, who had it last."""
+        """Who has this address; if nobody has, who had it last. A node's address is no pod's: those that are told to have it
+        share it with hostNetwork, which rows of a table do not say."""
         with self._lock:
             self._ask(address)
-            pods = [self._pods[uid] for uid in self._by_address.get(address, ())]
-            alive = [pod for pod in pods if pod.uid not in self._gone]
-            if alive:
-                return alive[-1]
-            return max(pods, key=lambda pod: self._gone[pod.uid], default=None)
+            if address in self._node_at:
+                return None
+            return self._newest(self._by_address.get(address, ()))
+
+    def pod_at_port(self, address: str, port: int) -> PodRecord | None:
+        """Whose this port is, where the address alone does not say: a node's (hostNetwork, hostPort), or one of a pod's that
+        only its EndpointSlices tell of."""
+        with self._lock:
+            self._ask((address, port))
+            if port and (found := self._newest(self._host_ports.get((address, port), ()))) is not None:
+                return found
+            uids = self._targets.get((address, port), {}) if port else {}
+            return self._newest([uid for uid in uids if uid in self._pods])
+
+    def _newest(self, uids: Iterable[str]) -> PodRecord | None:
+        pods = [self._pods[uid] for uid in uids]
+        alive = [pod for pod in pods if pod.uid not in self._gone]
+        if alive:
+            return alive[-1]
+        return max(pods, key=lambda pod: self._gone[pod.uid], default=None)
 
     def service_at(self, address: str) -> ServiceRecord | None:
         with self._lock:
@@ -354,6 +375,12 @@ class ClusterIndex:
                 self._by_address[address] = left
             else:
                 self._by_address.pop(address, None)
+        for place in _host_places(pod):
+            others = [uid for uid in self._host_ports.get(place, ()) if uid != pod.uid]
+            if others:
+                self._host_ports[place] = others
+            else:
+                self._host_ports.pop(place, None)
 
     def _unlink_service(self, key: str) -> None:
         gone = self._services.pop(key, None)
@@ -369,17 +396,32 @@ class ClusterIndex:
 
     def _unlink_slice(self, key: str) -> None:
         gone = self._slices.pop(key, None)
-        for backend in gone.backends if gone else ():
-            counts = self._backends.get(backend, {})
-            service = f"{gone.namespace}/{gone.service}" if gone else ""
-            counts[service] = counts.get(service, 1) - 1
-            if counts[service] <= 0:
-                del counts[service]
-            if not counts:
-                self._backends.pop(backend, None)
-        self._touch(*(gone.backends if gone else ()))
+        if gone is None:
+            return
+        for backend in gone.backends:
+            _count(self._backends, backend, f"{gone.namespace}/{gone.service}", -1)
+        for backend, uid in zip(gone.backends, gone.targets, strict=False):
+            if uid:
+                _count(self._targets, backend, uid, -1)
+        self._touch(*gone.backends)
 
 
-def _keys(pod: PodRecord) -> tuple[str, ...]:
+def _count(table: dict[tuple[str, int], dict[str, int]], place: tuple[str, int], key: str, by: int) -> None:
+    """How many slices say so; what nobody says any more is gone from the table."""
+    counts = table.setdefault(place, {})
+    counts[key] = counts.get(key, 0) + by
+    if counts[key] <= 0:
+        del counts[key]
+    if not counts:
+        del table[place]
+
+
+def _host_places(pod: PodRecord) -> tuple[tuple[str, int], ...]:
+    return tuple((address, port) for address in pod.host_addresses for port in pod.host_ports)
+
+
+def _keys(pod: PodRecord) -> tuple[object, ...]:
     """Everything by which an answer about this pod may have been asked for."""
-    return (pod.uid, *pod.cgroup_uids, *pod.addresses, *(container for container, _ in pod.containers))
+    return (
+        pod.uid, *pod.cgroup_uids, *pod.addresses, *(container for container, _ in pod.containers), *_host_places(pod),
+    )  # fmt: skip

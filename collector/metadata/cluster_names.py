@@ -48,7 +48,7 @@ class ClusterNames:
 
     def address(self, ip: str, port: int) -> Party | None:
         """Who has an address: a pod, a Service of which nobody saw which pod answered, or a node."""
-        pod = self._index.pod_at(ip)
+        pod = self._index.pod_at(ip) or self._index.pod_at_port(ip, port)
         if pod is not None:
             return self.serving(self._pod(pod), ip, port)
         service = self._index.service_at(ip)
@@ -67,6 +67,8 @@ class ClusterNames:
             told.append(f"{ip} is Service {service.namespace}/{service.name}, ports {list(service.ports)}")
         if node := self._index.node_at(ip):
             told.append(f"{ip} is node {node}")
+            if (owner := self._index.pod_at_port(ip, port)) is not None:
+                told.append(f"port {port} there is pod {owner.namespace}/{owner.name}, with hostNetwork or by hostPort")
             if port and (by_port := self._index.service_of_node_port(port)) is not None:
                 told.append(f"port {port} of every node is Service {by_port.namespace}/{by_port.name}")
         if port and (backend := self._index.service_of_backend(ip, port)):

@@ -72,6 +72,11 @@ class KubeApi:
             place = kubeconfig or "the pod's service account"
             raise Unavailable(f"{place} cannot be used: {error}") from None
 
+    def token(self) -> str:
+        """The value of the Authorization header for this API server, empty without one; read again when it changes."""
+        told = self._configuration.auth_settings().get("BearerToken")
+        return str(told["value"]) if told else ""
+
     def get(self, path: str, parameters: Mapping[str, str], accept: str = JSON) -> Json:
         """One answer, parsed. Raises Unavailable or Refused."""
         response = self._send(path, parameters, accept, _READ_SECONDS, compressed=True)
@@ -95,8 +100,8 @@ class KubeApi:
         import urllib3  # noqa: PLC0415
 
         headers = {"Accept": JSON, "Content-Type": JSON, "User-Agent": "firesteel"}
-        if token := self._configuration.auth_settings().get("BearerToken"):
-            headers["Authorization"] = token["value"]
+        if token := self.token():
+            headers["Authorization"] = token
         timeout = urllib3.Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS)
         self.requests += 1
         try:
@@ -138,8 +143,8 @@ class KubeApi:
         headers = {"Accept": accept, "User-Agent": "firesteel"}
         if compressed:
             headers["Accept-Encoding"] = "gzip"
-        if token := self._configuration.auth_settings().get("BearerToken"):
-            headers["Authorization"] = token["value"]
+        if token := self.token():
+            headers["Authorization"] = token
         timeout = urllib3.Timeout(connect=_CONNECT_SECONDS, read=seconds)
         self.requests += 1
         try:

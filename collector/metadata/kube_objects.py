@@ -31,7 +31,8 @@ class Owner:
 @dataclass(frozen=True, slots=True)
 class PodRecord:
     """`containers` are (container id without its scheme, name). `cgroup_uids`: how its cgroup may be called, the UID and for
-    a static pod the hash of its manifest. `is_over`: it ended, so its addresses may already be another's."""
+        a static pod the hash of its manifest. `is_over`: it ended, so its addresses may already be another's. `host_ports` are its own at
+    `host_addresses`, those of its node: with hostNetwork every container port, else what hostPort asks for."""
 
     uid: str
     namespace: str
@@ -43,6 +44,8 @@ class PodRecord:
     containers: tuple[tuple[str, str], ...] = ()
     cgroup_uids: tuple[str, ...] = ()
     is_over: bool = False
+    host_ports: tuple[int, ...] = ()
+    host_addresses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +61,14 @@ class ServiceRecord:
 
 @dataclass(frozen=True, slots=True)
 class SliceRecord:
-    """One EndpointSlice: the backends of a Service, as (address, port) pairs. Port 0: all of them."""
+    """One EndpointSlice: the backends of a Service, as (address, port) pairs. Port 0: all of them. `targets` are the UIDs of
+    the pods behind them, one for each, empty where it is no pod."""
 
     namespace: str
     name: str
     service: str
     backends: tuple[tuple[str, int], ...]
+    targets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +102,9 @@ def pod(item: Json) -> PodRecord:
     every = [entry for kind in ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
              for entry in _list(status, kind)]  # fmt: skip
     static = (metadata.get("annotations") or {}).get(STATIC_POD_HASH)
+    host_network = bool(spec.get("hostNetwork"))
+    host_ports = _host_ports(spec, host_network=host_network)
+    nodes = [status.get("hostIP"), *(entry.get("ip") for entry in _list(status, "hostIPs"))] if host_ports else []
     return PodRecord(
         uid=metadata["uid"],
         namespace=metadata["namespace"],
@@ -104,7 +112,7 @@ def pod(item: Json) -> PodRecord:
         node=spec.get("nodeName") or "",
         owner=controller_of(metadata),
         addresses=_addresses(told),
-        host_network=bool(spec.get("hostNetwork")),
+        host_network=host_network,
         containers=tuple(
             (entry["containerID"].rpartition("//")[2], entry.get("name") or "")
             for entry in every
@@ -112,7 +120,17 @@ def pod(item: Json) -> PodRecord:
         ),
         cgroup_uids=(metadata["uid"], static) if isinstance(static, str) and static else (metadata["uid"],),
         is_over=status.get("phase") in {"Succeeded", "Failed"},
+        host_ports=host_ports,
+        host_addresses=_addresses([*nodes, *told] if host_network and host_ports else nodes),
     )
+
+
+def _host_ports(spec: Json, *, host_network: bool) -> tuple[int, ...]:
+    """Ports of the node that are this pod's (core/v1 ContainerPort): with hostNetwork hostPort is the containerPort."""
+    names = ("hostPort", "containerPort") if host_network else ("hostPort",)
+    ports = [port.get(name) for part in ("containers", "initContainers") for container in _list(spec, part)
+             for port in _list(container, "ports") for name in names]  # fmt: skip
+    return tuple(dict.fromkeys(port for port in ports if isinstance(port, int) and port > 0))
 
 
 def pod_of_row(columns: Mapping[str, int], row: Json) -> PodRecord:
@@ -163,11 +181,18 @@ def endpoint_slice(item: Json) -> SliceRecord:
     metadata = _metadata(item, "EndpointSlice")
     service_name = (metadata.get("labels") or {}).get("kubernetes.io/service-name") or ""
     ports = [entry["port"] for entry in _list(item, "ports") if isinstance(entry.get("port"), int)] or [0]
-    addresses = _addresses([address for entry in _list(item, "endpoints") for address in _texts(entry, "addresses")])
+    behind = {address: _target(entry) for entry in _list(item, "endpoints")
+              for address in _addresses(_texts(entry, "addresses"))}  # fmt: skip
     return SliceRecord(
         metadata["namespace"], metadata["name"], service_name,
-        tuple((address, port) for address in addresses for port in ports),
+        tuple((address, port) for address in behind for port in ports),
+        tuple(target for target in behind.values() for _ in ports),
     )  # fmt: skip
+
+
+def _target(endpoint: Json) -> str:
+    target = _part(endpoint, "targetRef")
+    return str(target.get("uid") or "") if target.get("kind") == "Pod" else ""
 
 
 def node(item: Json) -> NodeRecord:

@@ -11,23 +11,89 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from collector.metadata import kube_objects
-from collector.metadata.cluster import ClusterIndex
 from collector.metadata.kube_api import JSON, METADATA, TABLE, WATCHED_METADATA, KubeApi, Refused, Unavailable
-from collector.metadata.kube_objects import Json, Malformed
+from collector.metadata.kube_objects import (
+    ControllerRecord,
+    Json,
+    Malformed,
+    NodeRecord,
+    PodRecord,
+    ServiceRecord,
+    SliceRecord,
+)
 
 _PAGE: Final = "1000"
 _WATCH_SECONDS: Final = (240, 300)
 _FIRST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 60.0
+_IDLE_SECONDS: Final = 1.0
 _GONE: Final = 410
 _log = logging.getLogger(__name__)
 
 Columns = Mapping[str, int]
+
+
+class Names(Protocol):
+    """What is kept of the API's objects: an agent's index, or what the names service tells. Safe from any thread."""
+
+    def put_pod(self, pod: PodRecord) -> None: ...
+    def drop_pod(self, uid: str) -> None: ...
+    def drop_elsewhere(self, uid: str) -> None: ...
+    def put_service(self, service: ServiceRecord) -> None: ...
+    def drop_service(self, key: str) -> None: ...
+    def put_slice(self, record: SliceRecord) -> None: ...
+    def drop_slice(self, key: str) -> None: ...
+    def put_node(self, node: NodeRecord) -> None: ...
+    def drop_node(self, name: str) -> None: ...
+    def put_controller(self, record: ControllerRecord) -> None: ...
+    def drop_controller(self, uid: str) -> None: ...
+
+    def keep_only(self, kind: str, keys: Iterable[str]) -> None:
+        """After a whole list: what is not in it went away while nobody watched."""
+        ...
+
+    def sweep(self) -> None: ...
+
+
+class TurnedOff(Exception):
+    """What was heard is not wanted any more: somebody else tells it."""
+
+
+class Switch:
+    """Whether a group of watches runs and may write. It is turned between two writes, never within one."""
+
+    def __init__(self, *, on: bool = True) -> None:
+        self._lock = threading.Lock()
+        self._on = threading.Event()
+        self.turn(on=on)
+
+    @property
+    def on(self) -> bool:
+        return self._on.is_set()
+
+    def turn(self, *, on: bool) -> None:
+        with self._lock:
+            if on:
+                self._on.set()
+            else:
+                self._on.clear()
+
+    def wait(self, seconds: float) -> bool:
+        return self._on.wait(seconds)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Raises TurnedOff."""
+        with self._lock:
+            if not self._on.is_set():
+                raise TurnedOff
+            yield
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +102,8 @@ class Resource:
 
     name: str
     path: str
-    put: Callable[[ClusterIndex, Json, Columns], str]
-    drop: Callable[[ClusterIndex, str], None]
+    put: Callable[[Names, Json, Columns], str]
+    drop: Callable[[Names, str], None]
     key: Callable[[Json], str]
     selector: str = ""
     listed: str = JSON
@@ -62,11 +128,14 @@ class WatchState:
 class Watch:
     """Runs in a thread of its own until `stop` is set."""
 
-    def __init__(self, api: KubeApi, index: ClusterIndex, resource: Resource, stop: threading.Event) -> None:
+    def __init__(
+        self, api: KubeApi, index: Names, resource: Resource, stop: threading.Event, switch: Switch | None = None
+    ) -> None:
         self._api = api
         self._index = index
         self._resource = resource
         self._stop = stop
+        self._switch = switch or Switch()
         self._columns: Columns = {}
         self.state = WatchState(resource.name)
 
@@ -75,11 +144,16 @@ class Watch:
         version, pause = "", _FIRST_PAUSE
         while not self._stop.is_set():
             try:
+                if not self._switch.wait(_IDLE_SECONDS):
+                    continue
                 if not version:
                     version = self._list()
                     pause = _FIRST_PAUSE
                 version = self._watch(version)
                 pause = _FIRST_PAUSE
+            except TurnedOff:
+                version, pause = "", _FIRST_PAUSE
+                self.state.fault = ""
             except Refused as refusal:
                 if refusal.status == _GONE:
                     version = ""
@@ -110,13 +184,15 @@ class Watch:
         parameters = {"limit": _PAGE, "resourceVersion": "0"} | self._selected()
         while True:
             answer = self._api.get(self._resource.path, parameters, self._resource.listed)
-            keys += self._take_all(answer)
+            with self._switch.writing():
+                keys += self._take_all(answer)
             metadata = answer.get("metadata") or {}
             following = metadata.get("continue")
             if not following or self._stop.is_set():
                 break
             parameters = {"limit": _PAGE, "continue": str(following)} | self._selected()
-        self._index.keep_only(self._resource.name, keys)
+        with self._switch.writing():
+            self._index.keep_only(self._resource.name, keys)
         self._heard()
         self.state.complete = True
         return str(metadata.get("resourceVersion") or "0")
@@ -127,21 +203,23 @@ class Watch:
         seconds = random.randint(*_WATCH_SECONDS)
         parameters = {"resourceVersion": version} | self._selected()
         for event in self._api.watch(self._resource.path, parameters, self._resource.watched, seconds):
+            with self._switch.writing():
+                version = self._take(event) or version
             self._heard()
-            told = event["object"]
-            if event.get("type") == "BOOKMARK":
-                version = _version(told) or version
-            elif event.get("type") == "DELETED":
-                for item in _items(told):
-                    self._drop(item)
-                    version = _version(item) or version
-            else:
-                self._take_all(told)
-                version = _version(told) or version
             if self._stop.is_set():
                 break
         self._index.sweep()
         return version
+
+    def _take(self, event: Json) -> str:
+        """One event; answers the version that it moves on to, empty if it says none."""
+        told = event["object"]
+        if event.get("type") == "DELETED":
+            for item in _items(told):
+                self._drop(item)
+        elif event.get("type") != "BOOKMARK":
+            self._take_all(told)
+        return _version(told)
 
     def _take_all(self, told: Json) -> list[str]:
         """Objects of a list, the rows of a table, or one object. One that is malformed loses only itself."""
@@ -202,38 +280,38 @@ def _name(item: Json) -> str:
     return str((item.get("metadata") or {}).get("name"))
 
 
-def _put_pod(index: ClusterIndex, item: Json, _columns: Columns) -> str:
+def _put_pod(index: Names, item: Json, _columns: Columns) -> str:
     pod = kube_objects.pod(item)
     index.put_pod(pod)
     return pod.uid
 
 
-def _put_row(index: ClusterIndex, item: Json, columns: Columns) -> str:
+def _put_row(index: Names, item: Json, columns: Columns) -> str:
     pod = kube_objects.pod_of_row(columns, item)
     index.put_pod(pod)
     return pod.uid
 
 
-def _put_service(index: ClusterIndex, item: Json, _columns: Columns) -> str:
+def _put_service(index: Names, item: Json, _columns: Columns) -> str:
     record = kube_objects.service(item)
     index.put_service(record)
     return f"{record.namespace}/{record.name}"
 
 
-def _put_slice(index: ClusterIndex, item: Json, _columns: Columns) -> str:
+def _put_slice(index: Names, item: Json, _columns: Columns) -> str:
     record = kube_objects.endpoint_slice(item)
     index.put_slice(record)
     return f"{record.namespace}/{record.name}"
 
 
-def _put_node(index: ClusterIndex, item: Json, _columns: Columns) -> str:
+def _put_node(index: Names, item: Json, _columns: Columns) -> str:
     record = kube_objects.node(item)
     index.put_node(record)
     return record.name
 
 
-def _put_controller(kind: str) -> Callable[[ClusterIndex, Json, Columns], str]:
-    def put(index: ClusterIndex, item: Json, _columns: Columns) -> str:
+def _put_controller(kind: str) -> Callable[[Names, Json, Columns], str]:
+    def put(index: Names, item: Json, _columns: Columns) -> str:
         record = kube_objects.controller(kind, item)
         index.put_controller(record)
         return record.uid
@@ -241,33 +319,50 @@ def _put_controller(kind: str) -> Callable[[ClusterIndex, Json, Columns], str]:
     return put
 
 
-def resources(node: str) -> tuple[Resource, ...]:
-    """Everything that is watched, and all that RBAC must allow: list and watch of these, nothing else."""
-    pod, service = ClusterIndex.drop_pod, ClusterIndex.drop_service
+def of_node(node: str) -> tuple[Resource, ...]:
+    """The pods of one node, whole."""
+    return (Resource("pods", "/api/v1/pods", _put_pod, _drop_pod, _uid, f"spec.nodeName={node}"),)
+
+
+def of_others(node: str) -> tuple[Resource, ...]:
+    """Everything else of the cluster, of pods as little as is needed."""
+    selector = f"spec.nodeName!={node}"
     return (
-        Resource("pods", "/api/v1/pods", _put_pod, pod, _uid, f"spec.nodeName={node}"),
-        Resource(
-            "elsewhere",
-            "/api/v1/pods",
-            _put_row,
-            ClusterIndex.drop_elsewhere,
-            _uid,
-            f"spec.nodeName!={node}",
-            TABLE,
-            TABLE,
-        ),
-        Resource("services", "/api/v1/services", _put_service, service, _path),
-        Resource(
-            "endpointslices", "/apis/discovery.k8s.io/v1/endpointslices", _put_slice, ClusterIndex.drop_slice, _path
-        ),
-        Resource("nodes", "/api/v1/nodes", _put_node, ClusterIndex.drop_node, _name),
-        *(
-            Resource(
-                name, path, _put_controller(kind), ClusterIndex.drop_controller, _uid, "", METADATA, WATCHED_METADATA
-            )
-            for name, path, kind in (
-                ("replicasets", "/apis/apps/v1/replicasets", "ReplicaSet"),
-                ("jobs", "/apis/batch/v1/jobs", "Job"),
-            )
-        ),
+        Resource("elsewhere", "/api/v1/pods", _put_row, _drop_elsewhere, _uid, selector, TABLE, TABLE),
+        *_COMMON,
     )
+
+
+def of_cluster() -> tuple[Resource, ...]:
+    """All of the cluster: pods whole, for some of their addresses and ports are in no table."""
+    return (Resource("pods", "/api/v1/pods", _put_pod, _drop_pod, _uid), *_COMMON)
+
+
+def _drop_pod(index: Names, key: str) -> None:
+    index.drop_pod(key)
+
+
+def _drop_elsewhere(index: Names, key: str) -> None:
+    index.drop_elsewhere(key)
+
+
+def _drop_controller(index: Names, key: str) -> None:
+    index.drop_controller(key)
+
+
+_COMMON: Final = (
+    Resource("services", "/api/v1/services", _put_service, lambda index, key: index.drop_service(key), _path),
+    Resource(
+        "endpointslices", "/apis/discovery.k8s.io/v1/endpointslices", _put_slice,
+        lambda index, key: index.drop_slice(key), _path,
+    ),
+    Resource("nodes", "/api/v1/nodes", _put_node, lambda index, key: index.drop_node(key), _name),
+    *(
+        Resource(name, path, _put_controller(kind), _drop_controller, _uid, "", METADATA, WATCHED_METADATA)
+        for name, path, kind in (
+            ("replicasets", "/apis/apps/v1/replicasets", "ReplicaSet"),
+            ("jobs", "/apis/batch/v1/jobs", "Job"),
+        )
+    ),
+)  # fmt: skip
+"""With pods, all that RBAC must allow: list and watch of these, nothing else."""

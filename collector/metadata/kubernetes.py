@@ -11,13 +11,16 @@ from typing import Final
 from collector.api import Problem
 from collector.metadata.cluster import ClusterIndex
 from collector.metadata.kube_api import KubeApi, Unavailable, is_in_cluster
-from collector.metadata.kube_watch import Watch, WatchState, resources
+from collector.metadata.kube_watch import Switch, Watch, WatchState, of_node, of_others
+from collector.metadata.names_client import NamesSettings, NamesState, NamesSubscription
 
 NODE_VARIABLE: Final = "NODE_NAME"
 """Set by the DaemonSet from spec.nodeName (downward API); else the host's name is the node's."""
 POD_VARIABLE: Final = "POD_UID"
 """Set by the DaemonSet from metadata.uid: pods of the same controller are agents, and see their nodes from there."""
 _STALE_SECONDS: Final = 600.0
+_NODES_WITHOUT_NAMES: Final = 100
+"""From so many nodes on, agents that each ask for the whole cluster weigh on its API server."""
 _STOP_SECONDS: Final = 2.0
 
 
@@ -28,17 +31,27 @@ def node_name() -> str:
 class Cluster:
     """Owns the threads that watch. `index` answers from the start and from whatever was heard until then."""
 
-    def __init__(self, api: KubeApi, node: str, tombstone_ns: int) -> None:
+    def __init__(self, api: KubeApi, node: str, tombstone_ns: int, names: NamesSettings | None = None) -> None:
+        """With `names`, the rest of the cluster is told by the names service while that can be had."""
         self.node = node
         self.index = ClusterIndex(tombstone_ns, time.monotonic_ns, node)
         self.api = api
         self._own_pod = os.environ.get(POD_VARIABLE, "")
         self._knows_agents = False
         self._stop = threading.Event()
-        self._watches = [Watch(api, self.index, resource, self._stop) for resource in resources(node)]
-        self._threads = [
-            threading.Thread(target=watch.run, name=f"kube-{watch.state.name}", daemon=True) for watch in self._watches
-        ]
+        self._switch = Switch(on=names is None)
+        self._own = [Watch(api, self.index, resource, self._stop) for resource in of_node(node)]
+        self._others = [Watch(api, self.index, resource, self._stop, self._switch) for resource in of_others(node)]
+        self._names = (
+            NamesSubscription(api, self.index, names, self._switch, self._stop, self._answers) if names else None
+        )
+        runs = [(watch.state.name, watch.run) for watch in (*self._own, *self._others)]
+        if self._names:
+            runs.append(("names", self._names.run))
+        self._threads = [threading.Thread(target=run, name=f"kube-{name}", daemon=True) for name, run in runs]
+
+    def _answers(self) -> bool:
+        return all(watch.state.heard > 0 and not watch.state.fault for watch in self._own)
 
     def start(self) -> None:
         """After privileges are given up: threads keep those that they are started with."""
@@ -62,12 +75,19 @@ class Cluster:
             self._knows_agents = True
 
     def states(self) -> Sequence[WatchState]:
-        return [watch.state for watch in self._watches]
+        """Of what the API server is asked for now."""
+        return [watch.state for watch in (*self._own, *(self._others if self._switch.on else ()))]
+
+    @property
+    def names(self) -> NamesState | None:
+        """How it stands with the names service; None if there is none to be followed."""
+        return self._names.state if self._names and self._names.state.place else None
 
     @property
     def is_complete(self) -> bool:
-        """Whether every kind was listed once."""
-        return all(state.complete for state in self.states())
+        """Whether every kind was told once."""
+        told = self._switch.on or (self._names is not None and self._names.state.complete)
+        return told and all(state.complete for state in self.states())
 
     def cost(self) -> tuple[int, int]:
         """Requests to the API server so far, and bytes read from it."""
@@ -75,29 +95,54 @@ class Cluster:
 
     def problems(self) -> list[Problem]:
         """What the API does not tell, and since when."""
-        found: list[Problem] = []
-        for state in self.states():
-            if not state.fault:
-                continue
-            age = time.monotonic() - state.heard
-            since = f"for {age:.0f} s; names known until then stay" if state.heard else "at all, since the start"
-            severity = "error" if not state.heard or age > _STALE_SECONDS else "warning"
-            remedy = "see that the API server answers, and that the agent's service account may list and watch"
-            found.append(Problem(severity, f"the API tells nothing of {state.name} {since}", state.fault, remedy))
-        for state in self.states():
-            if state.malformed:
-                what = f"{state.malformed} {state.name} could not be read and have no names"
-                found.append(Problem("warning", what, state.last_malformed, "please report it with that object"))
-        if left_out := self.index.counts().left_out:
-            found.append(Problem("warning", f"{left_out} objects were left out", "the limits are reached", "report it"))
+        found = problems_of(self.states(), "the agent's service account")
+        if (names := self.names) is not None and not names.subscribed and names.fault:
+            what = "the names service cannot be followed"
+            asked = "the API server is asked instead" if self._switch.on else "names known until then stay"
+            remedy = (
+                "see its log and /readyz, kubernetes.names, and that kubernetes.names_ca vouches for its certificate"
+            )
+            found.append(Problem("warning", f"{what}: {asked}", names.fault, remedy))
+        if names is not None and names.unreadable:
+            what = f"{names.unreadable} rows of the names service were passed over"
+            found.append(Problem("warning", what, f"it is of version {names.version}", "bring both to one version"))
+        counts = self.index.counts()
+        if self._switch.on and counts.nodes > _NODES_WITHOUT_NAMES:
+            what = f"every one of {counts.nodes} agents asks the API server for the whole cluster"
+            remedy = "install the names service, and let kubernetes.names find it"
+            found.append(Problem("warning", what, "there is no names service, or it does not answer", remedy))
+        if counts.left_out:
+            found.append(
+                Problem("warning", f"{counts.left_out} objects were left out", "the limits are reached", "report it")
+            )
         return found
 
 
-def connect(enabled: str, kubeconfig: str, tombstone_ns: int) -> tuple[Cluster | None, str]:
+def problems_of(states: Sequence[WatchState], account: str) -> list[Problem]:
+    """Of watches."""
+    found: list[Problem] = []
+    for state in states:
+        if not state.fault:
+            continue
+        age = time.monotonic() - state.heard
+        since = f"for {age:.0f} s; names known until then stay" if state.heard else "at all, since the start"
+        severity = "error" if not state.heard or age > _STALE_SECONDS else "warning"
+        remedy = f"see that the API server answers, and that {account} may list and watch"
+        found.append(Problem(severity, f"the API tells nothing of {state.name} {since}", state.fault, remedy))
+    for state in states:
+        if state.malformed:
+            what = f"{state.malformed} {state.name} could not be read and have no names"
+            found.append(Problem("warning", what, state.last_malformed, "please report it with that object"))
+    return found
+
+
+def connect(
+    enabled: str, kubeconfig: str, tombstone_ns: int, names: NamesSettings | None = None
+) -> tuple[Cluster | None, str]:
     """By `kubernetes.enabled`: the cluster, or why there is none (empty where none was wanted)."""
     if enabled == "false" or (enabled == "auto" and not kubeconfig and not is_in_cluster()):
         return None, ""
     try:
-        return Cluster(KubeApi.connect(kubeconfig), node_name(), tombstone_ns), ""
+        return Cluster(KubeApi.connect(kubeconfig), node_name(), tombstone_ns, names), ""
     except Unavailable as fault:
         return None, str(fault)

@@ -145,8 +145,15 @@ def test_without_the_demo_the_refusal_stays(
 
 
 def test_names_needs_a_cluster(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ends(["names", "--set", "listen.names=127.0.0.1:0"]) == Exit.NOT_AS_WISHED
+    assert "there is no cluster to tell of" in capsys.readouterr().err
+
+
+def test_names_are_not_served_in_the_clear(capsys: pytest.CaptureFixture[str]) -> None:
     assert ends(["names"]) == Exit.NOT_AS_WISHED
-    assert "this version has no cluster side" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "listen.names: :9502 can be reached from other machines" in told
+    assert "set listen.tls.cert and listen.tls.key" in told
 
 
 # --- check-config

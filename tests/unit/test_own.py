@@ -9,7 +9,18 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from analyzers.rows import DriverCounters, EngineState
 from analyzers.snapshot import EMPTY
-from exporters.own import LOSSES, DriverReport, ExportReport, OwnMetrics, OwnState, ProcessUse, TableSizes
+from exporters.own import (
+    LOSSES,
+    ApiReport,
+    DriverReport,
+    ExportReport,
+    FollowReport,
+    OwnMetrics,
+    OwnState,
+    ProcessUse,
+    ServeReport,
+    TableSizes,
+)
 from exporters.registry_own import OWN
 from exporters.series import SeriesReport
 from tests.pages import promtool_check
@@ -48,6 +59,9 @@ STATE = OwnState(
     absent={"kindling_k8s_workload_info": "there is no cluster"},
     exports={"otlp_spans": ExportReport(50, 7, 2, 3)},
     watches={"pods": True, "nodes": False},
+    api=ApiReport(21, 22, {"pods": 1.5}),
+    follows=FollowReport(up=True, age=2.5, bytes_read=23, starts={"whole": 1, "resumed": 2}),
+    serves=ServeReport(3, {"pods": 24}, {"whole": 4, "token": 1}, 25, 26, 27),
     processes={"agent": ProcessUse(1.5, 60_000_000), "engine": ProcessUse(0.25, 9_000_000)},
     restarts=1,
     step_level=2,
@@ -120,6 +134,19 @@ def test_values(metrics: OwnMetrics) -> None:
         "firesteel_step_downs_total": {("stream",): 3, ("samples",): 1},
         "firesteel_config_valid": {(): 0},
         "firesteel_kubernetes_watch_up": {("pods",): 1, ("nodes",): 0},
+        "firesteel_kubernetes_heard_age_seconds": {("pods",): 1.5},
+        "firesteel_kubernetes_requests_total": {(): 21},
+        "firesteel_kubernetes_received_bytes_total": {(): 22},
+        "firesteel_names_up": {(): 1},
+        "firesteel_names_heard_age_seconds": {(): 2.5},
+        "firesteel_names_received_bytes_total": {(): 23},
+        "firesteel_names_subscriptions_total": {("whole",): 1, ("resumed",): 2},
+        "firesteel_names_agents": {(): 3},
+        "firesteel_names_objects": {("pods",): 24},
+        "firesteel_names_streams_total": {("whole",): 4, ("token",): 1},
+        "firesteel_names_sent_bytes_total": {(): 25},
+        "firesteel_names_history_bytes": {(): 26},
+        "firesteel_names_left_out_total": {(): 27},
         "firesteel_cpu_seconds_total": {("agent",): 1.5, ("engine",): 0.25},
         "firesteel_memory_bytes": {("agent",): 60_000_000, ("engine",): 9_000_000},
     }
