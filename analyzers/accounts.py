@@ -12,6 +12,8 @@ from itertools import count
 from operator import add, sub
 from typing import Final, Generic, TypeVar
 
+from analyzers._native import lib
+
 Values = tuple[int, ...]
 Labels = TypeVar("Labels", bound=Hashable)
 
@@ -21,6 +23,8 @@ DURATION_NS: Final = 1
 REQUEST_BYTES: Final = 2
 RESPONSE_BYTES: Final = 3
 BUCKETS: Final = 4  # from here on, not cumulative, the last one unbounded
+FINE: Final = BUCKETS + lib.FS_BUCKETS  # from here on those of struct fs_fine, in accounts that were asked to have them
+FINE_BUCKETS: Final = int(lib.FS_FINE_BUCKETS)
 
 
 def growth(new: Values, old: Values) -> Values:
@@ -61,7 +65,7 @@ class Account(Generic[Labels]):
 
     @property
     def buckets(self) -> Values:
-        return self.values[BUCKETS:]
+        return self.values[BUCKETS:FINE]
 
 
 class Book(Generic[Labels]):

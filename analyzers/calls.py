@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a workload asked others, seen from the asking side, with what was asked.
+"""What was asked by a workload and of it, each seen from its own side, with what was asked and by which method.
 
-Edges leave out what was asked, so that a node has few of them. Who pushes histograms by operation asks for calls on top.
+Edges leave out what was asked, so that a node has few of them, and entities the method. Who pushes histograms by operation
+asks for these on top.
 """
 
 from dataclasses import dataclass
 from typing import Final
 
 from analyzers.edges import OTHER, OTHER_PARTY, Edge, status_code
+from analyzers.entities import OVERFLOW_ENTITY, Entity
 from analyzers.resolver import Party
 from analyzers.rows import RequestKey, Role
 
@@ -25,9 +27,24 @@ class CallLabels:
     status_code: str
     is_error: bool
     no_response: bool
+    method: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ServedLabels:
+    """One account of what an entity was asked. The rest as in CallLabels."""
+
+    entity: Entity
+    request_content: str
+    response_content: str
+    status_code: str
+    is_error: bool
+    no_response: bool
+    method: str = ""
 
 
 OVERFLOW_CALL: Final = CallLabels(OTHER_PARTY, OTHER_PARTY, OTHER, 0, OTHER, "", "", False, False)
+OVERFLOW_SERVED: Final = ServedLabels(OVERFLOW_ENTITY, "", "", "", False, False)
 
 
 def call_of(key: RequestKey, edge: Edge) -> CallLabels | None:
@@ -44,4 +61,18 @@ def call_of(key: RequestKey, edge: Edge) -> CallLabels | None:
         status_code=status_code(key),
         is_error=key.is_error,
         no_response=key.no_response,
+        method=key.method,
+    )
+
+
+def served_of(key: RequestKey, entity: Entity) -> ServedLabels:
+    """The same, as the asked end sees it."""
+    return ServedLabels(
+        entity=entity,
+        request_content=key.request_content,
+        response_content=key.response_content,
+        status_code=status_code(key),
+        is_error=key.is_error,
+        no_response=key.no_response,
+        method=key.method,
     )

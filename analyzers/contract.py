@@ -17,6 +17,9 @@ def _listed(name_of: Callable[[int], Any]) -> tuple[str, ...]:
 PROTOCOLS: Final = _listed(lib.fs_read_protocol_name)
 """Label values by enum fs_protocol_id."""
 
+VERBS: Final = _listed(lib.fs_read_verb_name)
+"""Methods of HTTP by enum fs_verb; number 0 is any other one and empty."""
+
 EVENTS: Final = _listed(lib.fs_read_event_name)
 """By enum fs_event_type; number 0 is no event and empty."""
 

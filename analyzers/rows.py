@@ -36,7 +36,7 @@ class RequestKey:
     `local_port` is 0 for a client, `remote_port` is 0 for a server. Addresses are those that really talk; where the client
     asked another one, of a Service for example, that is `dialled_ip` and `dialled_port`, else "" and 0. `peer` is the other end's owner when both ends are
     on this node. `status` is the protocol's number (HTTP status, DNS rcode), 0 if none. `overflow` marks the one row
-    that holds what found no row of its own.
+    that holds what found no row of its own. `method` is HTTP's, if rows are kept apart by it and it is one of VERBS.
     """
 
     index: int
@@ -60,6 +60,7 @@ class RequestKey:
     created_ns: int
     dialled_ip: str = ""
     dialled_port: int = 0
+    method: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,8 @@ class LastRequest:
 
 @dataclass(frozen=True, slots=True)
 class RequestRow:
-    """Counters of one key. They only grow while the key's generation stands."""
+    """Counters of one key. They only grow while the key's generation stands. `fine` are the buckets of struct fs_fine, or
+    nothing if durations are not counted so."""
 
     key: RequestKey
     count: int
@@ -85,6 +87,7 @@ class RequestRow:
     response_bytes: int
     buckets: tuple[int, ...]
     last: LastRequest
+    fine: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +127,8 @@ class TcpRow:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One whole request from the bounded queue. `why` is new_edge, error, slow or normal."""
+    """One whole request from the bounded queue. `why` is new_edge, error, slow or normal. `method` is HTTP's, empty if
+    it is none of VERBS."""
 
     sequence: int
     why: str
@@ -159,6 +163,7 @@ class Sample:
     parent_id: str
     dialled_ip: str = ""
     dialled_port: int = 0
+    method: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,9 @@ class EngineSettings:
     `slow_default_ns`. `bucket_ns` are the ascending upper bounds of the histogram. `sample_rate` is requests per
     second, `sample_per_edge` the same for one edge, `sample_normal_permille` the share of healthy requests.
     `parse_bytes` of an I/O reach the parsers, `stream_bytes` once pipelining is known; `capture_bytes` may leave the
-    engine. `poll_us` is the longest sleep while nothing happens. `excluded_netns` are inode numbers.
+    engine. `poll_us` is the longest sleep while nothing happens. `excluded_netns` are inode numbers. `count_verbs` makes
+    a row of each HTTP method, `count_fine` counts durations in buckets fit for exponential histograms as well. What is
+    `unwanted` is not counted; a path that ends in * stands for all that begin so.
     """
 
     max_connections: int = 65536
@@ -59,6 +61,11 @@ class EngineSettings:
     message_mode: bool = True
     port_rules: tuple[PortRule, ...] = ()
     excluded_netns: tuple[int, ...] = ()
+    count_verbs: bool = False
+    count_fine: bool = False
+    protocols_unwanted: frozenset[str] = frozenset()
+    unwanted_comms: tuple[str, ...] = ()
+    unwanted_paths: tuple[str, ...] = ()
 
 
 # What is more than a number under the same name; the rest is copied as it is.
@@ -70,6 +77,9 @@ _SHAPED = {
     "url_clustering",
     "port_rules",
     "excluded_netns",
+    "protocols_unwanted",
+    "unwanted_comms",
+    "unwanted_paths",
 }
 _PLAIN = tuple(setting.name for setting in fields(EngineSettings) if setting.name not in _SHAPED)
 
@@ -94,6 +104,11 @@ class ConfigBlock:
     @property
     def fd(self) -> int:
         return self._block.fd
+
+    @property
+    def pointer(self) -> Any:
+        """The struct itself, for tests that run an engine in this process."""
+        return self._config
 
     @property
     def settings(self) -> EngineSettings:
@@ -149,6 +164,10 @@ def _fill(config: Any, settings: EngineSettings, switched_off: frozenset[str]) -
         config.slow_ns[number] = settings.slow_ns.get(name, settings.slow_default_ns)
     for name in settings.protocols_enabled - switched_off:
         config.protocols_enabled |= 1 << _protocol(name, "protocols_enabled")
+    for name in settings.protocols_unwanted:
+        config.protocols_unwanted |= 1 << _protocol(name, "protocols_unwanted")
+    _fill_texts(config.unwanted_comm, "unwanted_comms", settings.unwanted_comms)
+    _fill_paths(config.unwanted_paths, settings.unwanted_paths)
     if len(settings.port_rules) > len(config.port_rule):
         raise ValueError(
             f"engine setting port_rules: {len(settings.port_rules)} rules, at most {len(config.port_rule)}"
@@ -168,6 +187,29 @@ def _fill_array(target: Any, name: str, values: tuple[int, ...], *, exact: bool)
         )
     for number, value in enumerate(values):
         target[number] = value
+
+
+def _fill_texts(target: Any, name: str, texts: tuple[str, ...]) -> None:
+    """Each with the 0 that ends it."""
+    if len(texts) > len(target):
+        raise ValueError(f"engine setting {name}: {len(texts)} values, at most {len(target)}")
+    for number, text in enumerate(texts):
+        raw = text.encode()
+        if len(raw) >= len(target[number]):
+            raise ValueError(f"engine setting {name} = {text!r}: at most {len(target[number]) - 1} bytes")
+        ffi.memmove(target[number], raw, len(raw))
+
+
+def _fill_paths(rules: Any, paths: tuple[str, ...]) -> None:
+    if len(paths) > len(rules.rule):
+        raise ValueError(f"engine setting unwanted_paths: {len(paths)} values, at most {len(rules.rule)}")
+    rules.count = len(paths)
+    for rule, path in zip(rules.rule, paths, strict=False):
+        raw = path.removesuffix("*").encode()
+        if len(raw) > len(rule.text):
+            raise ValueError(f"engine setting unwanted_paths = {path!r}: at most {len(rule.text)} bytes")
+        rule.length, rule.is_prefix = len(raw), path.endswith("*")
+        ffi.memmove(rule.text, raw, len(raw))
 
 
 def _protocol(name: str, setting: str) -> int:

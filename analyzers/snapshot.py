@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from analyzers.accounts import Account, Book, Ledger, Values, growth
-from analyzers.calls import OVERFLOW_CALL, CallLabels, call_of
+from analyzers.accounts import FINE, FINE_BUCKETS, Account, Book, Ledger, Values, growth
+from analyzers.calls import OVERFLOW_CALL, OVERFLOW_SERVED, CallLabels, ServedLabels, call_of, served_of
 from analyzers.edges import OVERFLOW_EDGE, Edge, EdgeLabels, Ends, draws_edge, edge_of, name_ends, status_code
 from analyzers.entities import OVERFLOW_ENTITY, EntityLabels, entity_of
 from analyzers.health import TcpLabels, overflow_labels, tcp_labels, tcp_values
@@ -36,8 +36,8 @@ class Snapshot:
 
     An account that did not move is the same object as in the snapshot before. `unresolved` counts the ends (address and
     reason) that have no name now; `undirected` the requests so far for which nobody could tell who asked; `evicted`
-    the accounts and traces that had to end early because there were too many, by kind. `calls` is empty unless somebody
-    asked for it.
+    the accounts and traces that had to end early because there were too many, by kind. `calls` and `served` are empty
+    unless somebody asked for them.
     """
 
     number: int
@@ -53,9 +53,13 @@ class Snapshot:
     local_pods: int
     evicted: Mapping[str, int]
     calls: tuple[Account[CallLabels], ...] = ()
+    served: tuple[Account[ServedLabels], ...] = ()
 
 
 EMPTY: Final = Snapshot(0, 0, (), (), (), (), (), (), {}, 0, 0, {})
+
+
+_AnyBook = Book[EdgeLabels] | Book[EntityLabels] | Book[CallLabels] | Book[ServedLabels] | Book[TcpLabels]
 
 
 class _Source:
@@ -67,7 +71,7 @@ class _Source:
         self.last: Values = (0,) * width
         self.version = -1
         self.turn = 0
-        self.books: tuple[Book[EdgeLabels] | Book[EntityLabels] | Book[CallLabels] | Book[TcpLabels], ...] = ()
+        self.books: tuple[_AnyBook, ...] = ()
         self.edge: Edge | None = None
         self.is_server = False
         self.parties: tuple[tuple[str, Party], ...] = ()
@@ -89,6 +93,7 @@ class SnapshotBuilder:
         self.gauge_idle_ns = gauge_idle_ns
         self.scope = EVERYTHING
         self._with_calls = False
+        self._with_fine = False
         self._resolver = resolver
         self._version = resolver.version()
         self._number = 0
@@ -97,6 +102,7 @@ class SnapshotBuilder:
         self._edges: Ledger[EdgeLabels] = Ledger(ACCOUNT_LIMIT)
         self._entities: Ledger[EntityLabels] = Ledger(ACCOUNT_LIMIT)
         self._calls: Ledger[CallLabels] = Ledger(ACCOUNT_LIMIT)
+        self._served: Ledger[ServedLabels] = Ledger(ACCOUNT_LIMIT)
         self._health: Ledger[TcpLabels] = Ledger(ACCOUNT_LIMIT)
         self._connects: Ledger[TcpLabels] = Ledger(ACCOUNT_LIMIT)
         self._traces = TraceTable(TRACE_LIMIT)
@@ -108,11 +114,13 @@ class SnapshotBuilder:
         self.scope = scope
         self._ask_again()
 
-    def count_calls(self, wanted: bool) -> None:
-        """Whether snapshots have `calls` from now on."""
-        if wanted != self._with_calls:
-            self._with_calls = wanted
-            self._calls = Ledger(ACCOUNT_LIMIT)
+    def count_calls(self, wanted: bool, *, fine: bool = False) -> None:
+        """Whether snapshots have `calls` and `served` from now on, and whether these have the fine buckets."""
+        if (wanted, fine) != (self._with_calls, self._with_fine):
+            self._with_calls, self._with_fine = wanted, fine
+            self._calls, self._served = Ledger(ACCOUNT_LIMIT), Ledger(ACCOUNT_LIMIT)
+            for source in self._requests.values():
+                source.last = self._fitted(source.last)
             self._ask_again()
 
     def _ask_again(self) -> None:
@@ -132,7 +140,7 @@ class SnapshotBuilder:
             self._take_tcp(tcp_row)
         self._requests = self._seen(self._requests)
         self._tcp = self._seen(self._tcp)
-        for ledger in (self._edges, self._entities, self._calls, self._health, self._connects):
+        for ledger in (self._edges, self._entities, self._calls, self._served, self._health, self._connects):
             ledger.expire(self._now_ns - self.idle_ns)
         self._traces.expire(self._now_ns - self.gauge_idle_ns)
         named = [name_sample(sample, self._resolver) for sample in samples]
@@ -141,6 +149,8 @@ class SnapshotBuilder:
     def _take_requests(self, row: RequestRow) -> None:
         key = row.key
         values = (row.count, row.duration_ns, row.request_bytes, row.response_bytes, *row.buckets)
+        if self._with_fine:
+            values = self._fitted((*values, *row.fine))
         source = self._requests.get((key.index, key.generation))
         if source is None:
             source = self._requests[key.index, key.generation] = _Source(len(values))
@@ -162,17 +172,23 @@ class SnapshotBuilder:
         if key.role is Role.UNKNOWN and not key.overflow:
             self._undirected += amount[0]
 
+    def _fitted(self, values: Values) -> Values:
+        """As wide as they are to be. Fine buckets that nobody counted are empty."""
+        wide = FINE + FINE_BUCKETS if self._with_fine else FINE
+        return (*values, *((0,) * (wide - len(values))))[:wide]
+
     def _name_requests(self, source: _Source, key: RequestKey, width: int) -> None:
         source.version = self._version
         if key.overflow:
             edge_labels = EdgeLabels(OVERFLOW_EDGE, "", key.is_error, key.is_slow)
             entity_labels = EntityLabels(OVERFLOW_ENTITY, "", "", key.is_error, key.is_slow)
             source.books = (
-                self._edges.book(edge_labels, width, self._now_ns),
-                self._entities.book(entity_labels, width, self._now_ns),
+                self._edges.book(edge_labels, FINE, self._now_ns),
+                self._entities.book(entity_labels, FINE, self._now_ns),
             )
             if self._with_calls:
                 source.books += (self._calls.book(OVERFLOW_CALL, width, self._now_ns),)
+                source.books += (self._served.book(OVERFLOW_SERVED, width, self._now_ns),)
             return
         ends = name_ends(key, self._resolver)
         if not source.named(ends, is_young=self._is_young(key)):
@@ -180,17 +196,19 @@ class SnapshotBuilder:
         in_scope = self.scope.has_row(key.role, ends)
         source.edge = edge_of(key, ends, key.protocol, key.l4) if in_scope else None
         source.is_server = key.role is Role.SERVER
-        books: list[Book[EdgeLabels] | Book[EntityLabels] | Book[CallLabels]] = []
+        books: list[_AnyBook] = []
         if source.edge is not None and draws_edge(key, ends):
             edge_labels = EdgeLabels(source.edge, status_code(key), key.is_error, key.is_slow)
-            books.append(self._edges.book(edge_labels, width, self._now_ns))
+            books.append(self._edges.book(edge_labels, FINE, self._now_ns))
         if self._with_calls and source.edge is not None and (call := call_of(key, source.edge)) is not None:
             books.append(self._calls.book(call, width, self._now_ns))
         entity = entity_of(key, ends)
         if entity is not None and self.scope.has(entity.party):
             content = (key.request_content, key.response_content)
             entity_labels = EntityLabels(entity, *content, key.is_error, key.is_slow)
-            books.append(self._entities.book(entity_labels, width, self._now_ns))
+            books.append(self._entities.book(entity_labels, FINE, self._now_ns))
+            if self._with_calls:
+                books.append(self._served.book(served_of(key, entity), width, self._now_ns))
         source.books = tuple(books)
 
     def _take_tcp(self, row: TcpRow) -> None:
@@ -267,9 +285,10 @@ class SnapshotBuilder:
                 "entity": self._entities.evicted,
                 "tcp": self._health.evicted + self._connects.evicted,
                 "trace": self._traces.evicted,
-                **({"call": self._calls.evicted} if self._with_calls else {}),
+                **({"call": self._calls.evicted + self._served.evicted} if self._with_calls else {}),
             },
             calls=self._calls.accounts(),
+            served=self._served.accounts(),
         )
 
 

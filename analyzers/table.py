@@ -14,7 +14,7 @@ from socket import AF_INET, AF_INET6, inet_ntop
 from typing import Any, Final, Self, cast
 
 from analyzers._native import ffi, lib
-from analyzers.contract import EVENTS, PROTOCOLS, STATS, TRANSPORTS
+from analyzers.contract import EVENTS, PROTOCOLS, STATS, TRANSPORTS, VERBS
 from analyzers.memory import SharedBlock
 from analyzers.rows import (
     Domain,
@@ -57,6 +57,7 @@ class SharedTable:
         self._readings: Any = ffi.new("struct fs_row_reading[]", lib.FS_ROWS)
         self._tcp_readings: Any = ffi.new("struct fs_tcp_row_reading[]", lib.FS_TCP_ROWS)
         self._sample: Any = ffi.new("struct fs_sample *")
+        self._fine: Any = ffi.new("struct fs_fine *")
         self._domains: Any = None
         self._requests: dict[int, tuple[tuple[int, ...], RequestRow]] = {}
         self._tcp: dict[int, tuple[tuple[int, ...], TcpRow]] = {}
@@ -203,7 +204,13 @@ class SharedTable:
         index, generation = reading[:2]
         if key is None or key.generation != generation:
             key = self._request_key(index, generation)
-        return _draft_request(key, reading)
+        return _draft_request(key, reading, self._fine_of(index, generation))
+
+    def _fine_of(self, index: int, generation: int) -> tuple[int, ...]:
+        """The fine buckets, if durations were counted so at any time. A row that just ended tells nothing new."""
+        if not self._table.fine_used or not lib.fs_read_fine(self._table, index, generation, self._fine):
+            return ()
+        return tuple(ffi.unpack(self._fine.buckets, lib.FS_FINE_BUCKETS))
 
     def _request_key(self, index: int, generation: int) -> RequestKey:
         row = self._table.rows[index]
@@ -229,6 +236,7 @@ class SharedTable:
             created_ns=row.created_ns,
             dialled_ip=address_text(bytes(row.dialled)) if row.dialled_port else "",
             dialled_port=row.dialled_port,
+            method=_method(row.verb),
         )
 
     def _tcp_key(self, index: int, generation: int) -> TcpKey:
@@ -286,6 +294,7 @@ class SharedTable:
             parent_id=_hex(sample.parent_id),
             dialled_ip=address_text(bytes(sample.dialled)) if sample.dialled_port else "",
             dialled_port=sample.dialled_port,
+            method=_method(sample.verb),
         )
 
     def _identity(self, index: int) -> Identity:
@@ -340,17 +349,18 @@ class _DraftRequest:
 
     __slots__ = RequestRow.__slots__
 
-    def __init__(self, key: RequestKey, reading: tuple[int, ...], last: object) -> None:
+    def __init__(self, key: RequestKey, reading: tuple[int, ...], last: object, fine: tuple[int, ...]) -> None:
         self.key = key
         _, _, _, self.count, self.duration_ns, self.request_bytes, self.response_bytes = reading[:7]
         self.buckets = reading[7:16]
         self.last = last
+        self.fine = fine
 
 
-def _draft_request(key: RequestKey, reading: tuple[int, ...]) -> RequestRow:
+def _draft_request(key: RequestKey, reading: tuple[int, ...], fine: tuple[int, ...]) -> RequestRow:
     last: Any = _DraftLast(reading[2], *reading[16:])
     last.__class__ = LastRequest
-    row: Any = _DraftRequest(key, reading, last)
+    row: Any = _DraftRequest(key, reading, last, fine)
     row.__class__ = RequestRow
     frozen: RequestRow = row
     return frozen
@@ -369,6 +379,10 @@ def _role(number: int) -> Role:
 
 def _protocol(number: int) -> str:
     return PROTOCOLS[number] if number < len(PROTOCOLS) else PROTOCOLS[0]
+
+
+def _method(number: int) -> str:
+    return VERBS[number] if number < len(VERBS) else ""
 
 
 def _text(array: Any, length: int | None = None) -> str:

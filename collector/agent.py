@@ -113,7 +113,7 @@ class Agent:
         self._view = TableView(rows, self._names, metrics, config.scope)
         self._own = OwnMetrics()
         self._exports = Exports(config, self._names.node)
-        self._view.count_calls(self._exports.counts_calls)
+        self._view.count_calls(self._exports.counts_calls, fine=self._exports.counts_finely)
         self._server = HttpServer(config.listen, self, self._cluster.api if self._cluster else None)
         self._step_down = StepDown(config.budget)
         self._listen_fault = ""
@@ -263,7 +263,7 @@ class Agent:
         self._block.apply(engine_settings(lessened))
         self._view.configure(metrics_settings(lessened), lessened.scope)
         self._exports.configure(lessened)
-        self._view.count_calls(self._exports.counts_calls)
+        self._view.count_calls(self._exports.counts_calls, fine=self._exports.counts_finely)
         self._server.pause_stream(not self._step_down.streams)
 
     def _stepped(self) -> None:

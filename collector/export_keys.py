@@ -55,6 +55,11 @@ class Otlp:
     temporality: str = key(
         Choice(("cumulative", "delta")), "cumulative", "Whether counters tell their whole value or what they grew."
     )
+    histograms: str = key(
+        Choice(("explicit", "exponential")),
+        "explicit",
+        "Durations in the buckets of the metrics page, or in exponential ones, each 1.41 times as wide as the one before.",
+    )
     queue: int = key(Count(16, 100_000), "2048", "Sampled requests that may wait to be pushed as spans.")
     tls: OtlpTls = section(OtlpTls)
 

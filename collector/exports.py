@@ -14,7 +14,7 @@ from collector import log
 from collector.api import Problem
 from collector.config_rules import endpoint_port, otlp_protocol
 from collector.json_lines import JsonLines
-from collector.part_settings import metrics_settings
+from collector.part_settings import counts_finely, metrics_settings
 from collector.schema import Config
 from collector.version import VERSION
 from exporters.jsonl import SinkError
@@ -42,6 +42,11 @@ class Exports:
     def counts_calls(self) -> bool:
         """Whether snapshots are to have calls."""
         return self._otlp is not None and self._config.export.otlp.metrics
+
+    @property
+    def counts_finely(self) -> bool:
+        """Whether calls are to have fine buckets."""
+        return counts_finely(self._config)
 
     @property
     def asked_ports(self) -> frozenset[int]:
@@ -178,6 +183,7 @@ class Exports:
             timeout=otlp.timeout / 1e9,
             compression="gzip" if otlp.compression == "gzip" else "none",
             temporality="delta" if otlp.temporality == "delta" else "cumulative",
+            histograms="exponential" if otlp.histograms == "exponential" else "explicit",
             tls=TlsFiles(otlp.tls.ca, otlp.tls.cert, otlp.tls.key),
             queue=otlp.queue,
         )

@@ -10,6 +10,7 @@ from collector.schema import Config
 from exporters.settings import Detail, Histograms, MetricsSettings, RowLimits
 
 _UNDECODED = PROTOCOLS[0]
+_COMM_BYTES = 15  # the kernel has no longer names
 
 
 def engine_settings(config: Config) -> EngineSettings:
@@ -36,7 +37,22 @@ def engine_settings(config: Config) -> EngineSettings:
         port_rules=tuple(
             PortRule(port, name if name in PROTOCOLS else None) for port, name in sorted(protocols.ports.items())
         ),
+        count_verbs=counts_calls(config),
+        count_fine=counts_finely(config),
+        protocols_unwanted=frozenset(config.scope.exclude_protocols) & frozenset(PROTOCOLS),
+        unwanted_comms=tuple(name for name in config.scope.exclude_comms if len(name.encode()) <= _COMM_BYTES),
+        unwanted_paths=config.scope.exclude_paths,
     )
+
+
+def counts_calls(config: Config) -> bool:
+    """Whether requests are counted by operation, for OTLP."""
+    return bool(config.export.otlp.endpoint) and config.export.otlp.metrics
+
+
+def counts_finely(config: Config) -> bool:
+    """Whether durations are counted in fine buckets."""
+    return counts_calls(config) and config.export.otlp.histograms == "exponential"
 
 
 def metrics_settings(config: Config) -> MetricsSettings:

@@ -85,7 +85,25 @@ class Scope:
     exclude_comms: tuple[str, ...] = key(
         Items(Text(r"[^\x00]{1,15}", "a process name of at most 15 characters"), 64),
         "[]",
-        "Process names (as in /proc/PID/comm) whose conversations make no series.",
+        "Process names (as in /proc/PID/comm) whose conversations make no series, on either side where both are on the "
+        "node. The kernel sends no data of their new connections.",
+    )
+    exclude_protocols: tuple[str, ...] = key(
+        Items(Choice(PROTOCOLS), len(PROTOCOLS)),
+        "[]",
+        "Protocols whose requests are not counted. Once one is recognised, the kernel sends no more data of that "
+        "connection, until it ends.",
+    )
+    exclude_paths: tuple[str, ...] = key(
+        Items(
+            Text(
+                r"/[\x21-\x7e]{0,124}", "a path that begins with /, printable, with * at its end for all that begin so"
+            ),
+            32,
+        ),
+        "[]",
+        "Paths of HTTP and methods of gRPC whose requests are not counted, without query and before they are "
+        "clustered: /healthz, /static/*, /grpc.health.v1.Health/*.",
     )
     own_traffic: bool = key(Flag(), "false", "Whether the agent's own conversations (scrapes, API) are observed.")
 

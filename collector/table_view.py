@@ -73,9 +73,9 @@ class TableView:
         self._builder.gauge_idle_ns = settings.gauge_ttl_ns
         self._series.configure(settings)
 
-    def count_calls(self, wanted: bool) -> None:
-        """Whether snapshots have calls from now on."""
-        self._builder.count_calls(wanted)
+    def count_calls(self, wanted: bool, *, fine: bool = False) -> None:
+        """Whether snapshots have calls from now on, with fine buckets."""
+        self._builder.count_calls(wanted, fine=fine)
 
     def leave_out_own(self, ports: frozenset[int], reaches_us: ReachesUs, asked: frozenset[int] = frozenset()) -> None:
         """Leaves out, everywhere, what clients on this host ask the agent itself at `ports`, and what the agent asks

@@ -82,8 +82,10 @@ caps, the detail and the life of rows are those of the page. An attribute that i
 
 - The counters above keep their meaning; their resource is the agent (`service.name` is `firesteel`).
 - Durations go out as the histograms below, under the resource of the workload that was observed: `service.name` is the
-  workload's name, with `k8s.*`, `container.id` and `host.name` as far as they are known. The method of an HTTP request is not
-  kept by the engine, so it is `_OTHER`. What exceeds the caps is one point with `otel.metric.overflow`.
+  workload's name, with `k8s.*`, `container.id` and `host.name` as far as they are known. An HTTP method that the conventions do
+  not know is `_OTHER`. What exceeds the caps is one point with `otel.metric.overflow`.
+- `export.otlp.histograms: exponential` sends them as exponential histograms of scale 1: each bucket is 1.41 times as wide as the
+  one before, from 7.6 microseconds (shorter ones are the zero bucket) to 4096 seconds (longer ones are in the last bucket).
 - `export.otlp.temporality: delta` tells what grew since the last push that was acknowledged, so a push that fails loses
   nothing. Cumulative counters begin when their row did.
 - `export.otlp.spans` pushes sampled requests as spans: `request.sent` and `response.started` are their phases, the parent is the one of

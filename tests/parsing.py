@@ -5,8 +5,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum, IntFlag
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from analyzers._parsers import ffi, lib
+
+_kept: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
 
 class Protocol(IntEnum):
@@ -58,6 +61,7 @@ class Flag(IntFlag):
     NO_ANSWER = 2
     SWITCH = 4
     CUT = 8
+    UNWANTED = 1 << 15
     SKIP = 16
     OPEN = 32
     MORE = 64
@@ -81,9 +85,21 @@ class Side(IntEnum):
 class Options:
     clustering: Clustering = Clustering.ALPHABET
     nxdomain_is_error: bool = True
+    unwanted: tuple[str, ...] = ()
+    """Paths; one that ends in * stands for all that begin so."""
 
     def to_c(self) -> Any:
-        return ffi.new("struct fs_parser_options *", [self.clustering, self.nxdomain_is_error])
+        """Lives as long as what is returned."""
+        rules = ffi.new("struct fs_path_rules *", {"count": len(self.unwanted)})
+        for rule, path in zip(rules.rule, self.unwanted, strict=False):
+            text = path.removesuffix("*").encode()
+            rule.length, rule.is_prefix = len(text), path.endswith("*")
+            ffi.memmove(rule.text, text, len(text))
+        made = ffi.new("struct fs_parser_options *", [self.clustering, self.nxdomain_is_error])
+        if self.unwanted:
+            made.unwanted = rules
+            _kept[made] = rules
+        return made
 
 
 @dataclass(frozen=True, slots=True)

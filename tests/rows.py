@@ -44,6 +44,7 @@ def request_row(index: int = 1, role: Role = Role.CLIENT, *, count: int = 1, **f
         "no_response": False,
         "overflow": False,
         "created_ns": 0,
+        "method": "",
     }
     row: dict[str, Any] = {
         "duration_ns": count * 1000,
@@ -51,6 +52,7 @@ def request_row(index: int = 1, role: Role = Role.CLIENT, *, count: int = 1, **f
         "response_bytes": count * 100,
         "buckets": (count, 0, 0, 0, 0, 0, 0, 0, 0),
         "last": last(),
+        "fine": (),
     }
     key |= {name: value for name, value in fields.items() if name in key}
     row |= {name: value for name, value in fields.items() if name in row}

@@ -25,13 +25,18 @@ struct fs_cursor { const uint8_t *at; const uint8_t *end; bool truncated; };
 struct fs_label { uint16_t length; char text[254]; };
 struct fs_message {
     uint64_t length; uint64_t id; uint32_t flags; uint16_t status; uint8_t body; uint8_t next_protocol;
-    uint16_t method; uint8_t protocol; uint8_t reserved; uint32_t note; uint8_t trace_id[16]; uint8_t parent_id[8];
+    uint16_t method; uint8_t protocol; uint8_t verb; uint32_t note; uint8_t trace_id[16]; uint8_t parent_id[8];
     struct fs_label content;
 };
 struct fs_outcome {
     uint16_t status; bool error; struct fs_label request_content; struct fs_label response_content;
 };
-struct fs_parser_options { uint8_t url_clustering; uint8_t dns_nxdomain_is_error; };
+struct fs_path_rule { uint8_t length; uint8_t is_prefix; char text[126]; };
+struct fs_path_rules { uint32_t count; struct fs_path_rule rule[32]; };
+struct fs_parser_options {
+    uint8_t url_clustering; uint8_t dns_nxdomain_is_error; uint8_t reserved[2]; uint32_t paths_version;
+    const struct fs_path_rules *unwanted;
+};
 struct fs_frame_input {
     struct fs_cursor bytes; const struct fs_message *waiting; const struct fs_parser_options *options;
     uint8_t *scratch; void *state; void *shared; uint8_t side; uint8_t datagram;
@@ -136,7 +141,7 @@ def sources() -> list[Path]:
 def is_current() -> bool:
     if not TARGET.exists():
         return False
-    headers = (NATIVE / "protocol.h", NATIVE / "cursor.h", *(NATIVE / "protocols").glob("*.h"))
+    headers = (NATIVE / "protocol.h", NATIVE / "cursor.h", NATIVE / "paths.h", *(NATIVE / "protocols").glob("*.h"))
     built = TARGET.stat().st_mtime
     return all(path.stat().st_mtime <= built for path in (Path(__file__), *sources(), *headers))
 

@@ -81,6 +81,7 @@ static void refresh(struct fs_engine *e, struct fs_connection *c, const struct f
 		fs_ident_set(e, &c->ident, fs_ident(e, &event->head, event->comm));
 		fs_connection_key_changed(c);
 		fs_ident_told(e, c);
+		fs_mode_leave_out(e, c);
 	}
 	if (event->srtt_us)
 		c->srtt_us = event->srtt_us;
@@ -107,6 +108,7 @@ static void begin(struct fs_engine *e, struct fs_connection *c, const struct fs_
 	anchor(c, event);
 	fs_address_seen(e, c->tuple.local);
 	fs_mirror_add(e, c);
+	fs_mode_leave_out(e, c);
 }
 
 void fs_connection_open(struct fs_engine *e, const struct fs_open *event)

@@ -87,6 +87,19 @@ static void lay_out(struct fs_engine *e, struct plan *plan)
 	e->processes = carve(plan, FS_PROCESSES * sizeof(struct fs_process_name));
 }
 
+static void read_paths(struct fs_engine *e)
+{
+	struct fs_path_rules *rules = &e->config.unwanted_paths;
+
+	if (rules->count > FS_PATH_RULES)
+		rules->count = FS_PATH_RULES;
+	for (uint32_t i = 0; i < rules->count; i++)
+		if (rules->rule[i].length > FS_PATH_BYTES)
+			rules->rule[i].length = FS_PATH_BYTES;
+	e->options.unwanted = rules->count ? rules : NULL;
+	e->options.paths_version = e->config.generation;
+}
+
 /* What the agent wrote is taken over within bounds: the engine trusts nobody with its memory. */
 static void read_config(struct fs_engine *e)
 {
@@ -109,6 +122,9 @@ static void read_config(struct fs_engine *e)
 	if (e->config.port_rules > FS_PORT_RULES)
 		e->config.port_rules = FS_PORT_RULES;
 	e->config.protocols_enabled |= 1u << FS_PROTOCOL_NOSUPPORT;
+	for (uint32_t i = 0; i < FS_UNWANTED_COMMS; i++)
+		e->config.unwanted_comm[i][15] = 0;
+	read_paths(e);
 	e->options.url_clustering = e->config.url_clustering;
 	e->learn.idle_ns = e->config.row_idle_ns;
 	e->options.dns_nxdomain_is_error = e->config.dns_nxdomain_is_error;
@@ -138,7 +154,11 @@ struct fs_engine *fs_engine_new(struct fs_table *table, const struct fs_engine_c
 	for (uint32_t i = 0; i < FS_PROTOCOL_MAX; i++)
 		e->protocols[i] = fs_protocol_by_id((uint8_t)i);
 
+	/* It points into the engine, which has moved. */
+	e->options.unwanted = e->config.unwanted_paths.count ? &e->config.unwanted_paths : NULL;
+
 	fs_identity_restore(e);
+	fs_scope_changed(e);
 	fs_strings_restore(e);
 	fs_rows_restore(e);
 	fs_tcp_rows_restore(e);
@@ -221,8 +241,10 @@ void fs_engine_tick(struct fs_engine *e, uint64_t now_ns)
 	if (now_ns < e->now_ns)
 		now_ns = e->now_ns;
 	e->now_ns = now_ns;
-	if (__atomic_load_n(&e->shared->generation, __ATOMIC_ACQUIRE) != e->config.generation)
+	if (__atomic_load_n(&e->shared->generation, __ATOMIC_ACQUIRE) != e->config.generation) {
 		read_config(e);
+		fs_scope_changed(e);
+	}
 	fs_release_overdue(e, now_ns);
 	fs_requests_settled(e, now_ns);
 	fs_sweep(e, now_ns);

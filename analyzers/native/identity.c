@@ -59,7 +59,8 @@ uint32_t fs_ident(struct fs_engine *e, const struct fs_head *head, const char co
 	ident->netns = head->netns;
 	ident->cgroup_id = head->cgroup_id;
 	ident->pid = head->flags & FS_NO_PROCESS ? 0 : head->pid;
-	ident->flags = head->flags & FS_NO_PROCESS ? 1 : 0;
+	ident->flags = head->flags & FS_NO_PROCESS ? FS_IDENT_FROM_SOFTIRQ : 0;
+	ident->flags |= fs_comm_is_unwanted(e, name) ? FS_IDENT_UNWANTED : 0;
 	ident->updated_ns = e->now_ns;
 	memcpy(ident->comm, name, 16);
 	__atomic_store_n(&ident->generation, fs_new_generation(e), __ATOMIC_RELEASE);
@@ -142,4 +143,5 @@ void fs_identify(struct fs_engine *e, struct fs_connection *c, const struct fs_h
 	fs_ident_set(e, &c->ident, fs_ident(e, head, comm));
 	fs_connection_key_changed(c);
 	fs_ident_told(e, c);
+	fs_mode_leave_out(e, c);
 }

@@ -4,6 +4,10 @@
 
 void fs_mode_set(struct fs_engine *e, struct fs_connection *c, uint8_t mode, uint32_t budget)
 {
+	if (fs_connection_is_unwanted(e, c)) {
+		mode = FS_MODE_SILENT;
+		budget = 0;
+	}
 	if (budget > FS_PAYLOAD_MAX)
 		budget = FS_PAYLOAD_MAX;
 	if (c->kind != FS_KIND_STREAM || (c->mode == mode && c->budget == budget))
@@ -14,6 +18,13 @@ void fs_mode_set(struct fs_engine *e, struct fs_connection *c, uint8_t mode, uin
 	uint64_t told = mode == FS_MODE_MESSAGE && c->requester == FS_OUT ? mode | FS_MODE_REQUESTS_OUT : mode;
 	if (e->slots)
 		__atomic_store_n(&e->slots[fs_slot_of(c->id)], fs_slot_make(c->id, told, budget), __ATOMIC_RELEASE);
+}
+
+/* What is known of it now may be what the user left out. */
+void fs_mode_leave_out(struct fs_engine *e, struct fs_connection *c)
+{
+	if (fs_connection_is_unwanted(e, c))
+		fs_mode_set(e, c, FS_MODE_SILENT, 0);
 }
 
 void fs_mode_clear(struct fs_engine *e, struct fs_connection *c)

@@ -37,8 +37,7 @@ static void count(struct fs_engine *e, struct fs_connection *c, uint64_t end_ns,
 	};
 	c->flags &= ~(uint32_t)(FS_C_EXCHANGE | FS_C_ANSWERED | FS_C_HANDSHAKE_FAILED);
 	c->exchange_bytes[FS_SIDE_REQUEST] = c->exchange_bytes[FS_SIDE_RESPONSE] = 0;
-	if (fs_may_count(e, c)) {
-		fs_row_count(e, c, &counted);
+	if (fs_may_count(e, c) && fs_row_count(e, c, &counted)) {
 		e->table->stats.exchanges++;
 		if (flags & FS_ROW_NO_RESPONSE)
 			e->table->stats.no_response++;

@@ -135,6 +135,7 @@ void fs_protocol_set(struct fs_engine *e, struct fs_connection *c, uint8_t proto
 		known->key = key;
 		known->protocol = protocol;
 	}
+	fs_mode_leave_out(e, c);
 }
 
 /* It was recognised, but does not parse: what was learned of its port goes, and recognition starts again. */

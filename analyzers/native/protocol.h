@@ -14,6 +14,7 @@
 #define FIRESTEEL_PROTOCOL_H
 
 #include "cursor.h"
+#include "paths.h"
 
 /* Numbers are stored in tables and recordings' golden files: append only. `name` is the label value. */
 /* clang-format off */
@@ -42,6 +43,21 @@ enum fs_protocol_id {
 #undef FS_PROTOCOL_NUMBER
 	FS_PROTOCOL_COUNT = 17,
 	FS_PROTOCOL_MAX = 32
+};
+/* clang-format on */
+
+/*
+ * What a request of HTTP wants done: RFC 9110, section 9, and RFC 5789. 0 is any other method, and none. These are the
+ * methods that the semantic conventions of OpenTelemetry know; numbers as in FS_PROTOCOLS.
+ */
+/* clang-format off */
+#define FS_VERBS(X) \
+	X(1, GET) X(2, POST) X(3, PUT) X(4, HEAD) X(5, DELETE) X(6, PATCH) X(7, OPTIONS) X(8, CONNECT) X(9, TRACE)
+enum fs_verb {
+#define FS_VERB_NUMBER(number, name) FS_VERB_##name = number,
+	FS_VERBS(FS_VERB_NUMBER)
+#undef FS_VERB_NUMBER
+	FS_VERB_COUNT = 10
 };
 /* clang-format on */
 
@@ -91,6 +107,8 @@ enum fs_message_flag {
 	 * overrule those of the message that began it, where they are not empty or 0.
 	 */
 	FS_MESSAGE_TELLS = 1 << 8,
+	FS_MESSAGE_UNWANTED =
+		1 << 15, /* a request of a path that the user left out: its bytes are not counted either */
 	FS_MESSAGE_IF_FAILED = 1 << 9, /* a request that counts if it fails (a login); else only its bytes do */
 	/*
 	 * In order, with FS_MESSAGE_SKIP on a response's side: requests that wait with an id up to this one's get no
@@ -108,7 +126,7 @@ struct fs_message {
 	uint8_t next_protocol; /* with FS_MESSAGE_SWITCH */
 	uint16_t method; /* parser's own: what of the request its response's framing needs */
 	uint8_t protocol; /* counted under this one instead of the connection's (grpc inside http2); 0: the connection's */
-	uint8_t reserved;
+	uint8_t verb; /* of a request: enum fs_verb */
 	uint32_t note; /* parser's own, kept with a request until stitch */
 	uint8_t trace_id[16]; /* W3C traceparent or B3, zero if none */
 	uint8_t parent_id[8];
@@ -126,6 +144,9 @@ struct fs_outcome {
 struct fs_parser_options {
 	uint8_t url_clustering; /* enum fs_clustering */
 	uint8_t dns_nxdomain_is_error;
+	uint8_t reserved[2];
+	uint32_t paths_version; /* another one whenever `unwanted` says something else */
+	const struct fs_path_rules *unwanted; /* NULL: none */
 };
 enum fs_clustering { FS_CLUSTER_NOPARAM = 0, FS_CLUSTER_ALPHABET = 1, FS_CLUSTER_BLANK = 2, FS_CLUSTER_LEARN = 3 };
 
@@ -181,5 +202,8 @@ const char *fs_protocol_name(uint8_t id);
 
 /* Writes the clustered form of a URL path (no query, no fragment, no user-info) into `out`. */
 void fs_cluster_path(struct fs_text target, enum fs_clustering how, struct fs_label *out);
+
+/* Whether the user left this path out. Of a target that was cut off, only what it begins with can tell. */
+bool fs_path_is_unwanted(struct fs_text target, bool whole, const struct fs_parser_options *options);
 
 #endif

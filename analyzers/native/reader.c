@@ -73,6 +73,14 @@ uint32_t fs_read_tcp_rows(const struct fs_table *table, uint32_t begin, uint32_t
 	return count;
 }
 
+int fs_read_fine(const struct fs_table *table, uint32_t index, uint32_t generation, struct fs_fine *out)
+{
+	if (index >= FS_ROWS)
+		return 0;
+	memcpy(out, &table->fine[index], sizeof(*out));
+	return ends(&table->rows[index].generation, generation);
+}
+
 int fs_read_sample(const struct fs_table *table, uint64_t sequence, struct fs_sample *out)
 {
 	const struct fs_sample *sample = &table->samples[sequence % FS_SAMPLES];
@@ -115,6 +123,7 @@ uint32_t fs_read_slot_of(uint64_t conn_id)
 #define FS_REASON_ENTRY(number, name, help) [number] = #name,
 #define FS_REASON_HELP_ENTRY(number, name, help) [number] = help,
 #define FS_PROTOCOL_ENTRY(number, symbol, name) [number] = name,
+#define FS_VERB_ENTRY(number, name) [number] = #name,
 #define FS_STAT_ENTRY(name, help) #name,
 #define FS_STAT_HELP_ENTRY(name, help) help,
 
@@ -122,5 +131,6 @@ FS_READ_NAMES(fs_read_event_name, FS_EVENTS, FS_EVENT_ENTRY)
 FS_READ_NAMES(fs_read_reason_name, FS_REASONS, FS_REASON_ENTRY)
 FS_READ_NAMES(fs_read_reason_help, FS_REASONS, FS_REASON_HELP_ENTRY)
 FS_READ_NAMES(fs_read_protocol_name, FS_PROTOCOLS, FS_PROTOCOL_ENTRY)
+FS_READ_NAMES(fs_read_verb_name, FS_VERBS, FS_VERB_ENTRY)
 FS_READ_NAMES(fs_read_stat_name, FS_STATS, FS_STAT_ENTRY)
 FS_READ_NAMES(fs_read_stat_help, FS_STATS, FS_STAT_HELP_ENTRY)

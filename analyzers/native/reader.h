@@ -41,6 +41,9 @@ struct fs_tcp_row_reading {
 uint32_t fs_read_rows(const struct fs_table *table, uint32_t begin, uint32_t end, struct fs_row_reading *out);
 uint32_t fs_read_tcp_rows(const struct fs_table *table, uint32_t begin, uint32_t end, struct fs_tcp_row_reading *out);
 
+/* Copies the fine buckets of a row; 0 if it is not `generation`'s any more. */
+int fs_read_fine(const struct fs_table *table, uint32_t index, uint32_t generation, struct fs_fine *out);
+
 /* Copies sample `sequence`; 0 if it has been overwritten, also while it was being copied. */
 int fs_read_sample(const struct fs_table *table, uint64_t sequence, struct fs_sample *out);
 
@@ -55,6 +58,7 @@ const char *fs_read_event_name(uint32_t number);
 const char *fs_read_reason_name(uint32_t number);
 const char *fs_read_reason_help(uint32_t number);
 const char *fs_read_protocol_name(uint32_t number);
+const char *fs_read_verb_name(uint32_t number);
 const char *fs_read_stat_name(uint32_t number);
 const char *fs_read_stat_help(uint32_t number);
 

@@ -264,6 +264,7 @@ static void count(struct fs_engine *e, struct fs_connection *c, const struct fs_
 		.response_bytes = w->response_bytes,
 		.request = w,
 		.protocol = protocol_of(e, c, w),
+		.verb = e->config.count_verbs ? w->message.verb : 0,
 	};
 	if (!fs_may_count(e, c))
 		return;
@@ -271,7 +272,8 @@ static void count(struct fs_engine *e, struct fs_connection *c, const struct fs_
 		fs_row_bytes(e, c, w->bytes, w->response_bytes);
 		return;
 	}
-	fs_row_count(e, c, &counted);
+	if (!fs_row_count(e, c, &counted))
+		return;
 	e->table->stats.requests++;
 	if (flags & FS_ROW_NO_RESPONSE)
 		e->table->stats.no_response++;

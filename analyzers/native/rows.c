@@ -34,6 +34,7 @@ static void make_key(const struct fs_connection *c, const struct fs_counted *cou
 	key->role = c->role;
 	key->protocol = row_protocol(c, counted);
 	key->l4 = c->tuple.l4;
+	key->verb = counted->verb;
 	key->request_content = counted->request_content;
 	key->response_content = counted->response_content;
 	key->status = counted->status;
@@ -55,7 +56,7 @@ static uint32_t hash_parties(const struct fs_row *key)
 
 static uint32_t hash_key(const struct fs_row *key, uint32_t parties)
 {
-	uint64_t hash = fs_mix(parties, (uint64_t)key->request_content << 32 | key->response_content);
+	uint64_t hash = fs_mix(parties + key->verb, (uint64_t)key->request_content << 32 | key->response_content);
 	return fs_hash_end(fs_mix(hash, (uint64_t)key->protocol << 48 | (uint64_t)key->status << 32 | key->flags));
 }
 
@@ -116,6 +117,8 @@ static uint32_t create(struct fs_engine *e, struct fs_row *key, uint32_t parties
 	key->created_ns = key->updated_ns = e->now_ns;
 	key->generation = 0;
 	*row = *key;
+	if (e->table->fine_used)
+		memset(&e->table->fine[index], 0, sizeof(e->table->fine[index]));
 	e->row_hash[index] = hash_key(key, parties);
 	e->row_content[index] = content;
 	refer(e, index);
@@ -137,7 +140,7 @@ static uint32_t row_for(struct fs_engine *e, struct fs_connection *c, const stru
 		flags |= FS_ROW_BOTH_ENDS;
 	if (c->row && newest->generation == c->row_generation && newest->request_content == counted->request_content &&
 	    newest->response_content == counted->response_content && newest->status == counted->status &&
-	    newest->flags == flags && newest->protocol == row_protocol(c, counted))
+	    newest->flags == flags && newest->protocol == row_protocol(c, counted) && newest->verb == counted->verb)
 		return c->row;
 	fs_role_settle(e, c);
 	make_key(c, counted, flags, &key);
@@ -159,10 +162,50 @@ static uint32_t bucket_of(const struct fs_engine *e, uint64_t duration_ns)
 	return bucket;
 }
 
-void fs_row_count(struct fs_engine *e, struct fs_connection *c, const struct fs_counted *counted)
+/* Nanoseconds in 2**(i / 2 - 17) seconds: durations are whole, so what is left behind the point decides nothing. */
+/* clang-format off */
+static const uint64_t fine_ns[FS_FINE_BUCKETS - 1] = {
+	7629u, 10789u, 15258u, 21579u, 30517u, 43158u, 61035u, 86316u, 122070u, 172633u, 244140u, 345266u,
+	488281u, 690533u, 976562u, 1381067u, 1953125u, 2762135u, 3906250u, 5524271u, 7812500u, 11048543u,
+	15625000u, 22097086u, 31250000u, 44194173u, 62500000u, 88388347u, 125000000u, 176776695u, 250000000u,
+	353553390u, 500000000u, 707106781u, 1000000000u, 1414213562u, 2000000000u, 2828427124u, 4000000000u,
+	5656854249ull, 8000000000ull, 11313708498ull, 16000000000ull, 22627416997ull, 32000000000ull,
+	45254833995ull, 64000000000ull, 90509667991ull, 128000000000ull, 181019335983ull, 256000000000ull,
+	362038671967ull, 512000000000ull, 724077343935ull, 1024000000000ull, 1448154687870ull,
+	2048000000000ull, 2896309375740ull, 4096000000000ull,
+};
+/* clang-format on */
+
+static uint32_t fine_bucket_of(uint64_t duration_ns)
+{
+	uint32_t low = 0, high = FS_FINE_BUCKETS - 1;
+	while (low < high) {
+		uint32_t middle = (low + high) / 2;
+		if (duration_ns > fine_ns[middle])
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+/* Bytes of a request that is left out are not anybody's. */
+static void leave_out(struct fs_engine *e, struct fs_connection *c)
+{
+	e->table->stats.requests_unwanted++;
+	c->exchange_bytes[FS_SIDE_REQUEST] = c->exchange_bytes[FS_SIDE_RESPONSE] = 0;
+}
+
+/* False if the user left it out. */
+bool fs_row_count(struct fs_engine *e, struct fs_connection *c, const struct fs_counted *counted)
 {
 	uint64_t duration_ns = fs_since(counted->end_ns, counted->start_ns);
 	uint64_t slow_ns = e->config.slow_ns[row_protocol(c, counted) % FS_PROTOCOL_MAX];
+
+	if (fs_request_is_unwanted(e, c, counted, row_protocol(c, counted))) {
+		leave_out(e, c);
+		return false;
+	}
 	uint32_t flags = counted->flags | (slow_ns && duration_ns > slow_ns ? FS_ROW_SLOW : 0);
 	bool new_edge = false;
 	uint32_t index = row_for(e, c, counted, flags, &new_edge);
@@ -174,6 +217,10 @@ void fs_row_count(struct fs_engine *e, struct fs_connection *c, const struct fs_
 	row->response_bytes += counted->response_bytes + c->exchange_bytes[FS_SIDE_RESPONSE];
 	c->exchange_bytes[FS_SIDE_REQUEST] = c->exchange_bytes[FS_SIDE_RESPONSE] = 0;
 	row->buckets[bucket_of(e, duration_ns)]++;
+	if (e->config.count_fine) {
+		e->table->fine_used = 1;
+		e->table->fine[index].buckets[fine_bucket_of(duration_ns)]++;
+	}
 	row->updated_ns = fs_max(row->updated_ns, counted->end_ns);
 	row->last_duration_ns = duration_ns;
 	row->last_request_ns = counted->request_ns;
@@ -182,6 +229,7 @@ void fs_row_count(struct fs_engine *e, struct fs_connection *c, const struct fs_
 	row->last_connect_ns = c->flags & FS_C_CONNECT_USED ? 0 : c->connect_ns;
 	fs_sample_offer(e, c, counted, flags, index, new_edge);
 	c->flags |= FS_C_CONNECT_USED;
+	return true;
 }
 
 /* Bytes that belong to no exchange of their own go to the connection's newest row, or wait for its first one. */
@@ -189,7 +237,7 @@ void fs_row_bytes(struct fs_engine *e, struct fs_connection *c, uint64_t request
 {
 	struct fs_row *row = &e->table->rows[c->row];
 
-	if (!(request_bytes | response_bytes) || c->authority == FS_AUTHORITY_THEIRS)
+	if (!(request_bytes | response_bytes) || c->authority == FS_AUTHORITY_THEIRS || fs_connection_is_unwanted(e, c))
 		return;
 	if (!row->generation || row->generation != c->row_generation) {
 		c->exchange_bytes[FS_SIDE_REQUEST] += request_bytes;
@@ -208,7 +256,7 @@ void fs_row_exists(struct fs_engine *e, struct fs_connection *c)
 	bool new_edge;
 	const struct fs_row *row = &e->table->rows[c->row];
 
-	if (!c->row || row->generation != c->row_generation)
+	if ((!c->row || row->generation != c->row_generation) && !fs_connection_is_unwanted(e, c))
 		(void)row_for(e, c, &nothing, 0, &new_edge);
 }
 

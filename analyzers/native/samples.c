@@ -110,6 +110,7 @@ static void write_contents(struct fs_engine *e, struct fs_sample *sample, const 
 	copy_text(sample->response_content, sizeof(sample->response_content), response->text, response->length);
 	if (!w)
 		return;
+	sample->verb = w->message.verb;
 	memcpy(sample->trace_id, w->message.trace_id, sizeof(sample->trace_id));
 	memcpy(sample->parent_id, w->message.parent_id, sizeof(sample->parent_id));
 	const struct fs_texts *texts =

@@ -74,6 +74,7 @@ struct fs_counted {
 	uint64_t request_bytes, response_bytes;
 	const struct fs_waiting *request; /* NULL for an undecoded exchange */
 	uint8_t protocol; /* 0: the connection's */
+	uint8_t verb; /* enum fs_verb; 0: none that is counted */
 };
 
 struct fs_memo;
@@ -289,6 +290,7 @@ void fs_flows_expire(struct fs_engine *e, uint64_t now_ns);
 
 /* modes.c */
 void fs_mode_set(struct fs_engine *e, struct fs_connection *c, uint8_t mode, uint32_t budget);
+void fs_mode_leave_out(struct fs_engine *e, struct fs_connection *c);
 void fs_mode_clear(struct fs_engine *e, struct fs_connection *c);
 void fs_mode_clean_exchange(struct fs_engine *e, struct fs_connection *c);
 void fs_mode_need_bytes(struct fs_engine *e, struct fs_connection *c);
@@ -307,7 +309,7 @@ uint32_t fs_new_generation(struct fs_engine *e);
 
 /* rows.c */
 void fs_rows_restore(struct fs_engine *e);
-void fs_row_count(struct fs_engine *e, struct fs_connection *c, const struct fs_counted *counted);
+bool fs_row_count(struct fs_engine *e, struct fs_connection *c, const struct fs_counted *counted);
 void fs_row_bytes(struct fs_engine *e, struct fs_connection *c, uint64_t request_bytes, uint64_t response_bytes);
 void fs_row_exists(struct fs_engine *e, struct fs_connection *c);
 void fs_rows_sweep(struct fs_engine *e, uint32_t count);
@@ -320,6 +322,13 @@ void fs_tcp_health(struct fs_engine *e, struct fs_connection *c);
 void fs_tcp_closed(struct fs_engine *e, struct fs_connection *c);
 bool fs_tcp_is_attempt(const struct fs_connection *c);
 void fs_tcp_rows_sweep(struct fs_engine *e, uint32_t count);
+
+/* scope.c */
+void fs_scope_changed(struct fs_engine *e);
+bool fs_comm_is_unwanted(const struct fs_engine *e, const char comm[16]);
+bool fs_connection_is_unwanted(const struct fs_engine *e, const struct fs_connection *c);
+bool fs_request_is_unwanted(const struct fs_engine *e, const struct fs_connection *c, const struct fs_counted *counted,
+			    uint8_t protocol);
 
 /* samples.c */
 void fs_edge_row_added(struct fs_engine *e, uint32_t row, bool *is_new);

@@ -11,8 +11,10 @@
 
 #include <stdint.h>
 
+#include "paths.h"
+
 #define FS_TABLE_MAGIC 0x42545346u
-#define FS_TABLE_VERSION 2
+#define FS_TABLE_VERSION 3
 
 #define FS_IDENTS 8192
 #define FS_STRINGS 32768
@@ -21,10 +23,17 @@
 #define FS_TCP_ROWS 16384
 #define FS_SAMPLES 4096
 #define FS_BUCKETS 9 /* 8 upper bounds and infinity */
+#define FS_FINE_BUCKETS 60 /* two for each of 29 octaves, one below and one above */
 #define FS_PORT_RULES 64
+#define FS_UNWANTED_COMMS 64
 #define FS_NATS 32768
 #define FS_DOMAINS 4096
 #define FS_DOMAIN_BYTES 254
+
+enum fs_ident_flag {
+	FS_IDENT_FROM_SOFTIRQ = 1 << 0, /* told by a softirq event only, so cgroup and comm are absent */
+	FS_IDENT_UNWANTED = 1 << 1 /* the user left this command out */
+};
 
 /* Who owns a local socket. Entry 0 means "unknown". */
 struct fs_ident {
@@ -32,7 +41,7 @@ struct fs_ident {
 	uint32_t netns;
 	uint64_t cgroup_id;
 	uint32_t pid; /* one process that was seen; not part of the key */
-	uint32_t flags; /* 1: told by a softirq event only, so cgroup and comm are absent */
+	uint32_t flags; /* enum fs_ident_flag */
 	uint64_t updated_ns;
 	char comm[16];
 	uint64_t reserved;
@@ -70,7 +79,7 @@ struct fs_row {
 	uint8_t role; /* enum fs_role of the local end */
 	uint8_t protocol; /* enum fs_protocol_id */
 	uint8_t l4;
-	uint8_t reserved0;
+	uint8_t verb; /* enum fs_verb, with fs_engine_config.count_verbs */
 	uint32_t request_content; /* index into strings */
 	uint32_t response_content;
 	uint16_t status;
@@ -90,6 +99,15 @@ struct fs_row {
 	uint64_t last_processing_ns;
 	uint64_t last_response_ns; /* response transfer */
 	uint64_t last_connect_ns;
+};
+
+/*
+ * How long the requests of the row with the same index took, with fs_engine_config.count_fine: buckets whose bounds are
+ * powers of the square root of two, of a second. The first one is for everything up to 2**-17 s, bucket i > 0 for what
+ * is longer than 2**((i - 1) / 2 - 17) s and at most 2**(i / 2 - 17) s; the last has no upper bound.
+ */
+struct fs_fine {
+	uint64_t buckets[FS_FINE_BUCKETS];
 };
 
 enum fs_tcp_row_kind { FS_TCP_HEALTH = 1, FS_TCP_CONNECT = 2 };
@@ -179,6 +197,8 @@ struct fs_sample {
 	uint16_t response_text_length;
 	uint16_t dialled_port; /* as in the row */
 	uint8_t dialled[16];
+	uint8_t verb; /* enum fs_verb */
+	uint8_t reserved[7];
 	uint8_t trace_id[16];
 	uint8_t parent_id[8];
 	char request_content[128]; /* terminated */
@@ -228,7 +248,8 @@ struct fs_sample {
 	X(nat_learned, "translations of addresses that conntrack told")                         \
 	X(nat_applied, "connections whose dialled address was translated to the one that answered") \
 	X(nat_lost, "times conntrack told more than could be read, so that translations were missed")  \
-	X(domains_learned, "names of addresses that DNS answers told, each again when it had expired")
+	X(domains_learned, "names of addresses that DNS answers told, each again when it had expired") \
+	X(requests_unwanted, "requests left out by the scope settings: by path, protocol or command")
 /* clang-format on */
 
 struct fs_stats {
@@ -255,7 +276,7 @@ struct fs_table {
 	uint32_t pending; /* requests that wait for a response, now */
 	uint32_t rows_used, tcp_rows_used, strings_used, idents_used;
 	uint32_t generation; /* last one given */
-	uint32_t reserved0;
+	uint32_t fine_used; /* 1: durations were counted finely at some time */
 	char failure[128]; /* with FS_ENGINE_FAILED: a sentence */
 	uint64_t events[16]; /* consumed, by enum fs_event_type */
 	uint64_t parse_failures[32]; /* by enum fs_protocol_id */
@@ -277,6 +298,7 @@ struct fs_table {
 	struct fs_nat nats[FS_NATS]; /* a ring; entry 0 is not used */
 	uint64_t domain_head; /* names learned so far: the next one's place */
 	struct fs_domain domains[FS_DOMAINS]; /* a ring; entry 0 is not used */
+	struct fs_fine fine[FS_ROWS]; /* by row */
 };
 
 struct fs_port_rule {
@@ -315,6 +337,13 @@ struct fs_engine_config {
 	uint32_t port_rules;
 	struct fs_port_rule port_rule[FS_PORT_RULES];
 	uint32_t excluded_netns[16]; /* 0 ends */
+	uint32_t
+		protocols_unwanted; /* bit per enum fs_protocol_id: not counted, and not sent by the kernel once known */
+	uint8_t count_verbs; /* a row for each method of HTTP */
+	uint8_t count_fine; /* durations, in struct fs_fine */
+	uint8_t reserved[2];
+	char unwanted_comm[FS_UNWANTED_COMMS][16]; /* an empty one ends */
+	struct fs_path_rules unwanted_paths;
 };
 
 #endif

@@ -2,8 +2,7 @@
 """One request in the words of the semantic conventions, for histograms and spans alike.
 
 https://opentelemetry.io/docs/specs/semconv/http/, /rpc/, /db/, /messaging/ and /dns/, as of the registry's SCHEMA_URL.
-What the kernel does not show is not claimed: the method of an HTTP request is not kept, so it is `_OTHER`, the value that
-the conventions have for that.
+A method of HTTP that the conventions do not know, or that was not captured, is `_OTHER`, their value for that.
 """
 
 from collections.abc import Callable, Mapping
@@ -32,7 +31,8 @@ _UNTOLD: Final = "_OTHER"
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What is known of one kind of request. `status` is the protocol's as text, empty if it has none; `answer` is the
-    response_content. `address` and `port` are the serving end's."""
+    response_content. `address` and `port` are the serving end's. `method` is HTTP's, empty if it is none that the
+    conventions know."""
 
     side: Side
     protocol: str
@@ -43,6 +43,7 @@ class Facts:
     no_response: bool
     address: str
     port: int
+    method: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,8 @@ def _error(facts: Facts, code: str) -> Pairs:
 
 def _http(facts: Facts) -> Told:
     status = facts.status or (facts.answer if facts.answer.isdecimal() else "")
-    pairs: Pairs = [("http.request.method", _UNTOLD), ("url.scheme", "http"), ("network.protocol.name", "http")]
+    method = facts.method or _UNTOLD
+    pairs: Pairs = [("http.request.method", method), ("url.scheme", "http"), ("network.protocol.name", "http")]
     if facts.protocol == "http2":
         pairs.append(("network.protocol.version", "2"))
     if status.isdecimal():
@@ -86,7 +88,10 @@ def _http(facts: Facts) -> Told:
     failed = facts.is_error and (facts.side == "client" or not status.startswith("4"))
     if failed:
         pairs += _error(facts, status)
-    return Told(f"http.{facts.side}.request.duration", f"HTTP {facts.content}".rstrip(), pairs, failed)
+    # "HTTP" stands for a method that is not known: https://opentelemetry.io/docs/specs/semconv/http/http-spans/#name
+    return Told(
+        f"http.{facts.side}.request.duration", f"{facts.method or 'HTTP'} {facts.content}".rstrip(), pairs, failed
+    )
 
 
 def _rpc(facts: Facts) -> Told:

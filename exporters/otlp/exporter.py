@@ -39,8 +39,8 @@ class OtlpExporter:
         """Raises ChannelError."""
         self.settings = settings
         self._origin = origin
-        self._series = OtlpSeries(metrics, origin)
-        self._requests = MetricRequests(origin, settings.temporality, metrics.bounds_ns)
+        self._series = OtlpSeries(metrics, origin, settings.histograms)
+        self._requests = MetricRequests(origin, settings.temporality, metrics.bounds_ns, settings.histograms)
         self._queue = SpanQueue(settings.queue)
         self._push: Push | None = None
         self._wall_offset_ns = 0

@@ -14,7 +14,7 @@ from exporters.otlp.lane import Request
 from exporters.otlp.operations import OperationRow, unpacked
 from exporters.otlp.resources import of_agent
 from exporters.otlp.series import OtlpPage
-from exporters.otlp.settings import Origin, Temporality
+from exporters.otlp.settings import HistogramForm, Origin, Temporality
 from exporters.own import READERS, OwnState
 from exporters.registry_otel import OPERATIONS, SCHEMA_URL, SCOPE
 from exporters.rows import NO_GAUGE, Shown
@@ -74,10 +74,17 @@ class Push:
 class MetricRequests:
     """Makes the requests of each push, one push after the other."""
 
-    def __init__(self, origin: Origin, temporality: Temporality, bounds_ns: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        origin: Origin,
+        temporality: Temporality,
+        bounds_ns: tuple[int, ...],
+        form: HistogramForm = "explicit",
+    ) -> None:
         self._resource = of_agent(origin)
         self._temporality = wire.DELTA if temporality == "delta" else wire.CUMULATIVE
         self._deltas = Deltas(temporality == "delta")
+        self._exponential = form == "exponential"
         self._bounds = [bound / _SECOND_NS for bound in bounds_ns]
         self._began_ns = 0
 
@@ -134,7 +141,8 @@ class MetricRequests:
 
     def _histograms(self, number: int, points: list[bytes]) -> bytes:
         operation = OPERATIONS[number]
-        return wire.histogram_metric(operation.name, "s", operation.help, points, self._temporality, exponential=False)
+        form = self._exponential
+        return wire.histogram_metric(operation.name, "s", operation.help, points, self._temporality, exponential=form)
 
     def _histogram(self, row: OperationRow, push: Push, batch: Batch) -> bytes:
         """A point, or nothing if there is nothing new to tell."""
@@ -143,6 +151,10 @@ class MetricRequests:
             return b""
         seconds = grown[-1] / _SECOND_NS
         start_ns += push.wall_offset_ns
+        if self._exponential:
+            zeros, *counts = grown[:-1]
+            offset, counts = _trimmed(counts)
+            return wire.exponential_point(row.body, start_ns, push.now_ns, zeros, offset, counts, seconds)
         return wire.histogram_point(row.body, start_ns, push.now_ns, grown[:-1], seconds, self._bounds)
 
     def _own(self, own: OwnState, push: Push) -> Request:
@@ -178,6 +190,14 @@ class MetricRequests:
     def _of_agent(self, metrics: list[bytes], count: int, batch: Batch | None = None) -> Request:
         block = wire.resource_block(self._resource, _SCOPE, wire.joined(2, metrics), SCHEMA_URL)
         return Request(wire.field(1, block), count, batch.acknowledged if batch else None)
+
+
+def _trimmed(counts: list[int]) -> tuple[int, list[int]]:
+    """Fine buckets without the empty ones at either end, and the number of the first as the exponent of its lower bound:
+    what struct fs_fine calls 1 begins at (2**0.5)**-34 s."""
+    first = next((number for number, count in enumerate(counts) if count), len(counts))
+    last = next((number for number in range(len(counts), first, -1) if counts[number - 1]), first)
+    return first - 2 * wire.ZERO_OCTAVES, counts[first:last]
 
 
 def _chunks(items: Iterable[_Item]) -> Iterator[list[_Item]]:

@@ -9,26 +9,24 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from analyzers.accounts import BUCKETS, DURATION_NS, Account, Values
-from analyzers.calls import CallLabels
+from analyzers.accounts import BUCKETS, DURATION_NS, FINE, FINE_BUCKETS, Account, Values
+from analyzers.calls import CallLabels, ServedLabels
 from analyzers.edges import OTHER, OTHER_PARTY
-from analyzers.entities import Entity, EntityLabels
+from analyzers.entities import Entity
 from analyzers.resolver import Party
 from analyzers.snapshot import Snapshot
 from exporters.feed import Feed
 from exporters.otlp.conventions import Facts, Side, tell
 from exporters.otlp.resources import of_party
-from exporters.otlp.settings import Origin
-from exporters.otlp.wire import HISTOGRAM_ATTRIBUTES, attributes
+from exporters.otlp.settings import HistogramForm, Origin
+from exporters.otlp.wire import EXPONENTIAL_ATTRIBUTES, HISTOGRAM_ATTRIBUTES, attributes
 from exporters.registry_otel import OPERATIONS
 from exporters.rows import Row, Shown
 from exporters.settings import DetailInForce, MetricsSettings
 
 _NUMBERS: Final = {operation.name: number for number, operation in enumerate(OPERATIONS)}
 _HEAD: Final = struct.Struct("<BH")
-NO_RESPONSE: Final = "no response"
-"""The response_content that the engine gives to a request without an answer."""
-_OVERFLOW: Final = attributes(HISTOGRAM_ATTRIBUTES, [("otel.metric.overflow", True)])
+_OVERFLOW: Final = ("otel.metric.overflow", True)
 
 
 def _protocols(side: Side) -> frozenset[str]:
@@ -54,14 +52,16 @@ class OperationRow:
 class OperationSeries:
     """Fed by snapshots like the rows of the page, and limited like them."""
 
-    def __init__(self, settings: MetricsSettings, origin: Origin) -> None:
+    def __init__(self, settings: MetricsSettings, origin: Origin, form: HistogramForm = "explicit") -> None:
         self._settings = settings
         self._origin = origin
+        self._field = EXPONENTIAL_ATTRIBUTES if form == "exponential" else HISTOGRAM_ATTRIBUTES
         self._detail: DetailInForce = "pod"
         self._epoch = 0
-        wide = len(settings.bounds_ns) + 2
-        self._served: Feed[EntityLabels] = Feed(wide, settings.rows.entity, self._served_text, _post, _other_entity, "")
-        self._called: Feed[CallLabels] = Feed(wide, settings.rows.topology, self._called_text, _post, _other_call, "")
+        wide, post = (FINE_BUCKETS, _post_fine) if form == "exponential" else (FINE - BUCKETS, _post)
+        rows = settings.rows
+        self._served: Feed[ServedLabels] = Feed(wide + 1, rows.entity, self._served_text, post, _other_served, "")
+        self._called: Feed[CallLabels] = Feed(wide + 1, rows.topology, self._called_text, post, _other_call, "")
 
     def configure(self, settings: MetricsSettings, origin: Origin) -> None:
         """Go on with other settings."""
@@ -75,7 +75,7 @@ class OperationSeries:
             self._detail = detail
             self._epoch += 1
         now_ns = snapshot.clock_ns
-        served = [account for account in snapshot.entities if account.labels.entity.protocol in _SERVED]
+        served = [one for one in snapshot.served if one.labels.entity.protocol in _SERVED]
         self._served.take(served, self._epoch, now_ns)
         self._called.take([one for one in snapshot.calls if one.labels.protocol in _CALLED], self._epoch, now_ns)
         for table in (self._served.table, self._called.table):
@@ -89,18 +89,19 @@ class OperationSeries:
     def overflowed(self) -> int:
         return self._served.overflowed + self._called.overflowed
 
-    def _served_text(self, labels: EntityLabels) -> str:
+    def _served_text(self, labels: ServedLabels) -> str:
         entity = labels.entity
         facts = Facts(
             side="server",
             protocol=entity.protocol,
             content=labels.request_content,
-            status=labels.response_content if labels.response_content.isdecimal() else "",
-            answer=labels.response_content,
+            status=labels.status_code,
+            answer="" if labels.no_response else labels.response_content,
             is_error=labels.is_error,
-            no_response=labels.response_content == NO_RESPONSE,
+            no_response=labels.no_response,
             address=self._address(entity.party, entity.ip),
             port=entity.port,
+            method=labels.method,
         )
         return self._text(entity.party, facts)
 
@@ -115,13 +116,14 @@ class OperationSeries:
             no_response=labels.no_response,
             address=server_address(labels.dst, self._address(labels.dst, labels.dst_ip)),
             port=labels.dst_port,
+            method=labels.method,
         )
         return self._text(labels.src, facts)
 
     def _text(self, party: Party, facts: Facts) -> str:
         told = tell(facts)
         resource = of_party(party, self._origin, self._full(party))
-        body = _OVERFLOW if party is OTHER_PARTY else attributes(HISTOGRAM_ATTRIBUTES, told.pairs)
+        body = attributes(self._field, [_OVERFLOW] if party is OTHER_PARTY else told.pairs)
         head = _HEAD.pack(_NUMBERS[told.metric], len(resource))
         return (head + resource + body).decode("latin-1")
 
@@ -146,12 +148,16 @@ def unpacked(rows: Iterable[Shown]) -> Iterator[OperationRow]:
         yield OperationRow(row.body, number, key[_HEAD.size : end], key[end:], row.values, row.created_ns)
 
 
-def _post(row: Row, _account: Account[EntityLabels] | Account[CallLabels], amount: Values, now_ns: int) -> None:
-    row.add((*amount[BUCKETS:], amount[DURATION_NS]), now_ns)
+def _post(row: Row, _account: Account[ServedLabels] | Account[CallLabels], amount: Values, now_ns: int) -> None:
+    row.add((*amount[BUCKETS:FINE], amount[DURATION_NS]), now_ns)
 
 
-def _other_entity(labels: EntityLabels) -> EntityLabels:
-    return EntityLabels(Entity(OTHER_PARTY, OTHER, 0, labels.entity.protocol), "", "", False, False)
+def _post_fine(row: Row, _account: Account[ServedLabels] | Account[CallLabels], amount: Values, now_ns: int) -> None:
+    row.add((*amount[FINE:], amount[DURATION_NS]), now_ns)
+
+
+def _other_served(labels: ServedLabels) -> ServedLabels:
+    return ServedLabels(Entity(OTHER_PARTY, OTHER, 0, labels.entity.protocol), "", "", "", False, False)
 
 
 def _other_call(labels: CallLabels) -> CallLabels:

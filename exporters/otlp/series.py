@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from analyzers.snapshot import Snapshot
 from exporters.otlp.operations import OperationSeries
-from exporters.otlp.settings import Origin
+from exporters.otlp.settings import HistogramForm, Origin
 from exporters.otlp.wire import POINTS
 from exporters.rows import Shown
 from exporters.series import SeriesStore, TrafficPage
@@ -22,10 +22,10 @@ class OtlpPage:
 
 
 class OtlpSeries:
-    def __init__(self, settings: MetricsSettings, origin: Origin) -> None:
+    def __init__(self, settings: MetricsSettings, origin: Origin, form: HistogramForm = "explicit") -> None:
         settings = _without_page(settings)
         self._store = SeriesStore(settings, POINTS)
-        self._operations = OperationSeries(settings, origin)
+        self._operations = OperationSeries(settings, origin, form)
 
     def configure(self, settings: MetricsSettings, origin: Origin) -> None:
         settings = _without_page(settings)

@@ -143,6 +143,7 @@ def _facts(side: Side, sample: Sample, edge: Edge) -> Facts:
         no_response=sample.no_response,
         address=server_address(edge.dst, edge.dst_ip) if side == "client" else edge.dst_ip,
         port=edge.dst_port,
+        method=sample.method,
     )
 
 

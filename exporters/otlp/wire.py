@@ -101,6 +101,10 @@ def _label_attributes(labels: Iterable[tuple[str, str]]) -> str:
 NUMBER_ATTRIBUTES: Final = 7
 HISTOGRAM_ATTRIBUTES: Final = 9
 EXPONENTIAL_ATTRIBUTES: Final = 1
+_SCALE: Final = 1  # a base of 2**(2**-1)
+ZERO_OCTAVES: Final = 17
+ZERO_THRESHOLD: Final = 2.0**-ZERO_OCTAVES
+"""Seconds; what is shorter the engine does not tell apart (struct fs_fine in analyzers/native/table.h)."""
 POINTS: Final = LabelForm(_label_attributes, "")
 """Rows of attributes: text of which each character is a byte of NumberDataPoint's field 7."""
 
@@ -126,19 +130,20 @@ def histogram_point(
 
 
 def exponential_point(
-    body: bytes, start_ns: int, now_ns: int, zeros: int, scale: int, offset: int, counts: Sequence[int], seconds: float
+    body: bytes, start_ns: int, now_ns: int, zeros: int, offset: int, counts: Sequence[int], seconds: float
 ) -> bytes:
-    """An ExponentialHistogramDataPoint: `counts[i]` lie above base**(offset + i) and up to the next power, the base being
-    2**(2**-scale)."""
+    """An ExponentialHistogramDataPoint of the engine's fine buckets: `counts[i]` lie above (2**0.5)**(offset + i) and up to
+    the next power; `zeros` are at most ZERO_THRESHOLD."""
     positive = varint(1 << 3) + zigzag(offset) + field(2, b"".join(map(varint, counts)))
     return b"".join((
         body,
         _TIMES.pack(2 << 3 | 1, start_ns, 3 << 3 | 1, now_ns),
         _FIXED.pack(4 << 3 | 1, zeros + sum(counts)),
         _DOUBLE.pack(5 << 3 | 1, seconds),
-        varint(6 << 3) + zigzag(scale),
+        varint(6 << 3) + zigzag(_SCALE),
         _FIXED.pack(7 << 3 | 1, zeros),
         field(8, positive),
+        _DOUBLE.pack(14 << 3 | 1, ZERO_THRESHOLD),
     ))  # fmt: skip
 
 

@@ -140,6 +140,7 @@ log: {level: info, format: logfmt, repeat_every: 1m}
             (
                 "export.otlp.",
                 "export.jsonl.",
+                "scope.exclude_p",
                 "listen.tls.",
                 "listen.metrics_auth",
                 "listen.names",

@@ -14,7 +14,7 @@ from exporters.otlp import metrics as metrics_module
 from exporters.otlp.lane import Request
 from exporters.otlp.metrics import MetricRequests, Push
 from exporters.otlp.series import OtlpSeries
-from exporters.otlp.settings import Origin, Temporality
+from exporters.otlp.settings import HistogramForm, Origin, Temporality
 from exporters.own import OwnState
 from exporters.registry_otel import SCHEMA_URL
 from exporters.settings import MetricsSettings, RowLimits
@@ -28,12 +28,17 @@ ORIGIN = Origin("1.2.3", "node-1", "blue", "firesteel.node-1")
 class Pushing:
     """Rows in, requests out, as the exporter puts it together."""
 
-    def __init__(self, temporality: Temporality = "cumulative", settings: MetricsSettings | None = None) -> None:
+    def __init__(
+        self,
+        temporality: Temporality = "cumulative",
+        settings: MetricsSettings | None = None,
+        form: HistogramForm = "explicit",
+    ) -> None:
         self.settings = settings or MetricsSettings()
         self.builder = SnapshotBuilder(FixedResolver())
-        self.builder.count_calls(True)
-        self.series = OtlpSeries(self.settings, ORIGIN)
-        self.requests = MetricRequests(ORIGIN, temporality, self.settings.bounds_ns)
+        self.builder.count_calls(True, fine=form == "exponential")
+        self.series = OtlpSeries(self.settings, ORIGIN, form)
+        self.requests = MetricRequests(ORIGIN, temporality, self.settings.bounds_ns, form)
         self.now_ns = 0
 
     def feed(self, rows: list[RequestRow], tcp: list[TcpRow] | None = None, now_ns: int = SECOND) -> None:

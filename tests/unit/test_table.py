@@ -289,7 +289,7 @@ def test_damaged_numbers_do_not_raise(table: SharedTable) -> None:
 
 def test_a_table_of_another_build_is_refused(table: SharedTable) -> None:
     table.pointer.magic, table.pointer.version, table.pointer.size = lib.FS_TABLE_MAGIC, 99, 5
-    with pytest.raises(ValueError, match="version 99, 5 bytes, this agent reads version 2"):
+    with pytest.raises(ValueError, match="version 99, 5 bytes, this agent reads version 3"):
         SharedTable.attach(os.dup(table.fd))
     table.pointer.version, table.pointer.size = lib.FS_TABLE_VERSION, ffi.sizeof("struct fs_table")
     write_row(table, 1, **a_row())

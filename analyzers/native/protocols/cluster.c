@@ -157,3 +157,32 @@ void fs_cluster_path(struct fs_text target, enum fs_clustering how, struct fs_la
 		written = write_segment(out, segment, how);
 	} while (more && written);
 }
+
+static bool begins_with(const struct fs_cursor *path, const struct fs_path_rule *rule)
+{
+	for (uint8_t i = 0; i < rule->length; i++)
+		if (fs_peek(path, i) != (uint8_t)rule->text[i])
+			return false;
+	return true;
+}
+
+bool fs_path_is_unwanted(struct fs_text target, bool whole, const struct fs_parser_options *options)
+{
+	const struct fs_path_rules *rules = options->unwanted;
+	uint32_t length = target.length;
+	struct fs_cursor path;
+	if (!rules)
+		return false;
+	cut_at(&target, '?');
+	cut_at(&target, '#');
+	path = fs_inside(target);
+	if (!find_path(&path))
+		return false;
+	for (uint32_t i = 0; i < rules->count; i++) {
+		const struct fs_path_rule *rule = &rules->rule[i];
+		bool ends = rule->is_prefix || (fs_left(&path) == rule->length && (whole || target.length < length));
+		if (ends && begins_with(&path, rule))
+			return true;
+	}
+	return false;
+}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Header blocks and their dynamic table: RFC 7541; see hpack.h. */
 #include "hpack.h"
+#include "../protocol.h"
 
 #define STATIC_ENTRIES 61
 #define ENTRY_OVERHEAD 32u /* RFC 7541, section 4.1 */
@@ -167,6 +168,17 @@ static bool is_grpc(struct fs_text content_type)
 	return next < 0 || next == '+' || next == ';' || next == ' ';
 }
 
+static uint8_t verb_of(struct fs_text method)
+{
+#define FS_VERB_NAME(number, name) [number] = #name,
+	static const char *const names[] = {FS_VERBS(FS_VERB_NAME)};
+#undef FS_VERB_NAME
+	for (uint8_t i = 1; i < FS_VERB_COUNT; i++)
+		if (fs_text_is(method, names[i]))
+			return i;
+	return 0;
+}
+
 static void tell(struct fs_hpack_head *head, enum field field, const struct fs_label *value)
 {
 	struct fs_text text = fs_label_read(value);
@@ -176,7 +188,8 @@ static void tell(struct fs_hpack_head *head, enum field field, const struct fs_l
 	switch (field) {
 	case FIELD_UNKNOWN: head->has_unknown = true; break;
 	case FIELD_METHOD:
-		head->is_connect = fs_text_is(text, "CONNECT");
+		head->verb = verb_of(text);
+		head->is_connect = head->verb == FS_VERB_CONNECT;
 		head->is_request = true;
 		break;
 	case FIELD_PATH:
@@ -292,6 +305,8 @@ static bool read_indexed(struct fs_hpack_table *table, uint32_t index, struct fs
 	}
 	if (index >= 8 && index <= 14)
 		fs_label_decimal(&value, static_statuses[index - 8]);
+	else if (index == 2 || index == 3)
+		fs_label_literal(&value, index == 2 ? "GET" : "POST");
 	else if (index == 4 || index == 5)
 		fs_label_literal(&value, index == 4 ? "/" : "/index.html");
 	tell(head, static_field(index), &value);

@@ -43,6 +43,7 @@ struct fs_hpack_head {
 	uint16_t grpc_status; /* plus 1; 0 if there was none */
 	bool is_request; /* it has pseudo-header fields of requests: RFC 9113, section 8.3.1 */
 	bool is_connect;
+	uint8_t verb; /* enum fs_verb */
 	bool is_grpc; /* content-type */
 	bool has_unknown; /* one field or more could not be told */
 	bool begins_unknown; /* the first: pseudo-header fields come before all others */

@@ -33,7 +33,8 @@ static const char *const methods[] = {
 };
 /* clang-format on */
 #define METHOD_COUNT (sizeof(methods) / sizeof(methods[0]))
-enum { METHOD_OTHER = 0, METHOD_GET = 1, METHOD_HEAD = 4, METHOD_CONNECT = 8 };
+/* Those that enum fs_verb knows come first, with its numbers. */
+enum { METHOD_OTHER = 0, METHOD_GET = FS_VERB_GET, METHOD_HEAD = FS_VERB_HEAD, METHOD_CONNECT = FS_VERB_CONNECT };
 
 enum match { MATCH_NO, MATCH_PARTLY, MATCH_WHOLE };
 
@@ -246,6 +247,9 @@ static enum fs_framed frame_request(struct fs_frame_input *in, struct fs_message
 	if (!complete && !bytes.truncated)
 		return FS_FRAME_MORE;
 	*out = (struct fs_message){.method = method, .note = head.upgrade};
+	out->verb = method < FS_VERB_COUNT ? (uint8_t)method : 0;
+	if (fs_path_is_unwanted(target, whole, in->options))
+		out->flags |= FS_MESSAGE_UNWANTED;
 	if (whole)
 		fs_cluster_path(target, how, &out->content);
 	else

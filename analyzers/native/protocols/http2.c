@@ -101,6 +101,9 @@ static void request_head(struct fs_frame_input *in, const struct fs_http2_frame 
 	answered_set(state, frame->stream, false);
 	out->flags = ends ? 0 : FS_MESSAGE_OPEN;
 	out->protocol = head->is_grpc ? FS_PROTOCOL_GRPC : 0;
+	out->verb = head->verb;
+	if (fs_path_is_unwanted(fs_label_read(&head->path), true, in->options))
+		out->flags |= FS_MESSAGE_UNWANTED;
 	for (int i = 0; i < 16; i++)
 		out->trace_id[i] = head->trace.trace_id[i];
 	for (int i = 0; i < 8; i++)
