@@ -210,4 +210,3 @@ def test_two_releases_share_nothing(helm: str) -> None:
 )
 def test_the_schema_refuses(helm: str, setting: str, names: str) -> None:
     assert names in refused(helm, setting)
-

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a container runtime does with a pod of ours, without one: `python -m tests.deploy.container SPEC.json -- COMMAND`.
+
+As runc for a container that is not privileged, with hostPID and hostNetwork (OCI runtime specification, config-linux): a
+mount namespace of its own; a read-only root; proc, sysfs (read-only) and a small /dev; parts of /proc masked or read-only;
+the pod's volumes; the environment that is listed and nothing else; exactly the listed capabilities in the bounding,
+permitted and effective sets and none that is inherited; no new privileges. The command replaces this process.
+"""
+
+import ctypes
+import json
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from collector.capabilities import PROFILES
+
+ROOT = Path(__file__).resolve().parents[2]
+_CLONE_NEWNS = 0x20000
+# The defaults of containerd and CRI-O.
+_MASKED = ("/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/sched_debug", "/proc/scsi",
+           "/proc/acpi", "/proc/asound", "/sys/firmware", "/sys/devices/virtual/powercap")  # fmt: skip
+_READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+
+
+def spec_of(pod: dict[str, Any], config: str, folder: Path, *, without: str = "", extra: Sequence[str] = ()) -> Path:
+    """Writes what `main` needs to know of a rendered pod; `without` is a capability that is left out, `extra` VARIABLE=text."""
+    (container,) = pod["containers"]
+    security = container["securityContext"]
+    assert (security["privileged"], security["allowPrivilegeEscalation"], security["readOnlyRootFilesystem"]) == (
+        False, False, True,
+    )  # fmt: skip
+    assert (pod["hostPID"], pod["hostNetwork"], security["runAsUser"]) == (True, True, 0)
+    assert security["capabilities"]["drop"] == ["ALL"]
+    (folder / "config").mkdir(exist_ok=True)
+    (folder / "config" / "firesteel.yaml").write_text(config)
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    mounts = []
+    for mount in container["volumeMounts"]:
+        volume = volumes[mount["name"]]
+        source = volume["hostPath"]["path"] if "hostPath" in volume else str(folder / "config")
+        if "emptyDir" in volume:
+            source = ""
+        mounts.append([source, mount["mountPath"], mount.get("readOnly", False)])
+    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "NODE_NAME": "a-node", "POD_UID": "0-0"}
+    environment |= {variable["name"]: variable["value"] for variable in container["env"] if "value" in variable}
+    environment |= dict(text.split("=", 1) for text in extra)
+    spec = {
+        "capabilities": [name for name in security["capabilities"]["add"] if name != without],
+        "mounts": mounts,
+        "environment": environment,
+        "folder": str(folder),
+    }
+    path = folder / "container.json"
+    path.write_text(json.dumps(spec))
+    return path
+
+
+def command(spec: Path) -> tuple[str, ...]:
+    """What goes before a command to run it in that container."""
+    return (sys.executable, "-m", "tests.deploy.container", str(spec), "--")
+
+
+def main(arguments: Sequence[str]) -> None:
+    spec = json.loads(Path(arguments[0]).read_text())
+    assert arguments[1] == "--"
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(_CLONE_NEWNS) != 0:
+        raise OSError(ctypes.get_errno(), "unshare")
+    root = _root(Path(spec["folder"]))
+    _system(root)
+    for source, target, read_only in spec["mounts"]:
+        _volume(root, source, target, read_only=read_only)
+    _programs(root)
+    _mount("-o", "remount,bind,ro", str(root))
+    os.chroot(root)
+    os.chdir("/")
+    os.execve(
+        "/usr/sbin/capsh",
+        ["capsh", f"--drop={','.join(_others(spec['capabilities']))}", "--inh=", "--no-new-privs", "--", "-c",
+         'exec "$0" "$@"', *arguments[2:]],
+        spec["environment"],
+    )  # fmt: skip
+
+
+def _root(folder: Path) -> Path:
+    """This machine's root below a layer of ours, in which the places to mount are made."""
+    _mount("--make-rprivate", "/")
+    layers = folder / "layers"
+    layers.mkdir()
+    _mount("-t", "tmpfs", "tmpfs", str(layers))
+    for name in ("upper", "work", "root"):
+        (layers / name).mkdir()
+    root = layers / "root"
+    _mount("-t", "overlay", "overlay", "-o", f"lowerdir=/,upperdir={layers}/upper,workdir={layers}/work", str(root))
+    return root
+
+
+def _programs(root: Path) -> None:
+    """The programs under test, where they are on a file system of their own, or in /tmp, which is the pod's by now."""
+    for place in (ROOT, Path(sys.executable).parent.parent, Path(sys.base_prefix)):
+        if place.stat().st_dev != Path("/").stat().st_dev or place.is_relative_to("/tmp"):
+            _volume(root, str(place), str(place), read_only=True)
+
+
+def _system(root: Path) -> None:
+    _mount("-t", "proc", "proc", str(root / "proc"))
+    _mount("-t", "sysfs", "-o", "ro", "sysfs", str(root / "sys"))
+    _mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", str(root / "dev"))
+    for name in _DEVICES:
+        device = root / "dev" / name
+        os.mknod(device, 0o666 | stat.S_IFCHR, Path(f"/dev/{name}").stat().st_rdev)
+        device.chmod(0o666)
+    for place in _READ_ONLY:
+        if Path(place).exists():
+            _mount("--bind", f"{root}{place}", f"{root}{place}")
+            _mount("-o", "remount,bind,ro", f"{root}{place}")
+    for place in _MASKED:
+        if Path(place).is_dir():
+            _mount("-t", "tmpfs", "-o", "ro,size=0", "tmpfs", f"{root}{place}")
+        elif Path(place).exists():
+            _mount("--bind", f"{root}/dev/null", f"{root}{place}")
+
+
+def _volume(root: Path, source: str, target: str, *, read_only: bool) -> None:
+    place = root / target.lstrip("/")
+    if target.startswith("/sys/") and not Path(target).exists():
+        return  # a kernel without it, on which a runtime would not start this profile
+    place.mkdir(parents=True, exist_ok=True)
+    if source and not Path(source).exists():
+        return  # runtimes make such a folder, empty
+    if not source:
+        # emptyDir in memory, fsGroup 65532.
+        _mount("-t", "tmpfs", "-o", "size=64m,mode=2777,gid=65532", "tmpfs", str(place))
+        return
+    _mount("--rbind", source, str(place))
+    if read_only:
+        _mount("-o", "remount,bind,ro", str(place))
+
+
+def _mount(*arguments: str) -> None:
+    subprocess.run(["/bin/mount", *arguments], check=True)
+
+
+def _others(names: Sequence[str]) -> list[str]:
+    """All that this kernel knows but these, as capsh names them."""
+    last = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
+    mask = (1 << last + 1) - 1
+    told = subprocess.run(["/usr/sbin/capsh", f"--decode={mask:x}"], check=True, capture_output=True, text=True).stdout
+    wanted = {f"cap_{name.lower()}" for name in names}
+    assert {name for profile in PROFILES.values() for name in profile} >= set(names)
+    return [name for name in told.strip().partition("=")[2].split(",") if name not in wanted]
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The container of each profile, as the committed manifests describe it: it starts with what is listed, and says what lacks."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from collector.capabilities import NUMBERS, PROFILES, effective
+from tests import clients, servers
+from tests.agents import FIRESTEEL, ROOT, running_agent
+from tests.deploy import container, manifests
+from tests.processes import children, engine_of, status
+from tests.servers import program
+
+REQUESTS = "kindling_entity_request_total"
+EDGES = "kindling_topology_request_total"
+HERE = effective()
+"""What root of this machine has itself: in some virtual machines not everything."""
+_LISTEN = ("FIRESTEEL_LISTEN__API=off", "FIRESTEEL_LISTEN__METRICS=off")
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="not root, and a runtime is: sudo make test-deploy")
+
+
+def spec(profile: str, folder: Path, *, without: str = "", extra: tuple[str, ...] = ()) -> Path:
+    program("capsh")
+    objects = manifests.manifest("firesteel-all-profiles")
+    pod = manifests.pod_of(manifests.one(objects, "DaemonSet", f"firesteel-{profile}"))
+    config = manifests.one(objects, "ConfigMap", "firesteel")["data"]["firesteel.yaml"]
+    folder.chmod(0o755)
+    return container.spec_of(pod, config, folder, without=without, extra=extra)
+
+
+def inside(profile: str, folder: Path, *command: str, without: str = "") -> subprocess.CompletedProcess[str]:
+    made = spec(profile, folder, without=without, extra=_LISTEN)
+    return subprocess.run(
+        [*container.command(made), *command], cwd=ROOT, check=False, capture_output=True, text=True, timeout=60
+    )
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_it_is_what_a_runtime_makes(profile: str, tmp_path: Path) -> None:
+    """So that the others prove something: capabilities are these, the root cannot be written, little is in the environment."""
+    told = inside(
+        profile, tmp_path, "/bin/sh", "-c",
+        "cat /proc/self/status; touch /firesteel /etc/firesteel/x /sys/fs/cgroup/x; touch /tmp/x && echo written;"
+        " echo 1 >/proc/sys/net/core/bpf_jit_enable; env",
+    )  # fmt: skip
+    fields = dict(line.split(":", 1) for line in told.stdout.splitlines() if ":\t" in line)
+    mask = sum(1 << NUMBERS[name] for name in PROFILES[profile] if name in HERE)
+    assert {name: int(fields[name], 16) for name in ("CapBnd", "CapPrm", "CapEff", "CapInh", "CapAmb")} == {
+        "CapBnd": mask, "CapPrm": mask, "CapEff": mask, "CapInh": 0, "CapAmb": 0,
+    }  # fmt: skip
+    assert fields["NoNewPrivs"].strip() == "1"
+    assert told.stdout.count("written") == 1
+    assert told.stderr.count("Read-only file system") == 4, told.stderr
+    assert "HOME=" not in told.stdout
+    assert f"FIRESTEEL_DRIVER=[{profile}" in told.stdout
+
+
+def test_core_counts_with_what_is_listed(tmp_path: Path) -> None:
+    made = spec("core", tmp_path)
+    with running_agent(tmp_path, prefix=container.command(made)) as agent, servers.nginx() as server:
+        report = agent.status()["driver"]
+        assert report["name"] == "core", agent.log.read_text()
+        assert [hook["name"] for hook in report["hooks"] if not hook["attached"]] == []
+        for _ in range(12):
+            clients.curl(server, "/missing")
+        assert agent.counts(REQUESTS, 12, port=str(server.port), response_content="404") == 12
+        assert agent.total(EDGES, dst_port=str(server.port)) == 12
+        _has_nothing_left(agent.process.pid, engine_of(agent))
+        assert not [p for p in agent.status()["problems"] if "read-only" in p["cause"].lower()]
+        text = agent.log.read_text()
+    assert "Read-only file system" not in text
+    assert "Traceback" not in text
+
+
+def test_none_sees_edges_with_what_is_listed(tmp_path: Path) -> None:
+    made = spec("none", tmp_path)
+    with running_agent(tmp_path, prefix=container.command(made)) as agent:
+        assert agent.status()["driver"]["name"] == "none"
+        _has_nothing_left(agent.process.pid, *children(agent.process.pid))
+        assert agent.page()
+    assert "Traceback" not in agent.log.read_text()
+
+
+def _has_nothing_left(*pids: int) -> None:
+    for pid in pids:
+        told = status(pid)
+        assert {int(told[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {0}
+        assert told["Uid"].split() == ["65532"] * 4
+
+
+@pytest.mark.parametrize(
+    ("profile", "without"), [(profile, name) for profile, names in PROFILES.items() for name in names]
+)
+def test_one_capability_less_is_named(profile: str, without: str, tmp_path: Path) -> None:
+    ended = inside(profile, tmp_path, *FIRESTEEL, "run", without=without)
+    assert ended.returncode == 3, ended.stderr
+    lacks = [name for name in PROFILES[profile] if name == without or name not in HERE]
+    listed = ", ".join(f"CAP_{name}" for name in lacks)
+    assert f"the {profile} driver needs {listed}, which this process does not have" in ended.stderr
+    assert f"list {', '.join(lacks)} under securityContext.capabilities.add" in ended.stderr
+
+
+@pytest.mark.parametrize("profile", [name for name in ("bcc", "kmod") if set(PROFILES[name]) <= HERE])
+def test_a_profile_that_this_kernel_does_not_take_falls_back_and_says_so(profile: str, tmp_path: Path) -> None:
+    """On a kernel that takes it, it is used; whether it is, tests/vm finds out on kernels that are known."""
+    made = spec(profile, tmp_path, extra=(f"FIRESTEEL_DRIVER=[{profile}, none]",))
+    with running_agent(tmp_path, prefix=container.command(made)) as agent:
+        report = agent.status()["driver"]
+        assert report["name"] in {profile, "none"}
+        if report["name"] == "none":
+            (rejected,) = [r for r in report["rejected"] if r["name"] == profile]
+            assert rejected["reason"]
+            assert rejected["remedy"]
+            assert "not permitted" not in rejected["reason"].lower()
+        _has_nothing_left(agent.process.pid)
+
+
+def test_doctor_is_content(tmp_path: Path) -> None:
+    ended = inside("core", tmp_path, *FIRESTEEL, "doctor")
+    assert ended.returncode == 0, ended.stdout
+    assert "core: every capability it needs is there" in ended.stdout
+    assert "cgroup" in ended.stdout
+    assert "this is the machine's own process namespace" in ended.stdout or "process namespace inside" in ended.stdout
