@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from bench import agent, engine, footprint, machine, overhead, page, programs, report
+from bench import agent, engine, footprint, machine, overhead, page, panel, programs, report
 from bench.figures import Section
 from tests.servers import MissingProgram
 
@@ -29,6 +29,7 @@ SECTIONS: Mapping[str, Callable[[], Section]] = {
     "footprint": footprint.run,
     "programs": programs.run,
     "overhead": overhead.run,
+    "panel": panel.run,
 }
 
 
