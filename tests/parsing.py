@@ -61,7 +61,7 @@ class Flag(IntFlag):
     NO_ANSWER = 2
     SWITCH = 4
     CUT = 8
-    UNWANTED = 1 << 15
+    UNWANTED = 1 << 14
     SKIP = 16
     OPEN = 32
     MORE = 64

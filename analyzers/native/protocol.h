@@ -107,8 +107,7 @@ enum fs_message_flag {
 	 * overrule those of the message that began it, where they are not empty or 0.
 	 */
 	FS_MESSAGE_TELLS = 1 << 8,
-	FS_MESSAGE_UNWANTED =
-		1 << 15, /* a request of a path that the user left out: its bytes are not counted either */
+	FS_MESSAGE_UNWANTED = 1 << 14, /* a request whose path the user left out; its bytes count nowhere */
 	FS_MESSAGE_IF_FAILED = 1 << 9, /* a request that counts if it fails (a login); else only its bytes do */
 	/*
 	 * In order, with FS_MESSAGE_SKIP on a response's side: requests that wait with an id up to this one's get no

@@ -150,3 +150,16 @@ def test_commands_are_compared_again_when_the_settings_change(engine: InProcessE
 def test_what_finds_no_room_is_refused(wanted: dict[str, Any], told: str) -> None:
     with pytest.raises(ValueError, match=told):
         ConfigBlock(EngineSettings(**wanted))
+
+
+def test_a_request_that_is_left_out_is_answered_like_any_other(engine: InProcessEngine) -> None:
+    leave_out(engine, unwanted_paths=("/a",))
+    asking, answering = client(1), server(2)
+    engine.feed([asking.open(0), answering.open(0)])
+    for second in range(1, 6):
+        at = second * SECOND
+        engine.feed([asking.sends(at, request()), answering.receives(at + 1, request()),
+                     answering.sends(at + 2, response()), asking.receives(at + 3, response())])  # fmt: skip
+    engine.tick(20 * SECOND)
+    told = {name: count for name, count in engine.stats().items() if name not in {"connections_opened", "both_ends"}}
+    assert told == {"requests_unwanted": 5}
