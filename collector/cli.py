@@ -303,6 +303,17 @@ def _names(given: Arguments) -> int:
     return names(given.config, given.set)
 
 
+def _uninstall_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and change nothing")
+    parser.add_argument("--node-root", metavar="FOLDER", default="/", help="where the node's files are (default: /)")
+
+
+def _uninstall(given: Arguments) -> int:
+    from collector.uninstall import uninstall
+
+    return uninstall(given.node_root, dry=given.dry_run)
+
+
 def _version(given: Arguments) -> int:
     from collector.version import describe
 
@@ -332,6 +343,12 @@ COMMANDS = (
     Command("status", "Ask a running agent how it is.", _agent_json, _status),
     Command("explain", "Ask a running agent who is behind an address.", _explain_options, _explain),
     Command("names", "Serve the names of a cluster to its agents.", _configuration, _names),
+    Command(
+        "uninstall",
+        "Remove what outlives the agent: kernel module and /var/lib/firesteel.",
+        _uninstall_options,
+        _uninstall,
+    ),
     Command("version", "Print version, event contract, Python, kernel and commit.", _json, _version),
 )
 

@@ -50,7 +50,7 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
 
 def test_the_commands_are_those_of_the_contract() -> None:
     assert {command.name for command in COMMANDS} == {
-        "run", "doctor", "check-config", "record", "replay", "top", "explain", "status", "names", "version",
+        "run", "doctor", "check-config", "record", "replay", "top", "explain", "status", "names", "uninstall", "version",
     }  # fmt: skip
 
 
