@@ -24,6 +24,7 @@ _GRPC_CODES: Final = (
 _DATABASES: Final = ("mysql", "postgresql", "mongodb", "redis", "memcached")
 _COLLECTIONS: Final = frozenset({"mysql", "postgresql", "mongodb"})
 _BROKERS: Final = {"kafka": "kafka", "rocketmq": "rocketmq", "amqp": "rabbitmq", "mqtt": "mqtt"}
+_TOPIC: Final = "Topic:"
 _NO_ANSWER: Final = "timeout"
 _UNTOLD: Final = "_OTHER"
 
@@ -124,6 +125,8 @@ def _database(facts: Facts) -> Told:
 
 def _messaging(facts: Facts) -> Told:
     operation, target = facts.content.partition(" ")[::2]
+    if facts.content.startswith(_TOPIC):  # RocketMQ's: what was done to the topic is not told
+        operation, target = "", facts.content.removeprefix(_TOPIC)
     destination = "" if target == "*" else target
     pairs: Pairs = [
         ("messaging.system", _BROKERS[facts.protocol]),

@@ -20,6 +20,7 @@ TARGETS = {
     "redis": "redis",
     "amqp": "amqp",
     "kafka": "kafka",
+    "rocketmq": "rocketmq",
     "mqtt": "mqtt",
 }
 DATAGRAMS = {"dns-dig-udp", "dns-dig-dnsmasq"}

@@ -170,6 +170,11 @@ def test_operations_go_out_under_the_workload_that_was_seen() -> None:
             {"messaging.system": "kafka", "messaging.operation.name": "Produce", "messaging.destination.name": "orders"},
         ),
         (
+            {"protocol": "rocketmq", "request_content": "Topic:orders", "status": 0},
+            "messaging.client.operation.duration",
+            {"messaging.system": "rocketmq", "messaging.operation.name": "_OTHER", "messaging.destination.name": "orders"},
+        ),
+        (
             {"protocol": "dns", "request_content": "example.org A", "no_response": True, "is_error": True},
             "dns.lookup.duration",
             {"dns.question.name": "example.org", "error.type": "timeout"},

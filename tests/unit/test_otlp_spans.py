@@ -94,6 +94,7 @@ def test_names_are_of_few_values() -> None:
         "mysql": ("SELECT orders *", "SELECT orders"),
         "redis": ("GET", "GET"),
         "kafka": ("Produce orders", "Produce orders"),
+        "rocketmq": ("Topic:orders", "orders"),
         "dns": ("example.org A", "DNS example.org A"),
         "NOSUPPORT": ("", "NOSUPPORT"),
     }

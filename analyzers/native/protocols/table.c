@@ -14,6 +14,7 @@ const struct fs_protocol *const fs_protocols[] = {
 	&fs_protocol_amqp,
 	&fs_protocol_mqtt,
 	&fs_protocol_tls,
+	&fs_protocol_rocketmq,
 	&fs_protocol_mysql,
 	&fs_protocol_postgresql,
 	&fs_protocol_mongodb,

@@ -27,12 +27,12 @@ Said = tuple[str, str, int, bool]
 class Relay:
     """Passes one connection after the other, or datagrams, on to `port`, and keeps what passed."""
 
-    def __init__(self, port: int, *, datagram: bool = False) -> None:
+    def __init__(self, port: int, *, datagram: bool = False, listen: tuple[str, int] = ("127.0.0.1", 0)) -> None:
         self.chunks: list[Chunk] = []
         self._target = ("127.0.0.1", port)
         self._lock = threading.Lock()
         self._listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM if datagram else socket.SOCK_STREAM)
-        self._listener.bind(("127.0.0.1", 0))
+        self._listener.bind(listen)
         self.port = self._listener.getsockname()[1]
         if not datagram:
             self._listener.listen()
