@@ -248,3 +248,8 @@ lock: $(stamps)/venv-dev ## pin the newest allowed versions of all dependencies,
 		  grep -v '^# \(SPDX\|Made by\)' $$name.txt; } >build/$$name.new; \
 		mv build/$$name.new $$name.txt; \
 	done
+.PHONY: docs-site
+docs-site: $(stamps)/venv-dev ## the documentation as a site, in build/site; a broken link is an error
+	@NO_MKDOCS_2_WARNING=1 $(venv)/bin/mkdocs build --quiet --strict
+	@echo 'docs: build/site/index.html'
+

@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
 
 pages='
 docs/config.md collector.schema
+docs/commands.md collector.cli_page
 docs/metrics.md exporters.registry {}
 '
 check=no

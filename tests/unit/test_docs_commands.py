@@ -162,6 +162,8 @@ def of_shell(command: Command) -> Fault:
 
 def of_kubectl(command: Command) -> Fault:
     words = command.words[1:]
+    while words[:1] in {("-n",), ("--namespace",), ("--context",)}:
+        words = words[2:]
     if words[:1] == ("firesteel",):
         return of_plugin(words[1:])
     if not words or words[0] not in _KUBECTL:
