@@ -45,6 +45,14 @@ test: test-ready ## all tests but the virtual machines'; what this machine canno
 test-unit test-replay test-live test-kernel: test-%: test-ready ## one group of the tests
 	@trap 'scripts/setup.sh give-back' EXIT; $(python) -m pytest tests/$* $(ARGS)
 
+.PHONY: test-cluster
+test-cluster: test-ready ## names of a cluster on this machine (as root). FIRESTEEL_REAL_API=1 against a real API server: make kube-api first
+	@trap 'scripts/setup.sh give-back' EXIT; $(python) -m pytest tests/cluster $(ARGS)
+
+.PHONY: kube-api
+kube-api: $(stamps)/venv-dev ## etcd and kube-apiserver for test-cluster, built once into the user's cache (needs Go, half an hour)
+	@$(python) -m tests.cluster.real_api
+
 .PHONY: test-vm
 test-vm: test-ready packages-vm ## every driver on every kernel, in virtual machines. VM_KERNELS="5.10 newest", VM_DRIVERS="core bcc", ARGS="-k bcc"
 	@trap 'scripts/setup.sh give-back' EXIT; FIRESTEEL_VM_KERNELS="$(VM_KERNELS)" FIRESTEEL_VM_DRIVERS="$(VM_DRIVERS)" \

@@ -296,10 +296,12 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Text of a form: `pattern` must match all of it; `form` says it in words."""
+    """Text of a form: `pattern` must match all of it; `form` says it in words. `words` need no quotes, whatever YAML makes
+    of them (off is a truth value to it)."""
 
     pattern: str
     form: str
+    words: tuple[str, ...] = ()
 
     @property
     def allowed(self) -> str:
@@ -307,6 +309,8 @@ class Text:
 
     def read(self, node: yaml.Node) -> str:
         word = scalar(node, self.allowed).value
+        if word in self.words:
+            return str(word)
         if node.tag != _TEXT_TAG:
             what = _NUMBER_TAGS.get(node.tag, "not text")
             raise refuse(node, f"{shown(node)} is {what} to YAML; put it in quotes", self.allowed, f'"{shown(node)}"')
@@ -315,7 +319,8 @@ class Text:
         return str(word)
 
     def write(self, value: str) -> str:
-        return value if _PLAIN.fullmatch(value) and value.lower() not in _RESERVED else json.dumps(value)
+        plain = value in self.words or (_PLAIN.fullmatch(value) and value.lower() not in _RESERVED)
+        return value if plain else json.dumps(value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -274,7 +274,7 @@ class Kubernetes:
     )
     kubeconfig: str = key(_PATH, '""', "File with the cluster's address and credentials; empty: the pod's own account.")
     names: str = key(
-        Text(r"auto|off|[A-Za-z0-9.-]+:[0-9]{1,5}", "auto | off | host:port"),
+        Text(r"auto|off|(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}", "auto | off | host:port", words=("off",)),
         "auto",
         "Where names of the rest of the cluster come from: the names service at this place; auto: at the Service `firesteel-names` of the agent's own namespace, where there is one; off, and while it does not answer: from the API server.",
     )

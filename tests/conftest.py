@@ -72,12 +72,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # The kernel group changes what runs on the machine: it goes last, after everything cheap has passed.
-    order = {"unit": 0, "replay": 1, "fuzz": 2, "live": 3, "kernel": 4, "vm": 6}
-    items.sort(key=lambda item: order.get(group_of(item.path), 5))
+    order = {"unit": 0, "replay": 1, "fuzz": 2, "live": 3, "kernel": 4, "cluster": 5, "vm": 7}
+    items.sort(key=lambda item: order.get(group_of(item.path), 6))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if group_of(item.path) == "kernel" and os.geteuid() != 0:
+    if group_of(item.path) in {"kernel", "cluster"} and os.geteuid() != 0:
         pytest.skip("not root, and only root may load programs into the kernel: sudo make test")
 
 

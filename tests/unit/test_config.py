@@ -532,3 +532,10 @@ def test_what_this_version_does_not_do_is_accepted_and_told(monkeypatch: pytest.
     told = "driver: kmod: not in this version, passed over"
     assert not_yet(loaded.config) == [told]
     assert f"# {told}" in effective_yaml(loaded)
+
+
+def test_the_names_service_can_be_switched_off_in_the_word_that_the_docs_use() -> None:
+    loaded = read_text("kubernetes: {names: off}")
+    assert loaded.config.kubernetes.names == "off"
+    assert "names: off" in "\n".join(effective_yaml(loaded))
+    assert read_text("kubernetes: {names: '[fd00::1]:9502'}").config.kubernetes.names == "[fd00::1]:9502"
