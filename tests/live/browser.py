@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright, expect
 
 from collector.kinds import Endpoint
 from collector.schema import Config
@@ -21,6 +21,8 @@ FLAGS = (
     "--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )  # fmt: skip
 SIZE = (1440, 900)
+# What a page shows after its next polls may take a while on a busy machine.
+expect.set_options(timeout=30_000)
 
 
 @dataclass
