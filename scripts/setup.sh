@@ -51,6 +51,7 @@ mvn:maven
 mariadb:mariadb-client-core
 mariadb-slap:mariadb-client
 mariadbd:mariadb-server-core
+memcached:memcached
 mosquitto:mosquitto
 nginx:nginx-light
 node:nodejs
@@ -92,7 +93,7 @@ shellcheck:shellcheck
 git:git
 '
 # Packages whose service must not start because somebody runs our tests.
-services='mosquitto nginx postgresql rabbitmq-server redis-server unbound prometheus'
+services='memcached mosquitto nginx postgresql rabbitmq-server redis-server unbound prometheus'
 
 has() {
 	case $1 in

@@ -46,6 +46,7 @@ class Framed(IntEnum):
     MESSAGE = 2
     PART = 3
     END = 4
+    PASSED = 5
 
 
 class Body(IntEnum):
@@ -67,6 +68,9 @@ class Flag(IntFlag):
     MORE = 64
     REVERSED = 128
     TELLS = 256
+    IF_FAILED = 512
+    SETTLES = 1024
+    QUIET = 2048
 
 
 class Clustering(IntEnum):

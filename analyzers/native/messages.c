@@ -320,6 +320,21 @@ static const struct fs_message *oldest_waiting(struct fs_engine *e, const struct
 	return index ? &fs_waiting_at(e, index)->message : NULL;
 }
 
+/* What the parser says of these bytes, once quiet requests that they do not answer are out of the way. */
+static enum fs_framed frame_next(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *k,
+				 enum fs_side side, struct fs_cursor bytes)
+{
+	for (;;) {
+		const struct fs_message *waiting = oldest_waiting(e, c, side);
+		enum fs_framed framed = fs_frame(e, c, k->direction, side, bytes, waiting, false);
+
+		if (framed != FS_FRAME_PASSED)
+			return framed;
+		if (!waiting || pairs_by_id(e, c) || !fs_request_passed(e, c, c->stream[k->direction].first_ns))
+			return FS_FRAME_INVALID;
+	}
+}
+
 /* Parses what starts `at` and returns how many bytes of the chunk were used; 0 if the connection's phase changed. */
 static uint64_t parse(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *k, uint64_t at)
 {
@@ -329,7 +344,7 @@ static uint64_t parse(struct fs_engine *e, struct fs_connection *c, const struct
 	enum fs_framed framed = FS_FRAME_INVALID;
 
 	if (fs_left(&piece.bytes))
-		framed = fs_frame(e, c, k->direction, side, piece.bytes, oldest_waiting(e, c, side), false);
+		framed = frame_next(e, c, k, side, piece.bytes);
 	if (framed == FS_FRAME_MORE && !piece.cut && keep(e, s, &piece))
 		return k->bytes - at;
 	bool has_length = framed == FS_FRAME_END ? e->message.length >= piece.before : e->message.length > piece.before;

@@ -76,7 +76,9 @@ enum fs_framed {
 	FS_FRAME_INVALID, /* no message starts here: resynchronise */
 	FS_FRAME_MESSAGE, /* `out` describes a message of out->length stream bytes (which may be more than are here) */
 	FS_FRAME_PART, /* out->length more bytes of the body of the message told last (out->body was FS_BODY_PARTS) */
-	FS_FRAME_END /* the same, and the message ends with them */
+	FS_FRAME_END, /* the same, and the message ends with them */
+	/* In order, of a response: not that of `waiting`, which was quiet and stays without one. Call again. */
+	FS_FRAME_PASSED
 };
 
 /* How a message goes on after out->length. */
@@ -113,7 +115,12 @@ enum fs_message_flag {
 	 * In order, with FS_MESSAGE_SKIP on a response's side: requests that wait with an id up to this one's get no
 	 * response of their own (PostgreSQL, after an error in a pipeline). Stitch gets this message as theirs.
 	 */
-	FS_MESSAGE_SETTLES = 1 << 10
+	FS_MESSAGE_SETTLES = 1 << 10,
+	/*
+	 * In order, of a request: answered only if there is something to say. That it was not shows in the response to a
+	 * later one (FS_FRAME_PASSED), or in nothing at all; stitch then gets no response, and it is no failure for that.
+	 */
+	FS_MESSAGE_QUIET = 1 << 11
 };
 
 struct fs_message {

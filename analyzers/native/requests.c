@@ -85,12 +85,35 @@ static uint32_t most_waiting(const struct fs_connection *c, bool by_id)
 	return c->kind == FS_KIND_FLOW ? FS_WAITING_PER_FLOW : by_id ? FS_WAITING_BY_ID : FS_WAITING_PER_CONNECTION;
 }
 
+/* The oldest request stays without an answer, as a quiet one may. False if it is none. */
+bool fs_request_passed(struct fs_engine *e, struct fs_connection *c, uint64_t now_ns)
+{
+	uint32_t index = c->first_waiting;
+	struct fs_waiting *w = index ? fs_waiting_at(e, index) : NULL;
+
+	if (!w || !(w->message.flags & FS_MESSAGE_QUIET) || w->begun)
+		return false;
+	unlink_request(e, c, index);
+	if (!w->counted)
+		unanswered(e, c, w, now_ns);
+	fs_request_release(e, index);
+	return true;
+}
+
+/* Many quiet requests may wait for the one behind them; where there is no room for more, the oldest was not answered. */
+static bool is_room(struct fs_engine *e, struct fs_connection *c, bool by_id)
+{
+	bool is_quiet = e->message.flags & FS_MESSAGE_QUIET;
+
+	return c->waiting < most_waiting(c, by_id || is_quiet) || fs_request_passed(e, c, e->now_ns);
+}
+
 /* e->message starts a request. 0 if there is no room to wait: then nothing on this connection can be paired. */
 uint32_t fs_request_begin(struct fs_engine *e, struct fs_connection *c, uint64_t first_ns, uint32_t pid)
 {
 	bool by_id = fs_protocol_of(e, c->protocol)->pairs_by_id;
 
-	if (c->waiting >= most_waiting(c, by_id)) {
+	if (!is_room(e, c, by_id)) {
 		e->table->stats.pending_overflow++;
 		return 0;
 	}
@@ -420,7 +443,7 @@ void fs_requests_discard(struct fs_engine *e, struct fs_connection *c)
 
 static void unanswered(struct fs_engine *e, struct fs_connection *c, struct fs_waiting *w, uint64_t now_ns)
 {
-	bool expected = !(w->message.flags & FS_MESSAGE_NO_ANSWER);
+	bool expected = !(w->message.flags & (FS_MESSAGE_NO_ANSWER | FS_MESSAGE_QUIET));
 
 	fs_stitch(e, c->protocol, &w->message, NULL);
 	w->request_content = fs_string_hold_content(e, c, protocol_of(e, c, w), &e->outcome.request_content, 0);

@@ -266,6 +266,8 @@ void fs_response_told(struct fs_engine *e, struct fs_connection *c, uint32_t req
 void fs_response_piece(struct fs_engine *e, uint32_t request, uint64_t last_ns, uint64_t bytes);
 void fs_response_end(struct fs_engine *e, struct fs_connection *c, uint32_t request, uint64_t last_ns, uint64_t bytes);
 void fs_responses_over(struct fs_engine *e, struct fs_connection *c);
+/* The oldest request stays without an answer, as a quiet one may. False if it is none. */
+bool fs_request_passed(struct fs_engine *e, struct fs_connection *c, uint64_t now_ns);
 void fs_requests_settle(struct fs_engine *e, struct fs_connection *c, uint64_t id, uint64_t now_ns);
 void fs_requests_discard(struct fs_engine *e, struct fs_connection *c);
 void fs_requests_unanswered(struct fs_engine *e, struct fs_connection *c, uint64_t now_ns, uint64_t patience_ns);

@@ -60,7 +60,7 @@ static void check_message(const struct fs_message *message)
 	must(message->body <= FS_BODY_UNTIL_CLOSE);
 	must(message->next_protocol < FS_PROTOCOL_COUNT);
 	must(message->protocol < FS_PROTOCOL_COUNT);
-	must(message->flags < FS_MESSAGE_SETTLES << 1);
+	must(message->flags < FS_MESSAGE_QUIET << 1);
 	must(!(message->flags & FS_MESSAGE_SETTLES) || message->flags & FS_MESSAGE_SKIP);
 	/* What is of nobody belongs to no request that could go on. */
 	must(!(message->flags & FS_MESSAGE_SKIP) ||
@@ -83,7 +83,8 @@ static enum fs_framed frame_copy(const struct fs_protocol *protocol, struct fs_f
 	must(!before || framed >= FS_FRAME_MESSAGE || memcmp(before, in->state, protocol->state_bytes) == 0);
 	free(before);
 	free(copy);
-	must(framed <= FS_FRAME_END);
+	must(framed <= FS_FRAME_PASSED);
+	must(framed != FS_FRAME_PASSED || in->waiting);
 	return framed;
 }
 
@@ -140,6 +141,10 @@ static void read_stream(const struct fs_protocol *protocol, struct fs_frame_inpu
 			continue;
 		}
 		enum fs_framed framed = frame_copy(protocol, in, bytes + at, here - at, false, &message);
+		if (framed == FS_FRAME_PASSED) {
+			in->waiting = NULL;
+			continue;
+		}
 		if (framed == FS_FRAME_MORE && here < size) {
 			here = size;
 			continue;
@@ -209,10 +214,11 @@ static int fuzz_parser(const struct fs_protocol *protocol, const uint8_t *data, 
 						  : FS_CLUSTER_ALPHABET,
 		.dns_nxdomain_is_error = !!(flags & NXDOMAIN),
 	};
-	struct fs_message asked = {
-		.method = (uint16_t)(protocol->id == FS_PROTOCOL_KAFKA ? data[1] << 8 | data[2] % 16 : data[1] % 16),
-		.id = data[2],
-		.note = data[1] % FS_PROTOCOL_COUNT};
+	struct fs_message asked = {.method = (uint16_t)(protocol->id == FS_PROTOCOL_KAFKA ? data[1] << 8 | data[2] % 16
+							: protocol->id == FS_PROTOCOL_MEMCACHED ? data[1] << 8 | data[2]
+												: data[1] % 16),
+				   .id = data[2],
+				   .note = data[1] % FS_PROTOCOL_COUNT};
 	uint8_t scratch[3][FS_SCRATCH] = {{0}};
 	struct fs_frame_input in = {
 		.options = &options,

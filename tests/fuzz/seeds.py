@@ -22,6 +22,7 @@ TARGETS = {
     "kafka": "kafka",
     "rocketmq": "rocketmq",
     "mqtt": "mqtt",
+    "memcached": "memcached",
 }
 DATAGRAMS = {"dns-dig-udp", "dns-dig-dnsmasq"}
 # As parser.h reads them.

@@ -15,6 +15,7 @@ extern const struct fs_protocol fs_protocol_mysql;
 extern const struct fs_protocol fs_protocol_mongodb;
 extern const struct fs_protocol fs_protocol_postgresql;
 extern const struct fs_protocol fs_protocol_redis;
+extern const struct fs_protocol fs_protocol_memcached;
 extern const struct fs_protocol fs_protocol_kafka;
 extern const struct fs_protocol fs_protocol_rocketmq;
 

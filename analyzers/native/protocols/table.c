@@ -20,6 +20,7 @@ const struct fs_protocol *const fs_protocols[] = {
 	&fs_protocol_mongodb,
 	&fs_protocol_dns,
 	&fs_protocol_redis,
+	&fs_protocol_memcached,
 	&fs_protocol_kafka,
 	NULL,
 };

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Makes the memcached recordings anew: `python -m tests.recordings.parsers.capture_memcached`, from the top of the tree."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from tests import memcached_client as client
+from tests.recordings.parsers.capture import Relay, version, write
+
+SERVER = " ".join(version("memcached", "-V").split()[:2])
+
+
+def main() -> None:
+    recipes: dict[str, Callable[[int], Mapping[client.Said, int]]] = {
+        "commands": client.commands,
+        "pipelined": client.pipelined,
+        "quiet-meta": client.quiet_meta,
+        "packets": partial(client.packets, large=False),
+        "quiet-packets": partial(client.quiet_packets, keys=4),
+        "pymemcache": partial(client.everyday, rounds=1),
+    }
+    for name, recipe in recipes.items():
+        with client.memcached() as server:
+            relay = Relay(server.port)
+            said = recipe(relay.port)
+            write(
+                f"memcached-{name}",
+                "memcached",
+                f"a socket or pymemcache; {SERVER}",
+                f"memcached_client, {name}",
+                relay,
+                said,
+            )
+
+
+if __name__ == "__main__":
+    main()
