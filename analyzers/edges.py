@@ -90,8 +90,8 @@ class EdgeLabels:
 OVERFLOW_EDGE: Final = Edge(OTHER_PARTY, OTHER_PARTY, OTHER, OTHER, 0, OTHER, 0, OTHER, "")
 
 
-def name_ends(seen: Observation, resolver: Resolver) -> Ends:
-    """Ask who is at both ends. Only the serving end's port says who that is, so a client's is never asked with."""
+def name_ends(seen: Observation, resolver: Resolver, at_ns: int = 0) -> Ends:
+    """Ask who is at both ends, now or at a time of the engine's clock. Only the serving end's port says who that is, so a client's is never asked with."""
     netns = seen.identity.netns
     remote_ip = UNKNOWN_ADDRESS if seen.remote_ip in _WILDCARDS else seen.remote_ip
     local_ip = resolver.bound_address(seen.remote_ip, netns) if seen.local_ip in _WILDCARDS else seen.local_ip
@@ -103,7 +103,7 @@ def name_ends(seen: Observation, resolver: Resolver) -> Ends:
     elif remote_ip == UNKNOWN_ADDRESS:
         remote = UNKNOWN_PEER
     else:
-        remote = resolver.remote(remote_ip, remote_port, netns)
+        remote = resolver.remote(remote_ip, remote_port, netns, at_ns)
     if seen.dialled_port and (service := resolver.service(seen.dialled_ip, seen.dialled_port)):
         if seen.role is Role.CLIENT:
             remote = replace(remote, service=service)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The seam between counting and naming: `collector.metadata` implements `Resolver`, `analyzers` only asks it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from analyzers.rows import Identity
@@ -19,7 +19,8 @@ class Party:
     `namespace` is NOT_FOUND_INTERNAL for an address of this host or a cluster node that belongs to no pod or service,
     NOT_FOUND_EXTERNAL for any other that is neither. `domain` is the DNS name of an outside address, if one was seen.
     `outside` is true for an address beyond this cluster and host. `observed` is true when an agent sees this end from
-    its own side, so that the other side need not tell what this one does.
+    its own side, so that the other side need not tell what this one does. `former` is true for who had an address at the
+    time that was asked about, and has it no more; it makes no other party.
     """
 
     node: str = ""
@@ -34,6 +35,7 @@ class Party:
     outside: bool = False
     reason: str = ""
     observed: bool = False
+    former: bool = field(default=False, compare=False)
 
 
 class Resolver(Protocol):
@@ -43,8 +45,9 @@ class Resolver(Protocol):
         """The owner of a socket on this node. `port` is 0 for a client's."""
         ...
 
-    def remote(self, ip: str, port: int, netns: int) -> Party:
-        """The owner of an address elsewhere, as seen from network namespace `netns`. `port` is 0 for a client's."""
+    def remote(self, ip: str, port: int, netns: int, at_ns: int = 0) -> Party:
+        """The owner of an address elsewhere, as seen from network namespace `netns`, at a time of the engine's clock (0: now).
+        `port` is 0 for a client's."""
         ...
 
     def service(self, ip: str, port: int) -> str:

@@ -154,12 +154,12 @@ class SnapshotBuilder:
         source = self._requests.get((key.index, key.generation))
         if source is None:
             source = self._requests[key.index, key.generation] = _Source(len(values))
-            self._name_requests(source, key, len(values))
+            self._name_requests(source, key, len(values), row.last.ended_ns)
         source.turn = self._number
         if values == source.last and not source.waits:
             return
         if source.waits or source.version != self._version or any(book.ended for book in source.books):
-            self._name_requests(source, key, len(values))
+            self._name_requests(source, key, len(values), row.last.ended_ns)
         if source.waits:
             return
         amount = growth(values, source.last)
@@ -177,7 +177,8 @@ class SnapshotBuilder:
         wide = FINE + FINE_BUCKETS if self._with_fine else FINE
         return (*values, *((0,) * (wide - len(values))))[:wide]
 
-    def _name_requests(self, source: _Source, key: RequestKey, width: int) -> None:
+    def _name_requests(self, source: _Source, key: RequestKey, width: int, at_ns: int) -> None:
+        """After who had the addresses when the newest request ended: news of the cluster come at any time between."""
         source.version = self._version
         if key.overflow:
             edge_labels = EdgeLabels(OVERFLOW_EDGE, "", key.is_error, key.is_slow)
@@ -190,9 +191,11 @@ class SnapshotBuilder:
                 source.books += (self._calls.book(OVERFLOW_CALL, width, self._now_ns),)
                 source.books += (self._served.book(OVERFLOW_SERVED, width, self._now_ns),)
             return
-        ends = name_ends(key, self._resolver)
+        ends = name_ends(key, self._resolver, at_ns)
         if not source.named(ends, is_young=self._is_young(key)):
             return
+        if ends.remote.former:
+            source.version = -1  # what comes after is the successor's
         in_scope = self.scope.has_row(key.role, ends)
         source.edge = edge_of(key, ends, key.protocol, key.l4) if in_scope else None
         source.is_server = key.role is Role.SERVER

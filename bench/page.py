@@ -27,7 +27,7 @@ class _Cluster:
     def local(self, identity: Identity, ip: str, port: int) -> Party:
         return _party(identity.index)
 
-    def remote(self, ip: str, port: int, netns: int) -> Party:
+    def remote(self, ip: str, port: int, netns: int, at_ns: int = 0) -> Party:
         return _party(int(ip.rpartition(".")[2]) + 256 * int(ip.split(".")[2]))
 
     def service(self, ip: str, port: int) -> str:

@@ -41,7 +41,7 @@ class RecordedNames:
             return Party(namespace=NOT_FOUND_INTERNAL, reason="process_unknown")
         return Party(namespace=NOT_FOUND_INTERNAL, workload_kind="process", workload_name=identity.comm)
 
-    def remote(self, ip: str, port: int, netns: int) -> Party:
+    def remote(self, ip: str, port: int, netns: int, at_ns: int = 0) -> Party:  # noqa: ARG002 - the Resolver's signature
         if comm := self._servers.get(_place(ip, port, netns)):
             return Party(namespace=NOT_FOUND_INTERNAL, workload_kind="process", workload_name=comm)
         if ip in self._own or is_loopback(ip):

@@ -168,7 +168,7 @@ class FixedResolver:
         self.asked += 1
         return self.owners[identity.index]
 
-    def remote(self, ip: str, port: int, netns: int) -> Party:
+    def remote(self, ip: str, port: int, netns: int, at_ns: int = 0) -> Party:
         self.asked += 1
         return self.addresses.get(ip, OUTSIDE)
 

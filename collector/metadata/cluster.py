@@ -71,6 +71,8 @@ class ClusterIndex:
     _slices: dict[str, SliceRecord] = field(default_factory=dict)
     _backends: dict[tuple[str, int], dict[str, int]] = field(default_factory=dict)
     _targets: dict[tuple[str, int], dict[str, int]] = field(default_factory=dict)
+    _took: dict[tuple[str, str], int] = field(default_factory=dict)
+    """Since when a pod has an address that another one had: (address, uid)."""
     _host_ports: dict[tuple[str, int], list[str]] = field(default_factory=dict)
     _nodes: dict[str, NodeRecord] = field(default_factory=dict)
     _node_at: dict[str, str] = field(default_factory=dict)
@@ -91,6 +93,7 @@ class ClusterIndex:
             if before is None and len(self._pods) >= POD_LIMIT:
                 self._left_out += 1
                 return
+            took = {address: self._took.get((address, pod.uid), 0) for address in before.addresses} if before else {}
             if before is not None:
                 self._unlink_pod(before)
             self._pods[pod.uid] = pod
@@ -100,7 +103,10 @@ class ClusterIndex:
                 self._by_container[container] = (pod.uid, name)
             if not pod.host_network:
                 for address in pod.addresses:
-                    self._by_address.setdefault(address, []).append(pod.uid)
+                    others = self._by_address.setdefault(address, [])
+                    if since := took.get(address, self.clock() if others else 0):
+                        self._took[address, pod.uid] = since
+                    others.append(pod.uid)
             for place in _host_places(pod):
                 self._host_ports.setdefault(place, []).append(pod.uid)
             if pod.is_over:
@@ -248,6 +254,16 @@ class ClusterIndex:
                 return None
             return self._newest(self._by_address.get(address, ()))
 
+    def pod_at_time(self, address: str, at_ns: int) -> tuple[PodRecord | None, bool]:
+        """Who had this address at that time (0: now), and whether somebody else has it now. Goes back as far as tombstones."""
+        with self._lock:
+            now = self.pod_at(address)
+            if now is None or not at_ns or self._took.get((address, now.uid), 0) <= at_ns:
+                return now, False
+            earlier = [(self._took.get((address, uid), 0), uid) for uid in self._by_address.get(address, ())]
+            _, uid = max((entry for entry in earlier if entry[0] <= at_ns), default=(0, now.uid))
+            return self._pods[uid], uid != now.uid
+
     def pod_at_port(self, address: str, port: int) -> PodRecord | None:
         """Whose this port is, where the address alone does not say: a node's (hostNetwork, hostPort), or one of a pod's that
         only its EndpointSlices tell of."""
@@ -370,6 +386,7 @@ class ClusterIndex:
             if self._by_container.get(container, ("",))[0] == pod.uid:
                 del self._by_container[container]
         for address in () if pod.host_network else pod.addresses:
+            self._took.pop((address, pod.uid), None)
             left = [uid for uid in self._by_address.get(address, ()) if uid != pod.uid]
             if left:
                 self._by_address[address] = left

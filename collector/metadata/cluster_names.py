@@ -46,11 +46,13 @@ class ClusterNames:
             service = self._index.service_of_node_port(port)
         return service.name if service else ""
 
-    def address(self, ip: str, port: int) -> Party | None:
-        """Who has an address: a pod, a Service of which nobody saw which pod answered, or a node."""
-        pod = self._index.pod_at(ip) or self._index.pod_at_port(ip, port)
+    def address(self, ip: str, port: int, at_ns: int = 0) -> Party | None:
+        """Who has an address, or had it then: a pod, a Service of which nobody saw which pod answered, or a node."""
+        pod, former = self._index.pod_at_time(ip, at_ns)
+        pod = pod or self._index.pod_at_port(ip, port)
         if pod is not None:
-            return self.serving(self._pod(pod), ip, port)
+            party = self.serving(self._pod(pod), ip, port)
+            return replace(party, former=True) if former else party
         service = self._index.service_at(ip)
         if service is not None:
             return _service(service, "service_only")

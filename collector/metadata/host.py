@@ -78,10 +78,10 @@ class HostResolver:
             self._serve(self._place(ip, port, identity.netns), party)
         return party
 
-    def remote(self, ip: str, port: int, netns: int) -> Party:
+    def remote(self, ip: str, port: int, netns: int, at_ns: int = 0) -> Party:
         """The owner of an address that is no socket the caller knows."""
         place = self._place(ip, port, netns)
-        told = self._cluster.address(ip, port) if self._cluster and not is_loopback(ip) else None
+        told = self._cluster.address(ip, port, at_ns) if self._cluster and not is_loopback(ip) else None
         served = self._serving.get(place) if port else None
         # Who was seen serving there is known down to the container, unless the address is another pod's by now.
         same = told.pod in {"", served.pod} if told and served else self._addresses.contains(ip)

@@ -50,6 +50,7 @@ class Shop:
     name: str
     folder: Path
     stack: ExitStack
+    pods: dict[str, Pod] = field(default_factory=dict)
     waiting: list[AbstractContextManager[servers.Server]] = field(default_factory=list)
     addresses: set[str] = field(default_factory=set)
     """Of the cluster: nodes, pods and Services."""
@@ -121,7 +122,8 @@ class Shop:
             path = f"{slices}{identity}.scope" if systemd else f"kubepods/burstable/pod{known}/{identity}"
             inside = self.stack.enter_context(container(path))
             prefixes[container_name] = (*inside, *(space.prefix if space else ()))
-        return Pod(name, namespace, uid, ip, ip6, item, prefixes, space, kind, workload)
+        self.pods[name] = Pod(name, namespace, uid, ip, ip6, item, prefixes, space, kind, workload)
+        return self.pods[name]
 
     def far_pod(self, name: str, kind: str, workload: str, ip: str, far_node: str, *, namespace: str = "shop") -> str:
         """One on another node; its address answers. Answers its UID."""

@@ -342,7 +342,7 @@ class Answers:
         self.asked += 1
         return Party(workload_name=f"{identity.comm}-{self.number}")
 
-    def remote(self, ip: str, port: int, netns: int) -> Party:
+    def remote(self, ip: str, port: int, netns: int, at_ns: int = 0) -> Party:
         return self.far
 
     def service(self, ip: str, port: int) -> str:

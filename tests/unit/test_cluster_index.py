@@ -305,3 +305,23 @@ def test_an_object_without_a_name_is_told(broken: dict[str, object]) -> None:
 @pytest.mark.parametrize("odd", [None, 7, [], "text"])
 def test_odd_parts_lose_only_themselves(part: str, odd: object) -> None:
     assert kube_objects.pod({**POD_JSON, part: odd}).name == "web-1"
+
+
+def test_an_address_that_changed_hands_is_his_who_had_it_then(index: ClusterIndex, clock: Clock) -> None:
+    first, second = POD, replace(POD, uid="u2", name="heir-0")
+    index.put_pod(first)
+    clock.now = 50 * SECOND
+    index.drop_pod("u1")
+    clock.now += SECOND // 20
+    index.put_pod(second)
+    swapped = clock.now
+    assert index.pod_at_time("10.1.0.5", 0) == (second, False)
+    assert index.pod_at_time("10.1.0.5", swapped - 1) == (first, True)
+    assert index.pod_at_time("10.1.0.5", swapped) == (second, False)
+    clock.now += SECOND
+    index.put_pod(replace(second, node="n9"))  # told again, it has had the address since then
+    assert index.pod_at_time("10.1.0.5", swapped) == (replace(second, node="n9"), False)
+    assert index.pod_at_time("10.1.0.5", swapped - 1) == (first, True)
+    clock.now += 301 * SECOND
+    index.sweep()
+    assert index.pod_at_time("10.1.0.5", swapped - 1) == (replace(second, node="n9"), False)

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Accounts: counters by differences, so that rows may end, merge and be renamed and nothing ever falls or counts twice."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from analyzers.accounts import Ledger, growth
-from analyzers.resolver import NOT_READ_YET
+from analyzers.resolver import NOT_READ_YET, Party
 from analyzers.rows import Role
 from analyzers.snapshot import HOUR_NS, NAME_PATIENCE_NS, Snapshot, SnapshotBuilder
 from tests.rows import CLIENT, SECOND, FixedResolver, last, pod, request_row, sample, tcp_row
@@ -260,3 +262,37 @@ def test_counters_never_fall_and_add_up_whatever_rows_do(turns: list[list[int]],
         assert all(after[key] >= count for key, count in before.items())
         assert sum(after.values()) == expected
         before = after
+
+
+class _Handover(FixedResolver):
+    """10.0.0.2 was the old pod's until `at`."""
+
+    at = 0
+
+    def remote(self, ip: str, port: int, netns: int, at_ns: int = 0) -> Party:
+        if ip == "10.0.0.2" and self.at:
+            former = 0 < at_ns < self.at
+            return replace(pod("old" if former else "new"), former=former)
+        return super().remote(ip, port, netns)
+
+
+def test_requests_are_his_who_had_the_address_then() -> None:
+    """News of a handover come at any time: before a row was read at all, between two readings, and much later."""
+    for told_before in (True, False):
+        resolver = _Handover(addresses={"10.0.0.2": pod("old")})
+        builder = SnapshotBuilder(resolver)
+
+        def handed_over(resolver: _Handover = resolver) -> None:
+            resolver.at = 5 * SECOND
+            resolver.answers += 1
+
+        if told_before:
+            handed_over()
+        row = request_row(1, Role.CLIENT, count=3, last=last(4 * SECOND))
+        assert edges(builder.build([row], (), (), 6 * SECOND)) == {("old", "200", False): 3}
+        if not told_before:
+            handed_over()
+        row = request_row(1, Role.CLIENT, count=4, last=last(4 * SECOND + 1))
+        assert edges(builder.build([row], (), (), 7 * SECOND)) == {("old", "200", False): 4}
+        row = request_row(1, Role.CLIENT, count=9, last=last(6 * SECOND))
+        assert edges(builder.build([row], (), (), 8 * SECOND)) == {("old", "200", False): 4, ("new", "200", False): 5}
