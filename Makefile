@@ -242,6 +242,10 @@ docs: build ## write the pages that come out of the code's own tables
 .PHONY: docs-check
 docs-check: build ## fail if a generated page is not what the code says
 	@scripts/generate-docs.sh --check
+.PHONY: kubectl-plugin
+kubectl-plugin: ## kubectl firesteel as one file, and the archive and manifest for krew, in build/kubectl. ARGS=where it will be downloaded from
+	@python3 scripts/package-kubectl-plugin.py build/kubectl $(ARGS)
+
 
 compile := CUSTOM_COMPILE_COMMAND='make lock' $(venv)/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header

@@ -47,6 +47,7 @@ ip:iproute2
 iperf3:iperf3
 iptables:iptables
 java:default-jdk-headless
+kubectl:kubernetes-client
 mvn:maven
 mariadb:mariadb-client-core
 mariadb-slap:mariadb-client

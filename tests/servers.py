@@ -35,6 +35,7 @@ PACKAGES: Mapping[str, str] = {
     "iperf3": "iperf3",
     "iptables": "iptables",
     "java": "default-jdk-headless",
+    "kubectl": "kubernetes-client",
     "memcached": "memcached",
     "mosquitto": "mosquitto",
     "mvn": "maven",

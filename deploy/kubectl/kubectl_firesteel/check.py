@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""check: `firesteel doctor` on every node before anything is installed, as one table."""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+
+from .install import is_linux, minor_of
+from .jobs import NodeJob, Result, check_job, run_jobs
+from .kubectl import Kubectl, Object
+from .objects import PROFILE, PROFILES
+from .tables import table
+
+
+def check(
+    kubectl: Kubectl, namespace: str, node: str, *, registry: str, tag: str, seconds: float, as_json: bool,
+    say: Callable[[str], None],
+) -> bool:  # fmt: skip
+    """Whether no node has anything to repair. The namespace must be there, and is made if it is not."""
+    nodes = [item for item in kubectl.items("/api/v1/nodes") if is_linux(item)]
+    if node:
+        nodes = [item for item in nodes if item["metadata"]["name"] == node]
+    if not nodes:
+        say(f"there is no Linux node{f' named {node}' if node else ''}")
+        return False
+    minor = minor_of(kubectl)
+    made = _namespace(kubectl, namespace)
+    jobs = [
+        NodeJob(
+            item["metadata"]["name"],
+            check_job(item["metadata"]["name"], profile_of(item), namespace, minor=minor, registry=registry, tag=tag),
+        )
+        for item in sorted(nodes, key=lambda item: str(item["metadata"]["name"]))
+        if profile_of(item) in PROFILES
+    ]
+    try:
+        results = list(run_jobs(kubectl, jobs, seconds))
+    finally:
+        if made:
+            kubectl.delete(f"/api/v1/namespaces/{namespace}")
+    by_name = {item["metadata"]["name"]: item for item in nodes}
+    if as_json:
+        say(json.dumps([{"node": r.node, "doctor": report_of(r), "fault": r.fault} for r in results], indent=2))
+    else:
+        say(as_table(results, by_name))
+    return all(_is_well(result) for result in results)
+
+
+def _namespace(kubectl: Kubectl, namespace: str) -> bool:
+    """Whether it had to be made."""
+    if kubectl.find(f"/api/v1/namespaces/{namespace}") is not None:
+        return False
+    labels = {"pod-security.kubernetes.io/enforce": "privileged", "app.kubernetes.io/name": "firesteel"}
+    item = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}}
+    kubectl.create("/api/v1/namespaces", item)
+    return True
+
+
+def profile_of(node: Object) -> str:
+    return str(node["metadata"].get("labels", {}).get(PROFILE, "core"))
+
+
+def report_of(result: Result) -> Object | None:
+    """The doctor's own JSON; None where something else was printed."""
+    try:
+        found = json.loads(result.output)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) and "checks" in found else None
+
+
+def _is_well(result: Result) -> bool:
+    report = report_of(result)
+    return report is not None and bool(report["ok"])
+
+
+def as_table(results: Sequence[Result], nodes: dict[str, Object]) -> str:
+    rows, remarks = [], []
+    for result in results:
+        node, report = nodes[result.node], report_of(result)
+        info = node.get("status", {}).get("nodeInfo", {})
+        facts = [result.node, str(info.get("kernelVersion", "?")), str(info.get("osImage", "?")), profile_of(node)]
+        if report is None:
+            rows.append([*facts, "?", result.fault or result.output.strip().splitlines()[-1][:100]])
+            continue
+        checks = report["checks"]
+        faults = [row for row in checks if row["state"] == "fail"]
+        warnings = [row for row in checks if row["state"] == "warn"]
+        rows.append([*facts, _driver(checks), f"{len(faults)} to repair, {len(warnings)} to know about"])
+        remarks += [f"{result.node}: {row['check']}: {row['sentence']} -> {row['remedy']}" for row in faults]
+    text = table(["NODE", "KERNEL", "SYSTEM", "PROFILE", "DRIVER", "DOCTOR"], rows)
+    return "\n".join([text, "", *remarks]) if remarks else text
+
+
+def _driver(checks: Sequence[Object]) -> str:
+    """Which one loads, out of the doctor's sentence about its trial."""
+    for row in checks:
+        loads = re.match(r"(\w+) loads by ([\w-]+)", row["sentence"])
+        if row["check"] == "driver" and loads:
+            return f"{loads[1]} ({loads[2]})"
+    return "none"

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The objects that `make manifests` rendered from the chart, fitted to a cluster, and their places in the API."""
+
+import json
+import pkgutil
+from collections.abc import Collection, Sequence
+from typing import Any, Final
+
+Object = dict[str, Any]
+
+PROFILES: Final = ("core", "bcc", "kmod", "none")
+PROFILE: Final = "firesteel/profile"
+"""The label of nodes and agents."""
+SELECTOR: Final = "app.kubernetes.io/name=firesteel"
+_ARMOR: Final = "container.apparmor.security.beta.kubernetes.io/agent"
+_PLACES: Final = {
+    "Namespace": ("/api/v1", "namespaces", False),
+    "ResourceQuota": ("/api/v1", "resourcequotas", True),
+    "ServiceAccount": ("/api/v1", "serviceaccounts", True),
+    "ConfigMap": ("/api/v1", "configmaps", True),
+    "Service": ("/api/v1", "services", True),
+    "ClusterRole": ("/apis/rbac.authorization.k8s.io/v1", "clusterroles", False),
+    "ClusterRoleBinding": ("/apis/rbac.authorization.k8s.io/v1", "clusterrolebindings", False),
+    "NetworkPolicy": ("/apis/networking.k8s.io/v1", "networkpolicies", True),
+    "PodDisruptionBudget": ("/apis/policy/v1", "poddisruptionbudgets", True),
+    "DaemonSet": ("/apis/apps/v1", "daemonsets", True),
+    "Deployment": ("/apis/apps/v1", "deployments", True),
+    "Job": ("/apis/batch/v1", "jobs", True),
+}
+"""Kind -> (group and version, plural, whether it is in a namespace), in the order in which they are made."""
+
+
+def everything() -> list[Object]:
+    """As rendered: every profile, the names service, the namespace firesteel, Kubernetes 1.30 or later."""
+    text = pkgutil.get_data(__package__ or "kubectl_firesteel", "objects.json")
+    assert text is not None
+    return list(json.loads(text))
+
+
+def version() -> str:
+    """Of Firesteel, as these objects have it."""
+    return version_of(next(item for item in everything() if item["kind"] == "DaemonSet"))
+
+
+def version_of(item: Object) -> str:
+    return str(item["metadata"].get("labels", {}).get("app.kubernetes.io/version", "?"))
+
+
+def fitted(
+    profiles: Collection[str], *, namespace: str, minor: int, registry: str = "", tag: str = "", names: bool = False
+) -> list[Object]:
+    """What is to be installed, in order. `minor` is Kubernetes' 1.minor."""
+    chosen = [item for item in everything() if _is_wanted(item, profiles, names=names)]
+    for item in chosen:
+        _into_namespace(item, namespace)
+        if item["kind"] in {"DaemonSet", "Deployment"}:
+            _fit(item, minor, registry, tag)
+        if item["kind"] == "ConfigMap" and not names:
+            text = item["data"]["firesteel.yaml"]
+            item["data"]["firesteel.yaml"] = _without_names(text)
+    return sorted(chosen, key=lambda item: list(_PLACES).index(item["kind"]))
+
+
+def _is_wanted(item: Object, profiles: Collection[str], *, names: bool) -> bool:
+    labels = item["metadata"].get("labels", {})
+    if item["kind"] == "DaemonSet":
+        return labels[PROFILE] in profiles
+    # The policy of the names service has no label of its own but its name.
+    return names or not item["metadata"]["name"].endswith("-names")
+
+
+def _into_namespace(item: Object, namespace: str) -> None:
+    if item["kind"] == "Namespace":
+        item["metadata"]["name"] = namespace
+    elif "namespace" in item["metadata"]:
+        item["metadata"]["namespace"] = namespace
+    for subject in item.get("subjects", ()):
+        subject["namespace"] = namespace
+    if item["kind"] == "ConfigMap":
+        text = item["data"]["firesteel.yaml"]
+        item["data"]["firesteel.yaml"] = text.replace(
+            "firesteel-names.firesteel.svc", f"firesteel-names.{namespace}.svc"
+        )
+
+
+def _without_names(text: str) -> str:
+    """Without the section kubernetes, which the chart writes for the names service only."""
+    kept, inside = [], False
+    for line in text.splitlines(keepends=True):
+        inside = line.startswith("kubernetes:") or (inside and line.startswith(" "))
+        if not inside:
+            kept.append(line)
+    return "".join(kept)
+
+
+def _fit(workload: Object, minor: int, registry: str, tag: str) -> None:
+    template = workload["spec"]["template"]
+    for container in template["spec"]["containers"]:
+        name, _, rendered = container["image"].partition(":")
+        suffix = "-full" if rendered.endswith("-full") else ""
+        place = f"{registry.rstrip('/')}/{name}" if registry else name
+        container["image"] = f"{place}:{tag + suffix if tag else rendered}"
+        # A field since 1.30, an annotation before.
+        if minor < 30 and container["securityContext"].pop("appArmorProfile", None):
+            template["metadata"].setdefault("annotations", {})[_ARMOR] = "unconfined"
+
+
+def collection_of(item: Object) -> str:
+    """The path to which it is posted."""
+    group, plural, namespaced = _PLACES[item["kind"]]
+    return f"{group}/namespaces/{item['metadata']['namespace']}/{plural}" if namespaced else f"{group}/{plural}"
+
+
+def path_of(item: Object) -> str:
+    return f"{collection_of(item)}/{item['metadata']['name']}"
+
+
+def collections(namespace: str, *, namespaced: bool) -> Sequence[tuple[str, str]]:
+    """(kind, path) of each kind that we make."""
+    return [
+        (kind, f"{group}/namespaces/{namespace}/{plural}" if within else f"{group}/{plural}")
+        for kind, (group, plural, within) in _PLACES.items()
+        if within == namespaced and kind != "Namespace"
+    ]

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""status, top and explain: what the agents say, from all nodes in one place."""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+
+from .agents import CONTAINER, Agent, Answer, agents, ask
+from .kubectl import Kubectl, Object
+from .tables import span, table
+
+Say = Callable[[str], None]
+_STALE = re.compile(r"the API tells nothing of (\w+) (?:for (\d+) s|at all)")
+
+
+def status(kubectl: Kubectl, namespace: str, node: str, *, as_json: bool, say: Say) -> bool:
+    """Whether every agent answers and reports no error."""
+    whom = agents(kubectl, namespace, node)
+    if not whom:
+        say(f"no agent in namespace {namespace}{f' on {node}' if node else ''}; kubectl firesteel install")
+        return False
+    answers = list(ask(kubectl, namespace, whom, "status"))
+    if as_json:
+        say(json.dumps([_plain(answer) for answer in answers], indent=2))
+    else:
+        say(
+            table(["NODE", "PROFILE", "DRIVER", "VERSION", "LOST", "NAMES", "UP", "PROBLEMS"], list(map(_row, answers)))
+        )
+        for line in _remarks(answers):
+            say(line)
+    return all(not answer.fault and not _problems(answer.told, "error") for answer in answers)
+
+
+def _plain(answer: Answer) -> Object:
+    return {"node": answer.agent.node, "pod": answer.agent.pod, "status": answer.told or None, "fault": answer.fault}
+
+
+def _row(answer: Answer) -> list[str]:
+    agent, told = answer.agent, answer.told
+    if answer.fault or not told:
+        return [agent.node, agent.profile, "-", "-", "-", "-", "-", answer.fault[:100]]
+    problems = [str(problem.get("what")) for problem in told.get("problems", ())]
+    return [
+        agent.node,
+        agent.profile,
+        str(told["driver"]["name"]),
+        str(told["agent"]["version"]),
+        str(told["loss"]["total"]),
+        names_of(told),
+        span(float(told["agent"]["uptime_seconds"])),
+        str(len(problems)) if problems else "",
+    ]
+
+
+def names_of(told: Object) -> str:
+    """How old what the API server told is: `current`, or the age of the oldest kind of object."""
+    matches = [_STALE.match(str(problem.get("what", ""))) for problem in told.get("problems", ())]
+    ages = [float(found[2]) if found[2] else float("inf") for found in matches if found]
+    if not ages:
+        return "current"
+    return "never heard" if max(ages) == float("inf") else f"{span(max(ages))} old"
+
+
+def _problems(told: Object, severity: str) -> list[Object]:
+    return [problem for problem in told.get("problems", ()) if problem.get("severity") == severity]
+
+
+def _remarks(answers: Sequence[Answer]) -> list[str]:
+    """Each problem once, with the nodes that have it."""
+    where: dict[str, list[str]] = {}
+    for answer in answers:
+        for problem in answer.told.get("problems", ()):
+            text = f"{str(problem.get('severity', '')).upper()}: {problem.get('what')}: {problem.get('cause')}"
+            remedy = f" -> {problem['remedy']}" if problem.get("remedy") else ""
+            where.setdefault(text + remedy, []).append(answer.agent.node)
+    return [f"{', '.join(nodes)}: {text}" for text, nodes in where.items()]
+
+
+def top(kubectl: Kubectl, namespace: str, node: str, *, sort: str, lines: int, as_json: bool, say: Say) -> int:
+    """With a node: its own `firesteel top`, live. Without: the busiest edges of all nodes, once. An exit code."""
+    whom = agents(kubectl, namespace, node)
+    if node and whom and not whom[0].why_not and not as_json:
+        return kubectl.attach(namespace, whom[0].pod, CONTAINER, "firesteel", "top", "--sort", sort)
+    found, faults = [], []
+    for answer in ask(kubectl, namespace, whom, "top", "--once", "--sort", sort):
+        if answer.fault:
+            faults.append(f"{answer.agent.node}: {answer.fault}")
+        found += [{"node": answer.agent.node, **line} for line in answer.told.get("edges", ())]
+    key = {"rate": "rate", "errors": "failed", "p99": "p99", "bytes": "received", "requests": "requests"}[sort]
+    found.sort(key=lambda line: line.get(key) or 0, reverse=True)
+    if as_json:
+        say(json.dumps(found[:lines], indent=2))
+    else:
+        heads = ["NODE", "FROM", "TO", "PROTOCOL", "PER SECOND", "FAILED", "P99"]
+        say(table(heads, [_edge(line) for line in found[:lines]]))
+    for fault in faults:
+        say(fault)
+    return 0 if whom and not faults else 1
+
+
+def _edge(line: Object) -> list[str]:
+    p99 = line.get("p99")
+    return [
+        str(line["node"]),
+        str(line["source"]),
+        str(line["destination"]),
+        str(line["protocol"]),
+        f"{line['rate']:.1f}",
+        f"{line['failed']:.1%}",
+        f"{p99 * 1000:.1f} ms" if p99 is not None else "-",
+    ]
+
+
+def explain(kubectl: Kubectl, namespace: str, address: str, node: str, *, as_json: bool, say: Say) -> bool:
+    """Asks the agent on the address's own node if it is a pod's or a node's, else the first one."""
+    whom = [agent for agent in agents(kubectl, namespace, node) if not agent.why_not]
+    if not whom:
+        say(f"no agent answers in namespace {namespace}; kubectl firesteel status says why")
+        return False
+    chosen = whom[0] if node else _nearest(kubectl, whom, address)
+    arguments = ["firesteel", "explain", address, *(["--json"] if as_json else [])]
+    told = kubectl.execute(namespace, chosen.pod, CONTAINER, *arguments)
+    if not as_json:
+        say(f"as the agent on {chosen.node} has it:")
+    say(told.rstrip("\n"))
+    return True
+
+
+def _nearest(kubectl: Kubectl, whom: Sequence[Agent], address: str) -> Agent:
+    ip = address[1:].partition("]")[0] if address.startswith("[") else address
+    ip = ip.partition(":")[0] if ip.count(":") == 1 else ip
+    owners = {pod["spec"].get("nodeName") for pod in kubectl.items("/api/v1/pods", fieldSelector=f"status.podIP={ip}")}
+    return next((agent for agent in whom if agent.node in owners), whom[0])

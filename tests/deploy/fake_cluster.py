@@ -1,0 +1,418 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An API server with the controllers that matter to an installation: objects by REST, DaemonSets and Jobs that make pods.
+
+What a real one refuses is refused here, too: objects that the API's schema does not know (kubernetes_validate), unborn
+namespaces (404), what exists (409), outdated versions (409), changed immutable fields (422), pods that Pod Security does not let in.
+Its default level is baseline, as on clusters that are careful. What runs in a container is up to the test: `work`.
+"""
+
+import asyncio
+import copy
+import json
+import re
+import ssl
+import subprocess
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import kubernetes_validate
+from aiohttp import WSMsgType, web
+
+from tests.deploy.manifests import runs_on
+from tests.servers import program
+
+Object = dict[str, Any]
+Key = tuple[str, str, str]
+"""(plural, namespace, name)."""
+Ended = tuple[int, str, str]
+"""(exit code, standard output, standard error)."""
+
+_PATH: Final = re.compile(
+    r"/(?:api/v1|apis/[^/]+/v1)(?:/namespaces/(?P<namespace>[^/]+)(?=/))?/(?P<plural>[a-z]+)"
+    r"(?:/(?P<name>[^/]+))?(?:/(?P<sub>[a-z]+))?"
+)
+_IMMUTABLE: Final = {
+    "daemonsets": ("spec", "selector"),
+    "deployments": ("spec", "selector"),
+    "jobs": ("spec", "template"),
+    "clusterrolebindings": ("roleRef",),
+}
+_GROUPS: Final = ("apps", "batch", "networking.k8s.io", "policy", "rbac.authorization.k8s.io")
+
+
+class Wrong(Exception):
+    """An answer other than success."""
+
+    def __init__(self, code: int, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.code, self.reason = code, reason
+
+
+@dataclass
+class FakeCluster:
+    """`work(pod, command)` is what a container does; a Job's pod is told its args, exec its command."""
+
+    minor: int
+    folder: Path
+    """With the certificate: kubectl shows its token to nobody without TLS."""
+    work: Callable[[Object, Sequence[str]], Ended]
+    token: str = "secret"
+    port: int = 0
+    version: int = 1
+    store: dict[Key, Object] = field(default_factory=dict)
+    logs: dict[Key, str] = field(default_factory=dict)
+    requests: list[tuple[str, str]] = field(default_factory=list)
+    """(method, path with query)."""
+    broken_nodes: set[str] = field(default_factory=set)
+    """Where no image can be pulled."""
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def kubeconfig(self) -> Path:
+        path = self.folder / "kubeconfig"
+        config = {
+            "apiVersion": "v1", "kind": "Config", "current-context": "test",
+            "clusters": [{"name": "test", "cluster": {"server": f"https://127.0.0.1:{self.port}", "certificate-authority": str(self.folder / "cert.pem")}}],
+            "users": [{"name": "test", "user": {"token": self.token}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+        }  # fmt: skip
+        path.write_text(json.dumps(config))
+        path.chmod(0o600)
+        return path
+
+    def node(self, name: str, labels: Mapping[str, str] | None = None, os: str = "linux") -> None:
+        info = {"kernelVersion": "6.1.0-13-amd64", "osImage": "Debian GNU/Linux 12", "operatingSystem": os}
+        self.put({"kind": "Node", "metadata": {"name": name, "labels": {"kubernetes.io/os": os, **(labels or {})}},
+                  "spec": {}, "status": {"nodeInfo": info}}, "nodes")  # fmt: skip
+
+    def put(self, item: Object, plural: str) -> Object:
+        with self.lock:
+            self.version += 1
+            metadata = {
+                "uid": str(uuid.uuid4()),
+                "generation": 1,
+                **item["metadata"],
+                "resourceVersion": str(self.version),
+            }
+            stored = {**item, "metadata": metadata}
+            self.store[plural, metadata.get("namespace", ""), metadata["name"]] = stored
+            return stored
+
+    def of(self, plural: str) -> list[Object]:
+        with self.lock:
+            return [item for key, item in sorted(self.store.items()) if key[0] == plural]
+
+    def wrote(self) -> list[tuple[str, str]]:
+        """Requests that changed something."""
+        return [(method, path) for method, path in self.requests if method != "GET" and "dryRun" not in path]
+
+    # --- requests ----------------------------------------------------------------------------------------------------
+
+    def answer(self, method: str, path: str, query: Mapping[str, str], body: Object | None) -> Object | str:
+        if path == "/version":
+            return {"major": "1", "minor": f"{self.minor}+", "gitVersion": f"v1.{self.minor}.0"}
+        if (found := _discovery(path)) is not None:
+            return found
+        match = _PATH.fullmatch(path)
+        if match is None:
+            raise Wrong(404, "NotFound", "the server could not find the requested resource")
+        namespace, plural, name = match["namespace"] or "", match["plural"], match["name"] or ""
+        key = (plural, namespace, name)
+        dry = query.get("dryRun") == "All"
+        with self.lock:
+            if match["sub"] == "log":
+                return self._log(key, query)
+            if method == "GET":
+                return self._get(key) if name else self._list(plural, namespace, query)
+            if method == "POST":
+                return self._create(plural, namespace, body or {}, dry=dry)
+            if method == "PUT":
+                return self._replace(key, body or {}, dry=dry)
+            if method == "DELETE":
+                return self._delete(key)
+        raise Wrong(405, "MethodNotAllowed", method)
+
+    def _get(self, key: Key) -> Object:
+        if key not in self.store:
+            raise Wrong(404, "NotFound", f'{key[0]} "{key[2]}" not found')
+        return self.store[key]
+
+    def _list(self, plural: str, namespace: str, query: Mapping[str, str]) -> Object:
+        found = [
+            item
+            for item in self.of(plural)
+            if (not namespace or item["metadata"].get("namespace") == namespace)
+            and _labels_match(query.get("labelSelector", ""), item["metadata"].get("labels", {}))
+            and _fields_match(query.get("fieldSelector", ""), item)
+        ]
+        # Items of a list have no kind of their own, as in a real answer.
+        return {
+            "kind": "List",
+            "items": [{n: v for n, v in item.items() if n not in {"kind", "apiVersion"}} for item in found],
+        }
+
+    def _log(self, key: Key, query: Mapping[str, str]) -> str:
+        self._get(key)
+        if query.get("previous") == "true":
+            raise Wrong(400, "BadRequest", f'previous terminated container "agent" in pod "{key[2]}" not found')
+        return self.logs.get(key, "")
+
+    def _create(self, plural: str, namespace: str, item: Object, *, dry: bool) -> Object:
+        self._valid(plural, namespace, item)
+        if (plural, namespace, item["metadata"]["name"]) in self.store:
+            raise Wrong(409, "AlreadyExists", f'{plural} "{item["metadata"]["name"]}" already exists')
+        if dry:
+            return item
+        stored = self.put(item, plural)
+        self._control(plural, stored)
+        return stored
+
+    def _replace(self, key: Key, item: Object, *, dry: bool) -> Object:
+        before = self._get(key)
+        self._valid(key[0], key[1], item)
+        if (
+            item["metadata"].get("resourceVersion", before["metadata"]["resourceVersion"])
+            != before["metadata"]["resourceVersion"]
+        ):
+            raise Wrong(409, "Conflict", "the object has been modified")
+        path = _IMMUTABLE.get(key[0], ())
+        if path and _at(before, path) != _at(item, path):
+            raise Wrong(422, "Invalid", f"{'.'.join(path)}: field is immutable")
+        if dry:
+            return item
+        metadata = {
+            **item["metadata"],
+            "uid": before["metadata"]["uid"],
+            "generation": before["metadata"]["generation"] + 1,
+        }
+        stored = self.put({**item, "metadata": metadata}, key[0])
+        self._control(key[0], stored)
+        return stored
+
+    def _delete(self, key: Key) -> Object:
+        gone = self._get(key)
+        del self.store[key]
+        within = key[2] if key[0] == "namespaces" else ""
+        owner = gone["metadata"]["uid"]
+        for other in [
+            k for k, v in self.store.items() if (within and k[1] == within) or v["metadata"].get("ownerUid") == owner
+        ]:
+            del self.store[other]
+        return {"kind": "Status", "status": "Success"}
+
+    def _valid(self, plural: str, namespace: str, item: Object) -> None:
+        metadata = item.get("metadata", {})
+        if metadata.get("namespace", "") != namespace:
+            raise Wrong(400, "BadRequest", "the namespace of the object does not match the one of the request")
+        if namespace and ("namespaces", "", namespace) not in self.store:
+            raise Wrong(404, "NotFound", f'namespaces "{namespace}" not found')
+        if not re.fullmatch(r"[a-z0-9]([a-z0-9.:-]{0,61}[a-z0-9])?", metadata.get("name", "")):
+            raise Wrong(422, "Invalid", f"metadata.name: {metadata.get('name')!r}")
+        checked = copy.deepcopy(item)
+        try:
+            kubernetes_validate.validate(checked, f"1.{self.minor}", strict=True)
+        except kubernetes_validate.ValidationError as error:
+            raise Wrong(422, "Invalid", f"{plural}: {error.message}") from None
+
+    # --- controllers -------------------------------------------------------------------------------------------------
+
+    def _control(self, plural: str, item: Object) -> None:
+        if plural == "daemonsets":
+            self._daemonset(item)
+        if plural == "deployments":
+            wanted = item["spec"]["replicas"]
+            item["status"] = {
+                "observedGeneration": item["metadata"]["generation"],
+                "updatedReplicas": wanted,
+                "readyReplicas": wanted,
+            }
+        if plural == "jobs":
+            self._job(item)
+
+    def _daemonset(self, item: Object) -> None:
+        nodes = [node["metadata"]["name"] for node in self.of("nodes") if runs_on(item, node["metadata"]["labels"])]
+        ready = 0
+        for key in [k for k, pod in self.store.items() if pod["metadata"].get("ownerUid") == item["metadata"]["uid"]]:
+            del self.store[key]
+        for node in nodes:
+            pod = self._pod(item, f"{item['metadata']['name']}-{node}", node)
+            ready += bool(pod and "running" in pod["status"]["containerStatuses"][0]["state"])
+        item["status"] = {
+            "observedGeneration": item["metadata"]["generation"], "desiredNumberScheduled": len(nodes),
+            "updatedNumberScheduled": len(nodes), "numberReady": ready,
+        }  # fmt: skip
+
+    def _job(self, item: Object) -> None:
+        spec = item["spec"]["template"]["spec"]
+        term = spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"][
+            0
+        ]
+        (node,) = term["matchFields"][0]["values"]
+        pod = self._pod(item, f"{item['metadata']['name']}-xyz", node)
+        item["status"] = {}
+        if pod is None:
+            return
+        pod["metadata"]["labels"]["job-name"] = item["metadata"]["name"]
+        if node in self.broken_nodes:
+            return
+        code, out, err = self.work(pod, spec["containers"][0]["args"])
+        pod["status"]["phase"] = "Failed" if code else "Succeeded"
+        self.logs["pods", item["metadata"]["namespace"], pod["metadata"]["name"]] = out + err
+        item["status"] = {"failed": 1} if code else {"succeeded": 1}
+
+    def _pod(self, owner: Object, name: str, node: str) -> Object | None:
+        """None where Pod Security does not let it in."""
+        template, namespace = owner["spec"]["template"], owner["metadata"]["namespace"]
+        labels = self.store["namespaces", "", namespace]["metadata"].get("labels", {})
+        host = any(template["spec"].get(name) for name in ("hostPID", "hostNetwork")) or any(
+            "hostPath" in volume for volume in template["spec"].get("volumes", ())
+        )
+        if host and labels.get("pod-security.kubernetes.io/enforce", "baseline") != "privileged":
+            return None
+        waiting = {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling image"}}
+        state = waiting if node in self.broken_nodes else {"running": {}}
+        return self.put(
+            {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": name, "namespace": namespace, "labels": dict(template["metadata"]["labels"]),
+                             "ownerUid": owner["metadata"]["uid"]},
+                "spec": {**template["spec"], "nodeName": node},
+                "status": {"phase": "Pending" if node in self.broken_nodes else "Running", "podIP": "10.0.0.1",
+                           "containerStatuses": [{"name": "agent", "state": state}]},
+            },
+            "pods",
+        )  # fmt: skip
+
+
+def _discovery(path: str) -> Object | None:
+    if path == "/api":
+        return {"kind": "APIVersions", "versions": ["v1"]}
+    if path == "/apis":
+        versions = [{"groupVersion": f"{group}/v1", "version": "v1"} for group in _GROUPS]
+        groups = [{"name": g, "versions": [v], "preferredVersion": v} for g, v in zip(_GROUPS, versions, strict=True)]
+        return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
+    pods = [{"name": "pods", "singularName": "pod", "namespaced": True, "kind": "Pod", "verbs": ["get", "list"]}]
+    if path == "/api/v1":
+        return {"kind": "APIResourceList", "groupVersion": "v1", "resources": pods}
+    if re.fullmatch(r"/apis/[^/]+/v1", path):
+        return {"kind": "APIResourceList", "groupVersion": path.removeprefix("/apis/"), "resources": []}
+    return None
+
+
+def _labels_match(selector: str, labels: Mapping[str, str]) -> bool:
+    for part in filter(None, selector.split(",")):
+        name, equal, value = part.partition("=")
+        if (labels.get(name) != value) if equal else name not in labels:
+            return False
+    return True
+
+
+def _fields_match(selector: str, item: Object) -> bool:
+    return all(
+        str(_at(item, name.split(".")) or "") == value
+        for name, _, value in (part.partition("=") for part in filter(None, selector.split(",")))
+    )
+
+
+def _at(item: Any, path: Sequence[str]) -> Any:
+    for name in path:
+        item = item.get(name, {}) if isinstance(item, dict) else {}
+    return item
+
+
+@contextmanager
+def fake_cluster(minor: int, folder: Path, work: Callable[[Object, Sequence[str]], Ended]) -> Iterator[FakeCluster]:
+    """Writes `kubeconfig` into `folder`."""
+    cluster = FakeCluster(minor, folder, work)
+    context = _certificate(folder)
+    loop = asyncio.new_event_loop()
+    started = threading.Event()
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        return await _handle(cluster, request)
+
+    async def serve() -> None:
+        app = web.Application(client_max_size=8 << 20)
+        app.router.add_route("*", "/{path:.*}", handle)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
+        await site.start()
+        cluster.port = runner.addresses[0][1]
+        started.set()
+        await ended.wait()
+        await runner.cleanup()
+
+    ended = asyncio.Event()
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    try:
+        assert started.wait(20)
+        cluster.kubeconfig()
+        yield cluster
+    finally:
+        loop.call_soon_threadsafe(ended.set)
+        thread.join()
+        loop.close()
+
+
+def _certificate(folder: Path) -> ssl.SSLContext:
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    subprocess.run(
+        [program("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+         "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    return context
+
+
+async def _handle(cluster: FakeCluster, request: web.Request) -> web.StreamResponse:
+    cluster.requests.append((request.method, request.path_qs))
+    try:
+        if request.headers.get("Authorization") != f"Bearer {cluster.token}":
+            raise Wrong(401, "Unauthorized", "Unauthorized")
+        if request.path.endswith("/exec"):
+            return await _exec(cluster, request)
+        text = await request.text()
+        body = json.loads(text) if text else None
+        found = await asyncio.to_thread(cluster.answer, request.method, request.path, request.query, body)
+    except Wrong as wrong:
+        status = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": wrong.reason, "message": str(wrong),
+                  "code": wrong.code}  # fmt: skip
+        return web.json_response(status, status=wrong.code)
+    if isinstance(found, str):
+        return web.Response(text=found)
+    return web.json_response(found, status=201 if request.method == "POST" else 200)
+
+
+async def _exec(cluster: FakeCluster, request: web.Request) -> web.StreamResponse:
+    """Channels of v5.channel.k8s.io: a first byte says which stream a frame is of."""
+    socket = web.WebSocketResponse(protocols=("v5.channel.k8s.io",))
+    if not socket.can_prepare(request):
+        raise Wrong(400, "BadRequest", "only WebSockets are served here")
+    await socket.prepare(request)
+    name = request.path.split("/")[-2]
+    namespace = request.path.split("/")[-4]
+    pod = cluster.store["pods", namespace, name]
+    code, out, err = await asyncio.to_thread(cluster.work, pod, request.query.getall("command"))
+    for channel, text in ((1, out), (2, err)):
+        for start in range(0, len(text), 30_000):
+            await socket.send_bytes(bytes([channel]) + text[start : start + 30_000].encode())
+    status: Object = {"metadata": {}, "status": "Success"}
+    if code:
+        causes = [{"reason": "ExitCode", "message": str(code)}]
+        status = {"metadata": {}, "status": "Failure", "reason": "NonZeroExitCode", "message": f"exit code {code}",
+                  "details": {"causes": causes}}  # fmt: skip
+    await socket.send_bytes(b"\x03" + json.dumps(status).encode())
+    await socket.close()
+    async for message in socket:
+        if message.type is WSMsgType.ERROR:
+            break
+    return socket

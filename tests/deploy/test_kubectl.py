@@ -1,0 +1,318 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`kubectl firesteel` as a user runs it: the real kubectl, a cluster that refuses what a real one refuses, the real firesteel inside."""
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.agents import FIRESTEEL, ROOT, Agent, running_agent
+from tests.deploy.fake_cluster import Ended, FakeCluster, Object, fake_cluster
+from tests.servers import program
+
+PLUGIN = ROOT / "deploy" / "kubectl" / "kubectl-firesteel"
+_SECRET = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJzZWNyZXQifQ.c2lnbmF0dXJl"
+
+
+@dataclass
+class Plugin:
+    """Runs the plugin against a cluster."""
+
+    cluster: FakeCluster
+    folder: Path
+    state: Path
+    """What a node's / is to uninstall."""
+
+    def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "KUBECONFIG": str(self.folder / "kubeconfig"), "KUBECTL": program("kubectl"),
+                       "HOME": str(self.folder), "KUBECTL_REMOTE_COMMAND_WEBSOCKETS": "true"}  # fmt: skip
+        return subprocess.run(
+            [str(PLUGIN), *arguments],
+            env=environment,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=80,
+        )
+
+
+@pytest.fixture(scope="module")
+def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
+    with running_agent(tmp_path_factory.mktemp("agent"), ["driver=none"]) as running:
+        yield running
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Plugin]:
+    program("kubectl")
+    minor = getattr(request, "param", 37)
+    state = tmp_path / "node"
+    (state / "var/lib/firesteel/modules/5.4.0/1").mkdir(parents=True)
+    running: list[Agent] = []
+    if "agent" in request.fixturenames:
+        running.append(request.getfixturevalue("agent"))
+
+    def work(pod: Object, command: Sequence[str]) -> Ended:
+        """Inside of a container: the real program, where the agent listens on the node's own loopback."""
+        words = list(command[1:] if command[0] == "firesteel" else command)
+        if words[0] == "uninstall":
+            words = ["uninstall", "--node-root", str(state)]
+        elif words[0] in {"status", "top", "explain"}:
+            words += ["--url", f"http://127.0.0.1:{running[0].api_port}"]
+        environment = {**os.environ, "FIRESTEEL_LISTEN__METRICS": "off", "FIRESTEEL_LISTEN__API": "off"}
+        ended = subprocess.run(
+            [*FIRESTEEL, *words], env=environment, cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        return ended.returncode, ended.stdout, ended.stderr
+
+    with fake_cluster(minor, tmp_path, work) as cluster:
+        cluster.node("a")
+        cluster.node("b")
+        cluster.node("win", os="windows")
+        yield Plugin(cluster, tmp_path, state)
+
+
+def names(cluster: FakeCluster, plural: str) -> list[str]:
+    return [item["metadata"]["name"] for item in cluster.of(plural)]
+
+
+@pytest.mark.parametrize("plugin", [25, 37], indirect=True)
+def test_install_and_uninstall_leave_nothing(plugin: Plugin) -> None:
+    before = set(plugin.cluster.store)
+    made = plugin("install", "--image-registry", "registry.example.com/x")
+    assert made.returncode == 0, made.stderr
+    assert "firesteel-core: 2 of 2 ready" in made.stdout
+    assert names(plugin.cluster, "pods") == ["firesteel-core-a", "firesteel-core-b"]
+    (daemonset,) = plugin.cluster.of("daemonsets")
+    assert daemonset["spec"]["template"]["spec"]["containers"][0]["image"] == "registry.example.com/x/firesteel:0.1.0"
+    again = plugin("install", "--image-registry", "registry.example.com/x")
+    assert again.returncode == 0, again.stderr
+    assert "created" not in again.stdout
+    gone = plugin("uninstall")
+    assert gone.returncode == 0, gone.stdout + gone.stderr
+    assert set(plugin.cluster.store) == before
+
+
+def test_a_dry_run_asks_the_server_and_changes_nothing(plugin: Plugin) -> None:
+    for _ in range(2):
+        told = plugin("install", "--dry-run", "--profile", "core", "--profile", "kmod", "--names")
+        assert told.returncode == 0, told.stderr
+        assert "would create daemonset/firesteel-kmod" in told.stdout
+        assert "would create deployment/firesteel-names" in told.stdout
+        assert "no node has the label firesteel/profile=kmod" in told.stdout
+        assert plugin.cluster.wrote() == []
+    assert [path for method, path in plugin.cluster.requests if method == "POST" and "dryRun=All" in path]
+    plugin("install")
+    written = len(plugin.cluster.wrote())
+    assert (
+        "would delete /apis/apps/v1/namespaces/firesteel/daemonsets/firesteel-core"
+        in plugin("uninstall", "--dry-run").stdout
+    )
+    assert "would replace daemonset/firesteel-core" in plugin("install", "--dry-run").stdout
+    assert len(plugin.cluster.wrote()) == written
+
+
+def test_what_others_wrote_stays(plugin: Plugin) -> None:
+    plugin("install")
+    namespace = plugin.cluster.store["namespaces", "", "firesteel"]
+    namespace["metadata"]["labels"]["team"] = "platform"
+    assert plugin("install").returncode == 0
+    labels = plugin.cluster.store["namespaces", "", "firesteel"]["metadata"]["labels"]
+    assert (labels["team"], labels["pod-security.kubernetes.io/enforce"]) == ("platform", "privileged")
+
+
+def test_another_namespace_and_a_profile_that_went(plugin: Plugin) -> None:
+    plugin.cluster.node("old", {"firesteel/profile": "bcc"})
+    assert plugin("install", "-n", "watch", "--profile", "core", "--profile", "bcc", "--names").returncode == 0
+    assert names(plugin.cluster, "daemonsets") == ["firesteel-bcc", "firesteel-core"]
+    assert "firesteel-bcc-old" in names(plugin.cluster, "pods")
+    (binding,) = plugin.cluster.of("clusterrolebindings")
+    assert binding["subjects"][0]["namespace"] == "watch"
+    config = plugin.cluster.store["configmaps", "watch", "firesteel"]["data"]["firesteel.yaml"]
+    assert "firesteel-names.watch.svc:9502" in config
+    assert plugin("install", "-n", "watch").returncode == 0
+    assert names(plugin.cluster, "daemonsets") == ["firesteel-core"]
+    assert names(plugin.cluster, "deployments") == []
+    assert "names" not in plugin.cluster.store["configmaps", "watch", "firesteel"]["data"]["firesteel.yaml"]
+
+
+def test_a_node_that_cannot_start_it_is_told(plugin: Plugin) -> None:
+    plugin.cluster.broken_nodes.add("b")
+    told = plugin("install", "--timeout", "2")
+    assert told.returncode == 1
+    assert "firesteel-core: only 1 of 2 ready" in told.stdout
+    assert "ImagePullBackOff" in plugin("status", "--node", "b").stdout
+
+
+def test_check_runs_doctor_on_every_linux_node(plugin: Plugin) -> None:
+    plugin.cluster.broken_nodes.add("b")
+    plugin.cluster.node("c", {"firesteel/profile": "none"})
+    before = set(plugin.cluster.store)
+    told = plugin("check", "--timeout", "2")
+    rows = {line.split()[0]: line for line in told.stdout.splitlines() if line}
+    assert told.returncode == 1
+    assert re.search(r"6\.1\.0-13-amd64 +Debian GNU/Linux 12 +core +\S.* +\d+ to repair, \d+ to know about", rows["a"])
+    assert "ImagePullBackOff: Back-off pulling image" in rows["b"]
+    assert " none " in rows["c"]
+    assert "win" not in rows
+    assert set(plugin.cluster.store) == before, "the check leaves nothing"
+    one = json.loads(plugin("check", "--node", "a", "--json").stdout)
+    assert {row["check"] for row in one[0]["doctor"]["checks"]} >= {"kernel", "btf", "capabilities", "driver"}
+
+
+def test_what_a_check_may_do_is_what_the_agent_may(plugin: Plugin) -> None:
+    seen: list[Object] = []
+    inside = plugin.cluster.work
+
+    def work(pod: Object, command: Sequence[str]) -> Ended:
+        seen.append(pod)
+        return inside(pod, command)
+
+    plugin.cluster.work = work
+    plugin("check", "--node", "a")
+    plugin("install")
+    (daemonset,) = plugin.cluster.of("daemonsets")
+    (check,) = seen
+    ours, theirs = (item["containers"][0] for item in (check["spec"], daemonset["spec"]["template"]["spec"]))
+    assert ours["securityContext"] == theirs["securityContext"]
+    assert ours["args"] == ["doctor", "--json"]
+    assert not {"ports", "livenessProbe"} & ours.keys()
+    assert check["spec"]["automountServiceAccountToken"] is False
+
+
+def test_status_is_one_line_for_each_node(plugin: Plugin, agent: Agent) -> None:
+    assert "kubectl firesteel install" in plugin("status").stdout
+    plugin("install")
+    told = plugin("status")
+    lines = told.stdout.splitlines()
+    assert lines[0].split() == ["NODE", "PROFILE", "DRIVER", "VERSION", "LOST", "NAMES", "UP", "PROBLEMS"], told.stderr
+    assert [line.split()[:6] for line in lines[1:3]] == [
+        [node, "core", "none", "0.1.0", "0", "current"] for node in ("a", "b")
+    ]
+    answers = json.loads(plugin("status", "--json").stdout)
+    assert [(answer["node"], answer["status"]["driver"]["name"]) for answer in answers] == [
+        ("a", "none"),
+        ("b", "none"),
+    ]
+
+
+def test_top_and_explain(plugin: Plugin, agent: Agent) -> None:
+    plugin("install")
+    edges = plugin("top")
+    assert edges.returncode == 0, edges.stderr
+    assert edges.stdout.splitlines()[0].split()[:4] == ["NODE", "FROM", "TO", "PROTOCOL"]
+    told = plugin("explain", "10.0.0.1:80")
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.startswith("as the agent on a has it:\n10.0.0.1")
+
+
+def test_a_bundle_has_no_secret(plugin: Plugin, agent: Agent) -> None:
+    plugin("install")
+    config = plugin.cluster.store["configmaps", "firesteel", "firesteel"]
+    config["data"]["firesteel.yaml"] += (
+        'export:\n  otlp:\n    endpoint: "https://bob:hunter2@collector:4318"\n    headers:\n      x-api: tops3cret\n    timeout: 5s\n'
+    )
+    for key in [key for key in plugin.cluster.store if key[0] == "pods"]:
+        plugin.cluster.logs[key] = (
+            f"sent Authorization: Bearer {_SECRET}\npassword=hunter2 token {_SECRET}\nkept line\n"
+        )
+    plugin.cluster.put(
+        {"kind": "Secret", "metadata": {"name": "s", "namespace": "firesteel"}, "data": {"x": "hunter2"}}, "secrets"
+    )
+    told = plugin("bundle", "--output", "out.tar.gz")
+    assert told.returncode == 0, told.stderr
+    assert oct((plugin.folder / "out.tar.gz").stat().st_mode & 0o777) == "0o600"
+    with tarfile.open(plugin.folder / "out.tar.gz") as archive:
+        contents = {
+            member.name.partition("/")[2]: stream.read().decode()
+            for member in archive
+            if (stream := archive.extractfile(member)) is not None
+        }
+    everything = "\n".join(contents.values())
+    assert not [word for word in ("hunter2", "tops3cret", _SECRET) if word in everything]
+    assert {
+        "version.json",
+        "nodes.json",
+        "pods.json",
+        "objects/DaemonSet.json",
+        "agents/a/status.json",
+        "agents/b/log.txt",
+    } <= set(contents)
+    assert "kept line" in contents["agents/a/log.txt"]
+    assert "timeout: 5s" in contents["objects/ConfigMap.json"]
+    assert json.loads(contents["agents/a/status.json"])["driver"]["name"] == "none"
+    assert not [path for _, path in plugin.cluster.requests if "secrets" in path]
+    assert plugin("bundle", "--output", "out.tar.gz").returncode == 2
+
+
+def test_uninstall_cleans_nodes_of_the_module(plugin: Plugin) -> None:
+    plugin.cluster.node("old", {"firesteel/profile": "kmod"})
+    plugin("install", "--profile", "core", "--profile", "kmod")
+    told = plugin("uninstall")
+    if os.geteuid() == 0:
+        assert told.returncode == 0, told.stdout + told.stderr
+        assert "old: removed " in told.stdout
+        assert not (plugin.state / "var/lib/firesteel").exists()
+    assert "kubectl label node old firesteel/profile-" in told.stdout
+    assert names(plugin.cluster, "jobs") == names(plugin.cluster, "pods") == names(plugin.cluster, "namespaces") == []
+
+
+def test_uninstall_without_anything(plugin: Plugin) -> None:
+    told = plugin("uninstall")
+    assert (told.returncode, told.stdout) == (0, "")
+
+
+def test_upgrade_says_what_and_does_it_when_told(plugin: Plugin, agent: Agent) -> None:
+    assert "nothing is installed" in plugin("upgrade").stdout
+    plugin("install", "--image-registry", "registry.example.com/x")
+    daemonset = plugin.cluster.store["daemonsets", "firesteel", "firesteel-core"]
+    daemonset["metadata"]["labels"]["app.kubernetes.io/version"] = "0.0.9"
+    written = len(plugin.cluster.wrote())
+    told = plugin("upgrade")
+    assert "installed: 0.0.9; this plugin has 0.1.0" in told.stdout, told.stderr
+    assert "nothing was changed" in told.stdout
+    assert len(plugin.cluster.wrote()) == written
+    assert plugin("upgrade", "--yes").returncode == 0
+    daemonset = plugin.cluster.store["daemonsets", "firesteel", "firesteel-core"]
+    assert daemonset["metadata"]["labels"]["app.kubernetes.io/version"] == "0.1.0"
+    assert daemonset["spec"]["template"]["spec"]["containers"][0]["image"] == "registry.example.com/x/firesteel:0.1.0"
+    daemonset["metadata"]["labels"]["app.kubernetes.io/version"] = "0.3.0"
+    refused = plugin("upgrade", "--yes")
+    assert refused.returncode == 1
+    assert "more than one minor version" in refused.stdout
+
+
+def test_no_cluster_is_told_in_a_sentence(plugin: Plugin) -> None:
+    plugin.cluster.token = "another"
+    told = plugin("status")
+    assert told.returncode == 3
+    assert told.stderr.startswith("kubectl firesteel: ")
+    assert "Traceback" not in told.stderr
+
+
+def test_one_file_is_the_same_plugin_and_the_same_bytes(plugin: Plugin, tmp_path: Path) -> None:
+    script = [sys.executable, str(ROOT / "scripts" / "package-kubectl-plugin.py")]
+    for name in ("first", "second"):
+        subprocess.run([*script, str(tmp_path / name), "https://example.com/x.tar.gz"], check=True, capture_output=True)
+    first, second = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("first", "second")
+    )
+    assert first == second
+    assert first.keys() == {"kubectl-firesteel", "firesteel-0.1.0.tar.gz", "firesteel.yaml"}
+    assert hashlib.sha256(first["firesteel-0.1.0.tar.gz"]).hexdigest() in first["firesteel.yaml"].decode()
+    told = subprocess.run(
+        [str(tmp_path / "first" / "kubectl-firesteel"), "install", "--dry-run"],
+        env={**os.environ, "KUBECONFIG": str(plugin.folder / "kubeconfig"), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True, text=True, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert told.returncode == 0, told.stderr
+    assert "would create daemonset/firesteel-core" in told.stdout
