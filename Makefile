@@ -171,6 +171,19 @@ build/otelcol/otelcol: tests/otelcol.yaml
 	GOBIN=$(abspath build/bin) go install go.opentelemetry.io/collector/cmd/builder@v0.120.0
 	GOFLAGS=-buildvcs=false build/bin/builder --config tests/otelcol.yaml
 
+jaeger := github.com/jaegertracing/jaeger@v1.65.0
+
+.PHONY: jaeger
+jaeger: build/jaeger/all-in-one ## a trace store for the tests that push to a real one (needs Go; ten minutes)
+
+build/jaeger/all-in-one:
+	@command -v go >/dev/null || { echo 'make jaeger needs Go 1.23 or later: https://go.dev/doc/install' >&2; exit 1; }
+	@rm -rf build/jaeger && mkdir -p build/jaeger
+	cp -r "$$(go mod download -json $(jaeger) | sed -n 's/^\t"Dir": "\(.*\)",$$/\1/p')" build/jaeger/source
+	chmod -R u+w build/jaeger/source
+	cd build/jaeger/source && GOFLAGS=-buildvcs=false go build -o ../all-in-one ./cmd/all-in-one
+	rm -rf build/jaeger/source
+
 .PHONY: bench
 bench: packages-test $(stamps)/venv-dev build ## the budgets, measured here (as root), into docs/benchmarks.md. BENCH_QUICK=1 for minutes less
 	@$(python) -m bench $(ARGS)

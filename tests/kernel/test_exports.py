@@ -2,11 +2,8 @@
 """What a real agent pushes and writes: exact counts, traces of both ends, a real OpenTelemetry Collector in between."""
 
 import json
-import os
-import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -15,25 +12,12 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tests.agents import running_agent
+from tests.otel_servers import otel_collector, otelcol
 from tests.receivers import Receiver, grpc_receiver, http_receiver, until
-from tests.servers import free_port, listens, nginx, program
+from tests.servers import free_port, nginx, program
 
-ROOT = Path(__file__).resolve().parents[2]
 REQUESTS = 7
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-_COLLECTOR = """
-receivers:
-  otlp:
-    protocols:
-      grpc: {{endpoint: 127.0.0.1:{port}}}
-exporters:
-  otlphttp: {{endpoint: "http://127.0.0.1:{onwards}", compression: none, sending_queue: {{enabled: false}}}}
-service:
-  telemetry: {{metrics: {{level: none}}}}
-  pipelines:
-    metrics: {{receivers: [otlp], exporters: [otlphttp]}}
-    traces: {{receivers: [otlp], exporters: [otlphttp]}}
-"""
 
 
 def settings(port: int, protocol: str, *more: str) -> list[str]:
@@ -46,31 +30,6 @@ def settings(port: int, protocol: str, *more: str) -> list[str]:
         "samples.per_edge=1000",
         *more,
     ]
-
-
-def otelcol() -> str | None:
-    """`make otelcol` builds one with Go, which takes minutes: the tests go through it where it is."""
-    built = ROOT / "build" / "otelcol" / "otelcol"
-    return os.environ.get("FIRESTEEL_OTELCOL") or shutil.which("otelcol") or (str(built) if built.exists() else None)
-
-
-@contextmanager
-def otel_collector(folder: Path, onwards: int) -> Iterator[int]:
-    """A real collector that hands everything on by HTTP; gives the port of its gRPC receiver."""
-    found = otelcol()
-    assert found
-    port = free_port()
-    (folder / "collector.yaml").write_text(_COLLECTOR.format(port=port, onwards=onwards))
-    with (folder / "collector.log").open("wb") as log:
-        command = [found, "--config", f"file:{folder / 'collector.yaml'}"]
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-    try:
-        until(lambda: process.poll() is not None or listens(process.pid, "127.0.0.1", port), 20)
-        assert process.poll() is None, (folder / "collector.log").read_text()
-        yield port
-    finally:
-        process.terminate()
-        process.wait(15)
 
 
 def ask(port: int) -> None:
@@ -96,7 +55,10 @@ def count(told: Receiver, name: str, port: int) -> int:
 def test_requests_arrive_as_metrics_and_as_spans_of_both_ends(tmp_path: Path, way: str) -> None:
     with ExitStack() as stack:
         told = stack.enter_context(grpc_receiver() if way == "grpc" else http_receiver())
-        port = stack.enter_context(otel_collector(tmp_path, told.port)) if way == "collector" else told.port
+        port = told.port
+        if way == "collector":
+            port = free_port()
+            stack.enter_context(otel_collector(tmp_path, told.port, port))
         server = stack.enter_context(nginx())
         protocol = "http" if way == "http" else "grpc"
         agent = stack.enter_context(running_agent(tmp_path, settings(port, protocol)))
