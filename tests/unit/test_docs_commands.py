@@ -1,268 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every command in the documents is one that exists: against the real parser, make's targets, the configuration's schema,
-the chart's values. Those that only look are run as they are written.
+"""Every command in the documents is one that exists (tests/command_rules.py), and so are keys, values and metrics in their text.
+Those that only look are run by tests/unit/test_docs_run.py."""
 
-A program that no rule here knows is a fault: documents tell nobody to type what was not considered.
-"""
-
-import itertools
 import json
-import os
 import re
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from importlib.util import find_spec
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 import yaml
 
-from collector import cli, config
-from collector.options import Exit
 from collector.schema import KEYS
 from exporters import registry
-from tests.documents import ROOT, SHELLS, Block, Command, blocks, commands, pages
-from tests.servers import free_port
+from tests.command_rules import BLOCKS, COMMANDS, ENDINGS, LANGUAGES, PAGES, SECTIONS, fault_of, named, setting_fault
+from tests.documents import ROOT, Block, Command, commands
 
-PAGES: Final = pages()
-BLOCKS: Final = [block for page in PAGES for block in blocks(page)]
-LANGUAGES: Final = SHELLS | {
-    "",
-    "text",
-    "yaml",
-    "json",
-    "ini",
-    "promql",
-    "c",
-    "python",
-    "toml",
-    "mermaid",
-    "dockerfile",
-}
-# Of other people: what they are is for their own documents to say. Each is in some Debian package or a cluster's tools.
-OTHERS: Final = frozenset(
-    {
-        "apt-get",
-        "cat",
-        "cd",
-        "cp",
-        "docker",
-        "dnf",
-        "echo",
-        "export",
-        "git",
-        "grep",
-        "install",
-        "journalctl",
-        "kill",
-        "ls",
-    }
-    | {"mokutil", "mv", "oc", "pahole", "rm", "rmmod", "rpm", "ssh", "systemctl", "tar", "tcpdump", "uname", "sysctl"}
-    | {"jq", "head", "less", "podman", "promtool", "sleep", "wsl", "npm", "npx", "openssl", "modprobe", "dkms", "watch"}
-)
-_KUBECTL: Final = frozenset(
-    {
-        "apply",
-        "annotate",
-        "cluster-info",
-        "config",
-        "cp",
-        "create",
-        "delete",
-        "describe",
-        "exec",
-        "expose",
-        "get",
-        "label",
-    }
-    | {
-        "logs",
-        "patch",
-        "port-forward",
-        "rollout",
-        "run",
-        "scale",
-        "set",
-        "top",
-        "version",
-        "wait",
-        "api-resources",
-        "auth",
-    }
-)
-_HELM: Final = frozenset(
-    {"install", "upgrade", "uninstall", "template", "list", "repo", "get", "rollback", "show", "lint"}
-)
-SECTIONS: Final = frozenset(row.path[0] for row in KEYS)
-# What a section's name is the first word of, and no key: modules.
-ENDINGS: Final = (".py", ".c", ".h", ".md", ".yaml", ".json")
-_MAKEFILE: Final = (ROOT / "Makefile").read_text(encoding="utf-8")
-_TARGETS: Final = frozenset(
-    word for line in re.findall(r"^([a-z][a-z -]*):", _MAKEFILE, re.MULTILINE) for word in line.split()
+FAULTY: Final = (
+    "firesteel stats",
+    "firesteel top --sort size",
+    "sudo .venv/bin/firesteel run --set ring.sise=8MiB",
+    "firesteel run --set ring.size=7MiB | less",
+    "make tests",
+    "make test TEST=tests/unit",
+    "scripts/build.sh",
+    "scripts/recompile-module.sh --kernels 5.10",
+    "python -m tests.machine run",
+    "kubectl firesteel frobnicate",
+    "kubectl aply -f deploy/manifests/firesteel.yaml",
+    "kubectl apply -f deploy/manifests/all.yaml",
+    "kubectl -n firesteel exec ds/firesteel-core -- firesteel stat",
+    "helm install firesteel deploy/helm/firesteel --set global.registry=example.com",
+    "unheard-of --option",
 )
 
-Fault = str | None
 
-
-def of_firesteel(command: Command) -> Fault:
-    """The real parser's word, and the schema's for each --set."""
-    try:
-        given = cli._parser().parse_args(command.words[1:])
-    except SystemExit as ended:
-        return None if ended.code == 0 else f"the parser refuses it with {ended.code}"
-    return setting_fault(tuple(getattr(given, "set", ())))
-
-
-def setting_fault(settings: tuple[str, ...], text: bytes = b"") -> Fault:
-    try:
-        config.parse(text, config.Source(Path("the document"), False, settings))
-    except config.ConfigError as error:
-        return str(error)
-    return None
-
-
-def of_make(command: Command) -> Fault:
-    for word in (*command.words[1:], *command.variables):
-        name, is_variable, _ = word.partition("=")
-        if is_variable:
-            if name not in _MAKEFILE and not any(name in path.read_text() for path in (ROOT / "scripts").glob("*.sh")):
-                return f"{name} means nothing to the Makefile and its scripts"
-        elif word.startswith("-"):
-            continue
-        elif word not in _TARGETS:
-            return f"there is no target {word}"
-    return None
-
-
-def of_script(command: Command) -> Fault:
-    """A file of this repository: it is there, can be run, and knows the options."""
-    path = ROOT / command.words[0]
-    if not os.access(path, os.X_OK):
-        return f"{path.relative_to(ROOT)} is not there or cannot be run"
-    text = path.read_text(encoding="utf-8")
-    unknown = [word for word in command.words[1:] if word.startswith("--") and word.partition("=")[0] not in text]
-    return f"{command.words[0]} does not know {unknown}" if unknown else None
-
-
-def of_python(command: Command) -> Fault:
-    words = command.words[1:]
-    if words[:1] == ("-m",):
-        return None if find_spec(words[1]) else f"there is no module {words[1]}"
-    return None if words and (ROOT / words[0]).exists() else "neither a module nor a file of this repository"
-
-
-def of_shell(command: Command) -> Fault:
-    return None if (ROOT / command.words[1]).is_file() else f"there is no file {command.words[1]}"
-
-
-def of_kubectl(command: Command) -> Fault:
-    words = command.words[1:]
-    while words[:1] in {("-n",), ("--namespace",), ("--context",)}:
-        words = words[2:]
-    if words[:1] == ("firesteel",):
-        return of_plugin(words[1:])
-    if not words or words[0] not in _KUBECTL:
-        return f"kubectl knows no {words[:1]}"
-    if "--" in words:
-        inner = words[words.index("--") + 1 :]
-        return fault_of(Command(inner, (), command.line, command.place))
-    return files_fault(words)
-
-
-def of_plugin(words: tuple[str, ...]) -> Fault:
-    """kubectl firesteel: its own help is asked, for each of its commands is one."""
-    plugin = ROOT / "deploy" / "kubectl" / "kubectl-firesteel"
-    if not plugin.exists():
-        return "deploy/kubectl/kubectl-firesteel is not there"
-    asked = [str(plugin), *words[:1], "--help"]
-    done = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=60)
-    if done.returncode:
-        return f"kubectl firesteel {' '.join(words[:1])} --help: {done.stderr}"
-    unknown = [word for word in words if word.startswith("--") and word.partition("=")[0] not in done.stdout]
-    return f"kubectl firesteel {words[0]} does not know {unknown}" if unknown else None
-
-
-def of_helm(command: Command) -> Fault:
-    words = command.words[1:]
-    if not words or words[0] not in _HELM:
-        return f"helm knows no {words[:1]}"
-    values = yaml.safe_load((ROOT / "deploy/helm/firesteel/values.yaml").read_text(encoding="utf-8"))
-    for option, value in itertools.pairwise(words):
-        if option in {"--set", "--set-string"}:
-            for setting in value.split(","):
-                if fault := value_fault(values, setting.partition("=")[0]):
-                    return fault
-    return files_fault(words)
-
-
-def value_fault(values: Any, name: str) -> Fault:
-    """A value's name, `a.b[0].c`, in the chart's values. Below an empty mapping or list anything goes."""
-    for part in re.sub(r"\[\d+\]", "", name).split("."):
-        if not values:
-            return None
-        if not isinstance(values, dict) or part not in values:
-            return f"the chart has no value {name}"
-        values = values[part]
-    return None
-
-
-def files_fault(words: tuple[str, ...]) -> Fault:
-    """Whatever looks like a path of this repository is one."""
-    for word in words:
-        path = word.partition("=")[2] or word
-        ours = path.startswith(("deploy/", "docs/", "scripts/", "grafana-plugin/")) and "NAME" not in path
-        if ours and not (ROOT / path).exists():
-            return f"there is no {path}"
-    return None
-
-
-RULES: Final[dict[str, Callable[[Command], Fault]]] = {
-    "firesteel": of_firesteel,
-    "make": of_make,
-    "python": of_python,
-    "python3": of_python,
-    "bash": of_shell,
-    "kubectl": of_kubectl,
-    "helm": of_helm,
-    # Run by test_what_only_looks_is_run.
-    "curl": lambda command: None,
-}
-
-
-def fault_of(command: Command) -> Fault:
-    if (rule := RULES.get(command.program)) is not None:
-        return rule(command)
-    if "/" in command.words[0] and not command.words[0].startswith("/"):
-        if command.words[0].startswith(".venv/bin/"):
-            return None if (ROOT / command.words[0]).exists() else f"{command.words[0]} is in no requirements"
-        return of_script(command)
-    if command.program in OTHERS:
-        return files_fault(command.words)
-    return f"no rule of this test knows {command.program}"
-
-
-def shell_blocks() -> Iterator[Block]:
-    """Those that say so, and those without a language that begin as a shell's would."""
-    known = RULES.keys() | OTHERS | {"sudo"}
-    for block in BLOCKS:
-        if block.language in SHELLS:
-            yield block
-        elif not block.language:
-            first = [line.split()[0].removeprefix(".venv/bin/") for line in block.text.splitlines() if line.strip()]
-            if first and (first[0] in known or first[0].startswith("scripts/")):
-                yield block
-
-
-COMMANDS: Final = [command for block in shell_blocks() for command in commands(block)]
-
-
-def named(command: Command) -> str:
-    return f"{command.place} {' '.join(command.words[:3])}"
+@pytest.mark.parametrize("line", FAULTY)
+def test_a_faulty_command_is_seen(line: str) -> None:
+    found = commands(Block(ROOT / "README.md", 1, "sh", line + "\n"))
+    assert any(fault_of(command) for command in found)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=named)
@@ -334,76 +110,3 @@ def test_metrics_in_the_text_are_the_registrys(page: Path) -> None:
         if name not in names | NOT_METRICS and not any(name.removesuffix(suffix) in names for suffix in _SUFFIXES)
     }
     assert unknown == set()
-
-
-# --- run ---------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def shown() -> Iterator[tuple[int, int]]:
-    """The bundled recording, served as an agent does: (metrics port, API port)."""
-    metrics, api = free_port(), free_port()
-    command = [str(Path(sys.executable).parent / "firesteel"), "replay", "tests/recordings/demo.fsrec", "--serve"]
-    command += ["--set", f"listen.metrics=127.0.0.1:{metrics}", "--set", f"listen.api=127.0.0.1:{api}"]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        end = time.monotonic() + 60
-        while True:
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{api}/api/v1/status", timeout=5) as answer:
-                    if json.load(answer)["engine"]["state"] == "finished":
-                        break
-            except (OSError, ValueError):
-                pass
-            assert process.poll() is None
-            assert time.monotonic() < end
-            time.sleep(0.1)
-        yield metrics, api
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-@pytest.fixture(scope="module")
-def ports() -> Iterator[tuple[int, int]]:
-    with shown() as made:
-        yield made
-
-
-def runnable(command: Command) -> bool:
-    """Whether it only looks, and at nothing but this repository and an agent that shows itself on this machine."""
-    words = command.words[1:]
-    if command.program == "curl":
-        return bool(re.search(r"(localhost|127\.0\.0\.1):950[01]/", command.line))
-    if command.program == "firesteel":
-        return words[:1] in {("version",), ("status",), ("top",), ("explain",)} and "--url" not in words
-    return command.program == "make" and words in {(), ("help",)}
-
-
-LOOKS: Final = [command for command in COMMANDS if runnable(command)]
-
-
-def test_there_is_something_to_run() -> None:
-    run = {command.program for command in LOOKS}
-    assert run >= {"curl", "firesteel"}
-
-
-@pytest.mark.parametrize("command", LOOKS, ids=named)
-def test_what_only_looks_is_run(command: Command, ports: tuple[int, int]) -> None:
-    """As it is written, but for the ports, for `top`, which goes on until somebody leaves it, and for what a stream shows."""
-    metrics, api = ports
-    words = [re.sub(r":950([01])/", lambda found: f":{(metrics, api)[int(found[1])]}/", word) for word in command.words]
-    if command.program == "curl":
-        words += ["--fail", "--max-time", "20"]
-    elif command.program == "firesteel":
-        words[0] = str(Path(sys.executable).parent / "firesteel")
-        words += ["--once"] if words[1] == "top" and "--once" not in words else []
-    settings = {"FIRESTEEL_LISTEN__API": f"127.0.0.1:{api}", "FIRESTEEL_LISTEN__METRICS": f"127.0.0.1:{metrics}"}
-    done = subprocess.run(
-        words, cwd=ROOT, env=os.environ | settings, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-        check=False, timeout=60,
-    )  # fmt: skip
-    # `status` of a recording answers 1: something is always lost or off there, and told.
-    allowed = {Exit.DONE, Exit.NOT_AS_WISHED} if words[1] == "status" else {Exit.DONE}
-    assert done.returncode in allowed, done.stdout + done.stderr
-    assert done.stdout
