@@ -192,7 +192,7 @@ bench: packages-test $(stamps)/venv-dev build ## the budgets, measured here (as 
 
 plugin := grafana-plugin
 plugin_sources = $(shell find $(plugin)/src -type f) $(plugin)/package-lock.json $(plugin)/webpack.config.mjs LICENSE \
-	$(plugin)/README.md $(plugin)/CHANGELOG.md
+	$(plugin)/README.md $(plugin)/CHANGELOG.md $(wildcard docs/img/grafana/*.png)
 harness_sources = $(wildcard $(plugin)/harness/*.tsx) $(plugin)/package-lock.json $(plugin)/webpack.harness.mjs
 
 $(stamps)/plugin-modules: $(plugin)/package-lock.json | packages-test

@@ -53,6 +53,7 @@ export default (env) => ({
           transform: (text) => text.toString().replace('%VERSION%', about.version).replace('%UPDATED%', about.released),
         },
         { from: 'img', to: 'img' },
+        ...about.screenshots.map((name) => ({ from: path.join(here, '../docs/img/grafana', name), to: 'img' })),
         { from: path.join(here, 'README.md') },
         { from: path.join(here, 'CHANGELOG.md') },
         { from: path.join(here, '../LICENSE'), to: 'LICENSE', toType: 'file' },

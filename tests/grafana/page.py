@@ -81,6 +81,7 @@ class Shown:
         """What the panel says it drew, by its own button."""
         async with self.page.expect_download() as waiting:
             await self.page.get_by_role("button", name="Save what is drawn as JSON").click()
+            await self.page.mouse.move(0, 0)  # or the button's hint is in the picture that is taken next
         path = await (await waiting.value).path()
         return dict(json.loads(_text(path)))
 

@@ -120,7 +120,11 @@ export const TopologyPanel: React.FC<PanelProps<Options>> = ({
   };
 
   if (!ready && panelState.kind !== 'shape') {
-    return <StateView state={panelState} />;
+    return (
+      <div style={{ width, height }}>
+        <StateView state={panelState} />
+      </div>
+    );
   }
   const bodyHeight = Math.max(60, height - (options.toolbar ? barHeight : 0));
   return (

@@ -28,7 +28,7 @@ export interface Marks {
 
 const EDGE_LABELS_AT_MOST = 140;
 const NODE_LABELS_AT_MOST = 260;
-const ICON_PIXELS = 9;
+const ICON_PIXELS = 7;
 const ARROW_PIXELS = 2.2;
 const LABEL_FONT = 11;
 const EDGE_FONT = 10;

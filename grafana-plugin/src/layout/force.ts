@@ -26,6 +26,8 @@ const TICKS_LARGE = 120;
 const LARGE = 600;
 /** Nodes that were there already hold still, so those that are new need only a few ticks to find their places. */
 const TICKS_SETTLED = 60;
+/** Panels are wider than high: drawings are pulled together more from above and below than from the sides. */
+const WIDE = 1.7;
 const GOLDEN_ANGLE = Math.PI * (3 - Math.sqrt(5));
 
 export class ForceLayout {
@@ -64,8 +66,8 @@ export class ForceLayout {
           .radius((body) => body.radius + GAP / 2.5)
           .iterations(large ? 1 : 2)
       )
-      .force('x', forceX<Body>((body) => body.homeX).strength(layered ? 1 : 0.06))
-      .force('y', forceY<Body>((body) => body.homeY).strength(layered ? 0.02 : 0.06))
+      .force('x', forceX<Body>((body) => body.homeX).strength(layered ? 1 : 0.06 / WIDE))
+      .force('y', forceY<Body>((body) => body.homeY).strength(layered ? 0.02 : 0.06 * WIDE))
       .alphaDecay(1 - Math.pow(0.002, 1 / this.ticks))
       .stop();
   }
@@ -99,7 +101,11 @@ function groupedBodies(request: LayoutRequest): Body[] {
   groups.forEach(([group, size], at) => {
     const angle = at * GOLDEN_ANGLE;
     const radius = groups.length === 1 ? 0 : Math.sqrt(area + size / 2) * GAP * 1.1;
-    homes.set(group, { x: radius * Math.cos(angle), y: radius * Math.sin(angle), placed: 0 });
+    homes.set(group, {
+      x: radius * Math.cos(angle) * Math.sqrt(WIDE),
+      y: (radius * Math.sin(angle)) / Math.sqrt(WIDE),
+      placed: 0,
+    });
     area += size;
   });
   return request.nodes.map((node) => {
