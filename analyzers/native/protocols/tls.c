@@ -25,7 +25,7 @@ enum extension { EXTENSION_SERVER_NAME = 0, EXTENSION_SUPPORTED_VERSIONS = 43 };
 
 struct record {
 	uint8_t type;
-	uint16_t length;
+	uint16_t version, length;
 };
 
 struct hello {
@@ -93,10 +93,9 @@ static bool is_version(uint16_t version)
 static bool read_record(struct fs_cursor *bytes, struct record *out)
 {
 	struct record record;
-	uint16_t version;
 	struct fs_cursor ahead = *bytes;
-	if (!fs_u8(&ahead, &record.type) || !fs_u16be(&ahead, &version) || !fs_u16be(&ahead, &record.length) ||
-	    record.type < RECORD_CHANGE_CIPHER || record.type > RECORD_DATA || !is_version(version) ||
+	if (!fs_u8(&ahead, &record.type) || !fs_u16be(&ahead, &record.version) || !fs_u16be(&ahead, &record.length) ||
+	    record.type < RECORD_CHANGE_CIPHER || record.type > RECORD_DATA || !is_version(record.version) ||
 	    record.length == 0 || record.length > RECORD_MAX)
 		return false;
 	if ((record.type == RECORD_CHANGE_CIPHER && record.length != 1) ||
@@ -196,6 +195,41 @@ static void write_server_name(struct fs_text name, struct fs_label *out)
 	}
 }
 
+/* An alert that can be read: RFC 8446, section 6. */
+static bool is_plain_alert(struct fs_cursor bytes, const struct record *record)
+{
+	int level = fs_peek(&bytes, 0), number = fs_peek(&bytes, 1);
+	if (record->length != 2 || level < 1 || level > ALERT_FATAL)
+		return false;
+	for (size_t i = 0; i < sizeof(alerts) / sizeof(alerts[0]); i++)
+		if (alerts[i].number == number)
+			return true;
+	return false;
+}
+
+/*
+ * In the middle of a connection five bytes are all that can be known of a record, and a length in little endian may look
+ * the same (a reply of MongoDB with 0x315 bytes). So SSL 3.0, which RFC 7568 forbids, does not count here, and behind a
+ * record that is here whole the next one has to begin.
+ */
+static bool goes_on_as_records(struct fs_cursor bytes, const struct record *record)
+{
+	struct record next;
+	if (record->version < 0x0301)
+		return false;
+	if (record->type == RECORD_CHANGE_CIPHER && fs_left(&bytes) && fs_peek(&bytes, 0) != 1)
+		return false;
+	if (!fs_skip(&bytes, record->length) || fs_left(&bytes) == 0)
+		return true;
+	return may_be_record(&bytes) || read_record(&bytes, &next);
+}
+
+/* It comes alone, and has at least a tag of 16 bytes beside its two (RFC 5246, section 6.2.3.3). */
+static bool is_sealed_alert(struct fs_cursor bytes, const struct record *record)
+{
+	return record->length >= 18 && fs_left(&bytes) >= record->length && goes_on_as_records(bytes, record);
+}
+
 static enum fs_detected detect(struct fs_cursor bytes, bool datagram)
 {
 	struct record record;
@@ -217,8 +251,13 @@ static enum fs_detected detect(struct fs_cursor bytes, bool datagram)
 		if (!read_hello_start(&bytes, &type, &version))
 			return FS_NOT_MINE;
 		return type == HANDSHAKE_CLIENT_HELLO ? FS_MINE_REQUEST : FS_MINE_RESPONSE;
-	case RECORD_ALERT: return record.length == 2 ? FS_MINE_RESPONSE : FS_MINE_REQUEST;
-	default: return FS_MINE_REQUEST;
+	case RECORD_ALERT:
+		if (record.length == 2 && fs_left(&bytes) < 2 && !bytes.truncated)
+			return FS_TOO_SHORT;
+		if (record.length == 2)
+			return is_plain_alert(bytes, &record) ? FS_MINE_RESPONSE : FS_NOT_MINE;
+		return is_sealed_alert(bytes, &record) ? FS_MINE_REQUEST : FS_NOT_MINE;
+	default: return goes_on_as_records(bytes, &record) ? FS_MINE_REQUEST : FS_NOT_MINE;
 	}
 }
 
