@@ -26,7 +26,7 @@ CONTENT_TYPES: Final[Mapping[Format, str]] = {
     "text": "text/plain; version=0.0.4; charset=utf-8",
     "openmetrics": "application/openmetrics-text; version=1.0.0; charset=utf-8",
 }
-ROWS_PER_CHUNK: Final = 500
+LINES_PER_CHUNK: Final = 200
 COMPRESSION_LEVEL: Final = 1  # level 6 costs twice the time of a whole page for a tenth of its size
 
 _SECOND_NS: Final = 10**9
@@ -187,9 +187,11 @@ class _Page:
                 parts.append(f"{name}_created{{{row.body}}} {self._time(row.created_ns)}\n")
             return "".join(parts)
 
-        yield from self._family(metric, rows, lines)
+        yield from self._family(metric, rows, lines, len(bounds) + 2)
 
-    def _family(self, metric: Metric, rows: list[_Row], lines: Callable[[_Row], str]) -> Iterator[bytes]:
+    def _family(
+        self, metric: Metric, rows: list[_Row], lines: Callable[[_Row], str], lines_each: int = 1
+    ) -> Iterator[bytes]:
         name = metric.full_name(self._prefix)
         reason = self._source.absent.get(metric.name)
         if reason is not None:
@@ -199,8 +201,9 @@ class _Page:
         if not rows:
             return
         yield self._head(metric, name)
-        for start in range(0, len(rows), ROWS_PER_CHUNK):
-            yield "".join([lines(row) for row in rows[start : start + ROWS_PER_CHUNK]]).encode()
+        step = LINES_PER_CHUNK // lines_each
+        for start in range(0, len(rows), step):
+            yield "".join([lines(row) for row in rows[start : start + step]]).encode()
 
     def _head(self, metric: Metric, name: str) -> bytes:
         text = metric.help.replace("\\", "\\\\").replace("\n", "\\n")

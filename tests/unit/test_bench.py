@@ -12,7 +12,7 @@ import pytest
 
 from analyzers import recording
 from analyzers.settings import EngineSettings
-from bench import footprint, processes, report, traffic, tripwire
+from bench import footprint, page, processes, report, traffic, tripwire
 from bench.figures import Line, Pair, Section, Table, median_ratio, spread
 
 
@@ -87,3 +87,15 @@ def test_the_report_says_what_was_missed_and_what_was_not_measured() -> None:
     assert "- page: no wrk" in text
     assert "| 1 | 2\\|3 |" in text
     assert "Measured 2026-01-02." in text
+
+
+def test_a_page_is_not_held_while_it_is_sent() -> None:
+    told = page.streamed(page.full_store())
+    assert told.series > 50_000
+    assert told.packed < told.bytes / 5
+    assert told.longest_chunk < 256_000
+    assert told.held < told.bytes / 10
+
+
+def test_a_series_is_not_heavy() -> None:
+    assert page.bytes_per_series() < 1500

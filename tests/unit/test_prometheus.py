@@ -15,7 +15,7 @@ from analyzers.rows import Role
 from exporters import registry_traffic as traffic
 from exporters.labels import VALUE_LIMIT, escaped, label_text
 from exporters.prometheus import (
-    ROWS_PER_CHUNK,
+    LINES_PER_CHUNK,
     PageSource,
     accepts_gzip,
     compressed,
@@ -197,7 +197,7 @@ def test_chunks_are_bounded_and_compress_to_the_same_page() -> None:
     settings = replace(settings, contents_per_workload=2000)
     store = Bench(settings).feed(rows, now_ns=1).store
     chunks = list(render(PageSource(store.page(1))))
-    assert max(chunk.count(b"\n") for chunk in chunks) == ROWS_PER_CHUNK
+    assert max(chunk.count(b"\n") for chunk in chunks) == LINES_PER_CHUNK
     whole = b"".join(chunks)
     packed = list(compressed(iter(chunks)))
     assert len(packed) > 2
