@@ -181,7 +181,7 @@ class Payload:
     capture_bytes: int = key(
         Count(0, 255),
         "0",
-        "Bytes of request and response that samples carry, blanked; 0: no payload leaves the engine.",
+        "Bytes of the heads of HTTP/1.x requests and responses that samples carry, blanked; 0: no payload leaves the engine.",
     )
     parse_bytes: int = key(Count(64, 4096), "512", "Bytes of each read or write that reach the parsers.")
     stream_bytes: int = key(

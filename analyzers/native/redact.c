@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The text of a message as a sample may show it, if the user asked for that at all (payload.capture_bytes): what
- * identifies or admits somebody is blanked, whatever the protocol, and what is no text becomes dots.
+ * The text of a message as a sample may show it, if the user asked for that at all (payload.capture_bytes): the head of a
+ * message of HTTP/1.x, in which what identifies or admits somebody is blanked. Bodies and every other protocol have their
+ * secrets anywhere (literals of statements, keys, logins), so of these nothing is shown.
  */
 #include "state.h"
 
@@ -87,13 +88,28 @@ static void put_line(struct blank_text *text, const uint8_t *line, uint32_t leng
 	}
 }
 
+/* Whether these bytes begin with a whole request line or status line (RFC 9112, 3 and 4). */
+static bool is_head(const uint8_t *bytes, uint32_t length)
+{
+	const uint8_t *end = length ? memchr(bytes, '\n', length) : NULL;
+	uint32_t line = end ? (uint32_t)(end - bytes) : 0;
+
+	if (line && bytes[line - 1] == '\r')
+		line--;
+	return starts_with(bytes, line, "http/1.") || (line > 9 && starts_with(bytes + line - 9, 9, " http/1."));
+}
+
 uint16_t fs_redacted(const uint8_t *bytes, uint32_t length, uint32_t limit, char *out)
 {
 	struct blank_text text = {out, 0, limit < FS_SAMPLE_TEXT ? limit : FS_SAMPLE_TEXT};
 
+	if (!is_head(bytes, length))
+		return 0;
 	while (length && text.used < text.limit) {
 		const uint8_t *end = memchr(bytes, '\n', length);
 		uint32_t line = end ? (uint32_t)(end - bytes) : length;
+		if (!line || (line == 1 && bytes[0] == '\r'))
+			break; /* what follows is the body */
 		put_line(&text, bytes, line);
 		if (end)
 			put(&text, '\n');

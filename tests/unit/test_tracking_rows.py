@@ -296,7 +296,23 @@ def test_captured_text_is_blanked_before_it_leaves() -> None:
         assert "secret" not in asked + answered
         assert "c2VjcmV0" not in asked
         assert asked.startswith("GET /a?* HTTP/1.1 \nHost: x \nAuthorization: *\nCookie: *\n")
-        assert answered.startswith("HTTP/1.1 200 OK \nSet-Cookie: *\n")
+        assert answered == "HTTP/1.1 200 OK \nSet-Cookie: *\nContent-Length: 2 \n"
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered"),
+    [
+        (b"*2\r\n$4\r\nAUTH\r\n$6\r\nsecret\r\n", b"+OK\r\n"),
+        (b"Q\0\0\0\x19select 'secret', 42;\0", b"C\0\0\0\x0dSELECT 1\0Z\0\0\0\x05I"),
+    ],
+)
+def test_only_heads_of_http_are_captured(asked: bytes, answered: bytes) -> None:
+    """Other protocols have secrets anywhere: statements, keys, logins."""
+    with InProcessEngine(sample_rate=10, sample_per_edge=5, capture_bytes=200) as engine:
+        c = server()
+        engine.feed([c.open(0), c.receives(SECOND, asked), c.sends(SECOND + 7, answered)])
+        (sample,) = engine.samples()
+        assert (sample.request_text_length, sample.response_text_length) == (0, 0)
 
 
 def tcp(engine: InProcessEngine, kind: str) -> list[Any]:
