@@ -2,6 +2,7 @@
 """Names over OTLP against the registry of the semantic conventions, as the official package carries it."""
 
 import importlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,18 @@ def _constants() -> set[str]:
     return names
 
 
+def _deprecated() -> set[str]:
+    """Names that the package says not to use any more."""
+    names: set[str] = set()
+    for root in map(Path, semconv.__path__):
+        for path in root.glob("**/attributes/*_attributes.py"):
+            text = path.read_text(encoding="utf-8")
+            names.update(re.findall(r'^[A-Z0-9_]+: Final = "([^"]+)"\n"""\s*Deprecated: ', text, re.MULTILINE))
+    return names
+
+
 CONVENTION = _constants()
+DEPRECATED = _deprecated()
 
 
 def test_the_schema_is_one_that_there_is() -> None:
@@ -45,6 +57,11 @@ def test_the_schema_is_one_that_there_is() -> None:
 )
 def test_a_name_is_the_conventions_or_our_own(name: str) -> None:
     assert name in CONVENTION or name.startswith("firesteel.")
+    assert name not in DEPRECATED
+
+
+def test_the_registry_says_what_is_deprecated() -> None:
+    assert {"http.method", "db.system", "net.peer.name"} <= DEPRECATED
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
