@@ -96,11 +96,13 @@ def _http(facts: Facts) -> Told:
 
 
 def _rpc(facts: Facts) -> Told:
-    method = facts.content.removeprefix("/")
+    method = facts.content.removeprefix("/").replace("#", "/")
     status = facts.status
     if facts.protocol == "grpc" and status.isdecimal() and int(status) < len(_GRPC_CODES):
         status = _GRPC_CODES[int(status)]
-    pairs: Pairs = [("rpc.system.name", facts.protocol), ("rpc.method", method), *_error(facts, status)]
+    # With the status of success, what failed is the service: it threw.
+    code = "exception" if (facts.protocol, status) == ("dubbo", "20") else status
+    pairs: Pairs = [("rpc.system.name", facts.protocol), ("rpc.method", method), *_error(facts, code)]
     if not facts.no_response:
         pairs.append(("rpc.response.status_code", status))
     return Told(f"rpc.{facts.side}.call.duration", method or facts.protocol, pairs, facts.is_error)

@@ -21,6 +21,7 @@ TARGETS = {
     "amqp": "amqp",
     "kafka": "kafka",
     "rocketmq": "rocketmq",
+    "dubbo": "dubbo",
     "mqtt": "mqtt",
     "memcached": "memcached",
 }

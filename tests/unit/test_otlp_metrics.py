@@ -170,6 +170,12 @@ def test_operations_go_out_under_the_workload_that_was_seen() -> None:
             {"messaging.system": "kafka", "messaging.operation.name": "Produce", "messaging.destination.name": "orders"},
         ),
         (
+            {"protocol": "dubbo", "request_content": "shop.Cart#add", "status": 20, "is_error": True},
+            "rpc.client.call.duration",
+            {"rpc.system.name": "dubbo", "rpc.method": "shop.Cart/add", "rpc.response.status_code": "20",
+             "error.type": "exception"},
+        ),
+        (
             {"protocol": "rocketmq", "request_content": "Topic:orders", "status": 0},
             "messaging.client.operation.duration",
             {"messaging.system": "rocketmq", "messaging.operation.name": "_OTHER", "messaging.destination.name": "orders"},

@@ -95,6 +95,7 @@ def test_names_are_of_few_values() -> None:
         "redis": ("GET", "GET"),
         "kafka": ("Produce orders", "Produce orders"),
         "rocketmq": ("Topic:orders", "orders"),
+        "dubbo": ("shop.Cart#add", "shop.Cart/add"),
         "dns": ("example.org A", "DNS example.org A"),
         "NOSUPPORT": ("", "NOSUPPORT"),
     }

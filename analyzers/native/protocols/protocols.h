@@ -18,5 +18,6 @@ extern const struct fs_protocol fs_protocol_redis;
 extern const struct fs_protocol fs_protocol_memcached;
 extern const struct fs_protocol fs_protocol_kafka;
 extern const struct fs_protocol fs_protocol_rocketmq;
+extern const struct fs_protocol fs_protocol_dubbo;
 
 #endif

@@ -11,6 +11,7 @@
 const struct fs_protocol *const fs_protocols[] = {
 	&fs_protocol_http1,
 	&fs_protocol_http2,
+	&fs_protocol_dubbo,
 	&fs_protocol_amqp,
 	&fs_protocol_mqtt,
 	&fs_protocol_tls,
