@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from analyzers._native import ffi
 from analyzers.settings import ConfigBlock, EngineSettings
@@ -163,3 +165,17 @@ def test_a_request_that_is_left_out_is_answered_like_any_other(engine: InProcess
     engine.tick(20 * SECOND)
     told = {name: count for name, count in engine.stats().items() if name not in {"connections_opened", "both_ends"}}
     assert told == {"requests_unwanted": 5}
+
+
+PIECES = st.lists(st.sampled_from(["/", "a", "b", "ab", "?", "#", "*", "healthz", "."]), max_size=6).map("".join)
+
+
+@given(st.lists(PIECES.map(lambda text: "/" + text.replace("?", "").replace("#", "")), max_size=4), PIECES)
+def test_paths_are_compared_as_the_documentation_says(rules: list[str], rest: str) -> None:
+    target = "/" + rest
+    path = target.partition("?")[0].partition("#")[0]
+    wanted = any(path.startswith(rule[:-1]) if rule.endswith("*") else path == rule for rule in rules)
+    parser = Parser(Protocol.HTTP, Side.REQUEST, Options(unwanted=tuple(rules)))
+    answer, message = parser.frame(f"GET {target} HTTP/1.1\r\n\r\n".encode())
+    assert answer is Framed.MESSAGE
+    assert bool(message.flags & Flag.UNWANTED) is wanted
