@@ -46,6 +46,21 @@ def _is_free(port: int) -> bool:
     return not any(row.split()[1].endswith(hexadecimal) and row.split()[3] == "0A" for row in rows)
 
 
+_GRAFANA = """#!{python}
+import http.server, os, pathlib
+provisioning = pathlib.Path(os.environ["GF_PATHS_PROVISIONING"])
+assert (provisioning / "datasources" / "firesteel.yaml").exists()
+assert list(provisioning.parent.glob("dashboards/*.json"))
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"{{}}")
+http.server.HTTPServer(("127.0.0.1", int(os.environ["GF_SERVER_HTTP_PORT"])), Handler).serve_forever()
+"""
+"""What stands for a Grafana on machines that have none: it wants what a real one is given, and answers."""
+
+
 @contextmanager
 def demo(folder: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], int, Path]]:
     """(process, first port, log). Killed at the end if the test did not stop it."""
@@ -53,11 +68,16 @@ def demo(folder: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[bytes
         if found(name) is None:
             raise MissingProgram(package)
     log, first = folder / "demo.log", four_ports()
-    command = [sys.executable, "-m", "scripts.demo", "--first-port", str(first), "--no-grafana", *arguments]
+    command = [sys.executable, "-m", "scripts.demo", "--first-port", str(first), *arguments]
+    stand_in = folder / "grafana-server"
+    stand_in.write_text(_GRAFANA.format(python=sys.executable))
+    stand_in.chmod(0o755)
+    environment = os.environ | {"PATH": f"{folder}:{os.environ['PATH']}"}
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-        )
+            command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            start_new_session=True,
+        )  # fmt: skip
     try:
         yield process, first, log
     finally:
@@ -123,11 +143,12 @@ def alive(pids: set[int]) -> list[str]:
 
 def left_behind() -> set[str]:
     """Folders, names of network namespaces and mounts that a demo could leave."""
+    shared = {str(path) for path in (ROOT / "build").glob("demo-grafana-*")}
     mounts = {line.split()[1] for line in Path("/proc/mounts").read_text().splitlines() if "firesteel-demo" in line}
     spaces = {
         f"netns {path.name}" for path in Path("/run/netns").glob("*") if path.name in {"street", "internet", "www"}
     }
-    return mounts | spaces | {str(path) for path in Path("/tmp").glob("firesteel-demo-*")}
+    return mounts | spaces | shared | {str(path) for path in Path("/tmp").glob("firesteel-demo-*")}
 
 
 def ask(port: int, expression: str) -> list[Any]:
@@ -155,6 +176,8 @@ def test_the_demo_shows_exactly_what_its_shop_does_and_leaves_nothing(tmp_path: 
         groups = get(prometheus, "/api/v1/rules")["data"]["groups"]
         assert {group["name"] for group in groups} >= {"firesteel-recording", "firesteel-alerts"}
         assert f"http://127.0.0.1:{metrics}/metrics" in log.read_text()
+        assert f"http://127.0.0.1:{first + 3}/dashboards" in log.read_text()
+        assert get(first + 3, "/api/health") == {}
         started = descendants(process.pid)
         assert {"nginx", "redis-server", "postgres", "dnsmasq", "shop", "bank", "firesteel", "prometheus"} <= set(
             alive(started)
@@ -164,12 +187,12 @@ def test_the_demo_shows_exactly_what_its_shop_does_and_leaves_nothing(tmp_path: 
         assert log.read_text().endswith("every process and network namespace of the demo is gone\n")
     assert alive(started) == []
     assert left_behind() == before
-    assert all(_is_free(port) for port in range(first, first + 3))
+    assert all(_is_free(port) for port in range(first, first + 4))
 
 
 def test_a_demo_that_is_killed_leaves_no_process(tmp_path: Path) -> None:
     before = left_behind()
-    with demo(tmp_path, "--visits", "1") as (process, _, log):
+    with demo(tmp_path, "--visits", "1", "--no-grafana") as (process, _, log):
         until(lambda: process.poll() is not None or "Ctrl-C" in log.read_text(), log.read_text)
         started = descendants(process.pid)
         assert "nginx" in alive(started)
