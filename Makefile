@@ -188,6 +188,10 @@ build/jaeger/all-in-one:
 bench: packages-test $(stamps)/venv-dev build ## the budgets, measured here (as root), into docs/benchmarks.md. BENCH_QUICK=1 for minutes less
 	@$(python) -m bench $(ARGS)
 
+.PHONY: bench-scale
+bench-scale: $(stamps)/venv-dev build ## what the names of 10 000 pods cost agent, names service and API server, into docs/scale.md
+	@$(python) -m bench.scale $(ARGS)
+
 # --- Grafana -----------------------------------------------------------------------------------------------------
 
 plugin := grafana-plugin

@@ -9,6 +9,7 @@ that are too old are refused with 410, first as an answer and later as an event.
 import json
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ PATHS = {
     "replicasets": "/apis/apps/v1/replicasets",
     "jobs": "/apis/batch/v1/jobs",
 }
+_GZIPPED_FROM = 128 << 10
+"""As the API server packs its answers: from 128 KiB on, at level 4 (apiserver, responsewriters.go)."""
 _COLUMNS = ("Name", "Ready", "Status", "Restarts", "Age", "IP", "Node")
 Object = dict[str, Any]
 
@@ -47,6 +50,9 @@ class FakeKube:
     bookmark_seconds: float = 0.2
     stopped: bool = False
     news: threading.Condition = field(default_factory=threading.Condition)
+    pages: dict[tuple[str, str, bool, int], list[tuple[bytes, bytes]]] = field(default_factory=dict)
+    """Answers of the newest lists, packed: as a real server's, lists of large clusters cost nothing twice."""
+    bytes_sent: int = 0
     cut: int = 0
     """Raised to end every watch that is open."""
 
@@ -144,16 +150,33 @@ def _answer(kube: FakeKube, request: BaseHTTPRequestHandler) -> None:
     as_table = "as=Table" in accept
     if "watch" in query:
         return _watch(kube, request, resource, query, matches, as_table=as_table)
+    pages = _pages(kube, resource, query.get("fieldSelector", ""), int(query.get("limit", "500")), as_table=as_table)
+    text, zipped = pages[int(query.get("continue", "0"))]
+    if zipped and "gzip" in request.headers.get("Accept-Encoding", ""):
+        return _send_text(request, 200, zipped, kube, zipped=True)
+    return _send_text(request, 200, text, kube)
+
+
+def _pages(kube: FakeKube, resource: str, selector: str, limit: int, *, as_table: bool) -> list[tuple[bytes, bytes]]:
     with kube.news:
-        found = sorted((item for item in kube.objects[resource].values() if matches(item)), key=_key)
-        version = str(kube.version)
-    start, limit = int(query.get("continue", "0")), int(query.get("limit", "500"))
-    page = found[start : start + limit]
-    metadata = {"resourceVersion": version}
-    if start + limit < len(found):
-        metadata["continue"] = str(start + limit)
-    body = _table(page, columns=True) if as_table else {"kind": "List", "items": page}
-    return _send(request, 200, {**body, "metadata": metadata})
+        key = (resource, selector, as_table, kube.version)
+        if found := kube.pages.get(key):
+            return found
+        matches = _selector(selector)
+        items = sorted((item for item in kube.objects[resource].values() if matches(item)), key=_key)
+    pages: list[tuple[bytes, bytes]] = []
+    for number, start in enumerate(range(0, len(items) or 1, limit)):
+        page = items[start : start + limit]
+        metadata = {"resourceVersion": str(key[3])}
+        if start + limit < len(items):
+            metadata["continue"] = str(number + 1)
+        body = _table(page, columns=True) if as_table else {"kind": "List", "items": page}
+        text = json.dumps({**body, "metadata": metadata}).encode()
+        pages.append((text, zlib.compress(text, 4, wbits=31) if len(text) > _GZIPPED_FROM else b""))
+    if len(kube.pages) > 16:
+        kube.pages.clear()
+    kube.pages[key] = pages
+    return pages
 
 
 def _watch(
@@ -167,6 +190,7 @@ def _watch(
     request.send_header("Transfer-Encoding", "chunked")
     request.end_headers()
     end, first = time.monotonic() + float(query.get("timeoutSeconds", "60")), True
+    marked = time.monotonic()
     try:
         while time.monotonic() < end and kube.cut == cut and not kube.stopped:
             with kube.news:
@@ -180,9 +204,11 @@ def _watch(
                 since = at
                 seen = _seen_as(kind, matches(item), before is not None and matches(before))
                 if seen:
-                    _chunk(request, {"type": seen, "object": _table([item], columns=first) if as_table else item})
+                    told = {"type": seen, "object": _table([item], columns=first) if as_table else item}
+                    kube.bytes_sent += _chunk(request, told)
                     first = False
-            if not found and kube.cut == cut:
+            if not found and kube.cut == cut and time.monotonic() >= marked + kube.bookmark_seconds:
+                marked = time.monotonic()
                 since = max(since, version)
                 mark = {"kind": "Pod", "metadata": {"resourceVersion": str(since)}}
                 _chunk(
@@ -266,15 +292,25 @@ def _key(item: Object) -> str:
 
 
 def _send(request: BaseHTTPRequestHandler, status: int, body: Object) -> None:
-    text = json.dumps(body).encode()
+    _send_text(request, status, json.dumps(body).encode())
+
+
+def _send_text(
+    request: BaseHTTPRequestHandler, status: int, text: bytes, kube: FakeKube | None = None, *, zipped: bool = False
+) -> None:
+    if kube is not None:
+        kube.bytes_sent += len(text)
     request.send_response(status)
     request.send_header("Content-Type", "application/json")
+    if zipped:
+        request.send_header("Content-Encoding", "gzip")
     request.send_header("Content-Length", str(len(text)))
     request.end_headers()
     request.wfile.write(text)
 
 
-def _chunk(request: BaseHTTPRequestHandler, event: Object) -> None:
+def _chunk(request: BaseHTTPRequestHandler, event: Object) -> int:
     line = json.dumps(event).encode() + b"\n"
     request.wfile.write(f"{len(line):x}\r\n".encode() + line + b"\r\n")
     request.wfile.flush()
+    return len(line)

@@ -33,6 +33,10 @@ _WATCH_SECONDS: Final = (240, 300)
 _FIRST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 60.0
 _IDLE_SECONDS: Final = 1.0
+_REST_AFTER: Final = 0.002
+_REST_SECONDS: Final = 0.2
+"""An event that had to be waited for is taken at once, and those of so long afterwards together: fifty changes a second are
+five times to wake up for, not fifty."""
 _GONE: Final = 410
 _log = logging.getLogger(__name__)
 
@@ -202,12 +206,17 @@ class Watch:
         self.state.watches += 1
         seconds = random.randint(*_WATCH_SECONDS)
         parameters = {"resourceVersion": version} | self._selected()
+        asked = time.monotonic()
         for event in self._api.watch(self._resource.path, parameters, self._resource.watched, seconds):
+            rests = time.monotonic() - asked > _REST_AFTER
             with self._switch.writing():
                 version = self._take(event) or version
             self._heard()
+            if rests:
+                self._wait(_REST_SECONDS)
             if self._stop.is_set():
                 break
+            asked = time.monotonic()
         self._index.sweep()
         return version
 

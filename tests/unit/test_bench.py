@@ -12,7 +12,7 @@ import pytest
 
 from analyzers import recording
 from analyzers.settings import EngineSettings
-from bench import footprint, page, processes, report, traffic, tripwire
+from bench import footprint, page, processes, report, scale, traffic, tripwire
 from bench.figures import Line, Pair, Section, Table, median_ratio, spread
 
 
@@ -99,3 +99,26 @@ def test_a_page_is_not_held_while_it_is_sent() -> None:
 
 def test_a_series_is_not_heavy() -> None:
     assert page.bytes_per_series() < 1500
+
+
+def test_the_scale_report_extrapolates_by_proportion() -> None:
+    alone = scale.Cost(2.0, 1.5, 60.0, 0.004, 25, 26 << 20, 100_000.0)
+    follows = scale.Cost(1.0, 0.5, 25.0, 0.002, 2, 1 << 20, 0.0, 1 << 20, 1000.0)
+    service = scale.Cost(5.0, 4.0, 170.0, 0.05, 23, 74 << 20, 300_000.0)
+    (requests, start, _, sent, _, memory) = list(scale.extrapolated(alone, service, follows, 500))[2:]
+    # 14 requests of an agent's 25 are the first pages and the watches, 12 of the service's 23; the other pages grow tenfold.
+    assert requests == "| requests when all agents start | 620000 | 10244 |"
+    assert (
+        start == "| GiB of the API server's answers then, unpacked | 1270 | 6.3 (1.00 MiB for each agent's own pods) |"
+    )
+    assert sent == "| GiB from the names services when all agents start | none | 48.8 |"
+    assert memory == "| memory for names of an agent, MiB | 600 | 250 |"
+    costs = {
+        "agent that asks the API server": alone,
+        "agent that follows the names service": follows,
+        "names service": service,
+    }
+    text = scale.report(costs, 3.0, (10_000, 1_000, 500), 30.0)
+    assert "The machine was busy" in text
+    assert "The machine was busy" not in scale.report(costs, 0.1, (10_000, 1_000, 500), 30.0)
+    assert "| of one core at 50 pod changes/s | 0.40% | 0.20% | 5.00% |" in text
