@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`make soak`: an agent under load for as long as wished, with churn of connections, processes and paths, scraped, pushing.
+"""`make soak`: an agent under load for as long as wished, with churn of connections, pods and paths, scraped, pushing.
 
 It fails if memory grows by 1 MiB an hour or more after the warm-up, if descriptors or threads grow, or if a count falls. The
 readings go to build/soak.csv, the graph and the verdict to the folder that --out names.
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import os
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,8 @@ from pathlib import Path
 
 from tests.agents import Agent, running_agent
 from tests.clients import wrk
+from tests.fake_kube import FakeKube, fake_kube
+from tests.kernel.test_cluster import container, described, kubeconfig
 from tests.receivers import Receiver, http_receiver
 from tests.servers import Server, nginx, program
 
@@ -30,6 +33,7 @@ MOST_MIB_AN_HOUR = 1.0
 SHORTEST_VERDICT_SECONDS = 1800.0
 """A line through less than half an hour of readings says little."""
 _PAGE = 4096
+_LIVING_PODS = 10
 # Keep-alive but for each two hundredth request; the answer of nginx to an unknown path is as quick as any.
 _PATHS = """
 local n = 0
@@ -142,7 +146,7 @@ def report(readings: Sequence[Reading], rate: int, told: Receiver, faults: Seque
 # Soak
 
 {time.strftime("%Y-%m-%d")}, {last.seconds / 60:.0f} minutes, {rate} requests/s wished for, {done:.0f} counted (both ends on this host), paths all different, each
-two hundredth request on a connection of its own, a process of its own every second, scraped every {EVERY_SECONDS:.0f} s, OTLP pushed every 5 s ({len(told.metrics)}
+two hundredth request on a connection of its own, a pod of its own every second that asks once and is deleted ten seconds later, scraped every {EVERY_SECONDS:.0f} s, OTLP pushed every 5 s ({len(told.metrics)}
 requests of metrics and {len(told.traces)} of spans arrived).
 
 ![memory over time](soak.svg)
@@ -170,8 +174,14 @@ def _judged(readings: Sequence[Reading], faults: Sequence[str]) -> str:
 def run(seconds: float, rate: int) -> tuple[list[Reading], Receiver]:
     connections = 50
     script = _PATHS.replace("MILLISECONDS", str(round(1000 * connections / rate)))
-    with tempfile.TemporaryDirectory() as folder, http_receiver() as told, nginx() as server:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        http_receiver() as told,
+        nginx() as server,
+        fake_kube(token="secret") as kube,
+    ):
         settings = [
+            "kubernetes.enabled=true", f"kubernetes.kubeconfig={kubeconfig(Path(folder), kube.port)}",
             f"export.otlp.endpoint=http://127.0.0.1:{told.port}", "export.otlp.protocol=http",
             "export.otlp.interval=5s", "export.otlp.spans=true", "samples.normal=0.1", "metrics.ttl.counter=10m",
         ]  # fmt: skip
@@ -180,7 +190,7 @@ def run(seconds: float, rate: int) -> tuple[list[Reading], Receiver]:
             load = threading.Thread(target=wrk, args=(server,), kwargs={
                 "seconds": int(seconds), "connections": connections, "script": script,
             })  # fmt: skip
-            churn = threading.Thread(target=_churn, args=(server, stop))
+            churn = threading.Thread(target=_churn, args=(server, kube, stop))
             load.start()
             churn.start()
             readings = []
@@ -195,16 +205,19 @@ def run(seconds: float, rate: int) -> tuple[list[Reading], Receiver]:
     return readings, told
 
 
-def _churn(server: Server, stop: threading.Event) -> None:
-    """A process of its own for each request."""
+def _churn(server: Server, kube: FakeKube, stop: threading.Event) -> None:
+    """A pod of its own for each request."""
     number = 0
     while not stop.wait(1.0):
         number += 1
-        subprocess.run(
-            [program("curl"), "-s", "-o", "/dev/null", f"http://127.0.0.1:{server.port}/p{number}"],
-            check=False,
-            timeout=10,
-        )
+        uid = f"11111111-2222-3333-4444-{number:012}"
+        container_id = f"{os.getpid():032x}{number:032x}"
+        kube.put("pods", described(uid, f"churn-{number}", container_id))
+        with container(f"kubepods/besteffort/pod{uid}/{container_id}") as prefix:
+            command = [*prefix, program("curl"), "-s", "-o", "/dev/null", f"http://127.0.0.1:{server.port}/p{number}"]
+            subprocess.run(command, check=False, timeout=20)
+        if number > _LIVING_PODS:
+            kube.delete("pods", f"shop/churn-{number - _LIVING_PODS}")
 
 
 def _children(pid: int) -> list[int]:
