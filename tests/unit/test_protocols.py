@@ -163,6 +163,7 @@ def test_more_bytes_never_take_a_verdict_back(data: bytes, protocol: Protocol) -
 def typical() -> list[tuple[str, Protocol, Side, bytes, bool]]:
     of = {conversation.name: conversation for conversation in CONVERSATIONS}
     aiohttp, nginx, dig, tls = of["http-aiohttp"], of["http-curl-nginx"], of["dns-dig-udp"], of["tls13"]
+    mq_json, mq_binary, dubbo = of["rocketmq-ask-json"], of["rocketmq-ask-binary"], of["dubbo-refused"]
     return [
         ("http request, curl", Protocol.HTTP, Side.REQUEST, nginx.sent("client")[0], False),
         ("http request, aiohttp with traceparent", Protocol.HTTP, Side.REQUEST, aiohttp.sent("client")[0], False),
@@ -172,6 +173,10 @@ def typical() -> list[tuple[str, Protocol, Side, bytes, bool]]:
         ("dns response", Protocol.DNS, Side.RESPONSE, dig.sent("server")[0], True),
         ("tls ClientHello", Protocol.TLS, Side.REQUEST, tls.sent("client")[0], False),
         ("tls ServerHello", Protocol.TLS, Side.RESPONSE, tls.sent("server")[0], False),
+        ("rocketmq request, JSON", Protocol.ROCKETMQ, Side.REQUEST, mq_json.sent("client")[0], False),
+        ("rocketmq response, JSON", Protocol.ROCKETMQ, Side.RESPONSE, mq_json.sent("server")[0], False),
+        ("rocketmq request, binary", Protocol.ROCKETMQ, Side.REQUEST, mq_binary.sent("client")[0], False),
+        ("dubbo request, Hessian 2", Protocol.DUBBO, Side.REQUEST, dubbo.sent("client")[0], False),
     ]
 
 

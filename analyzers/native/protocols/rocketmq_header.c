@@ -36,7 +36,12 @@ static void note_field(struct fs_rocketmq_header *out, struct fs_text name, stru
 
 /* --- JSON --------------------------------------------------------------------------------------------------------- */
 
-static void skip_space(struct fs_cursor *bytes)
+static inline bool accept_byte(struct fs_cursor *bytes, int wanted)
+{
+	return fs_peek(bytes, 0) == wanted && fs_skip(bytes, 1);
+}
+
+static inline void skip_space(struct fs_cursor *bytes)
 {
 	for (int byte = fs_peek(bytes, 0); byte == ' ' || byte == '\t' || byte == '\r' || byte == '\n';
 	     byte = fs_peek(bytes, 0))
@@ -58,7 +63,7 @@ static enum fs_rocketmq_reading take_string(struct fs_cursor *bytes, struct fs_t
 {
 	struct fs_text piece = {0};
 	bool is_plain = true;
-	if (!fs_accept(bytes, "\""))
+	if (!accept_byte(bytes, '"'))
 		return fs_left(bytes) ? FS_ROCKETMQ_BROKEN : FS_ROCKETMQ_PARTLY;
 	while (fs_take_until(bytes, '"', (uint32_t)fs_left(bytes), &piece)) {
 		if (is_escaped(piece)) {
@@ -78,7 +83,7 @@ static enum fs_rocketmq_reading take_number(struct fs_cursor *bytes, uint32_t *o
 {
 	uint64_t value = 0;
 	uint32_t digits = 0;
-	bool is_negative = fs_accept(bytes, "-");
+	bool is_negative = accept_byte(bytes, '-');
 	for (int byte = fs_peek(bytes, 0); byte >= '0' && byte <= '9'; byte = fs_peek(bytes, 0)) {
 		value = value * 10 + (uint64_t)(byte - '0');
 		if (++digits > 10)
@@ -121,7 +126,7 @@ static enum fs_rocketmq_reading take_name(struct fs_cursor *bytes, struct fs_tex
 	if (read != FS_ROCKETMQ_WHOLE)
 		return read;
 	skip_space(bytes);
-	if (!fs_accept(bytes, ":"))
+	if (!accept_byte(bytes, ':'))
 		return fs_left(bytes) ? FS_ROCKETMQ_BROKEN : FS_ROCKETMQ_PARTLY;
 	skip_space(bytes);
 	return fs_left(bytes) ? FS_ROCKETMQ_WHOLE : FS_ROCKETMQ_PARTLY;
@@ -131,8 +136,8 @@ static enum fs_rocketmq_reading take_name(struct fs_cursor *bytes, struct fs_tex
 static enum fs_rocketmq_reading take_end(struct fs_cursor *bytes, bool *goes_on)
 {
 	skip_space(bytes);
-	*goes_on = fs_accept(bytes, ",");
-	if (*goes_on || fs_accept(bytes, "}"))
+	*goes_on = accept_byte(bytes, ',');
+	if (*goes_on || accept_byte(bytes, '}'))
 		return FS_ROCKETMQ_WHOLE;
 	return fs_left(bytes) ? FS_ROCKETMQ_BROKEN : FS_ROCKETMQ_PARTLY;
 }
@@ -140,10 +145,10 @@ static enum fs_rocketmq_reading take_end(struct fs_cursor *bytes, bool *goes_on)
 static enum fs_rocketmq_reading read_fields(struct fs_cursor *bytes, struct fs_rocketmq_header *out)
 {
 	bool goes_on = true;
-	if (!fs_accept(bytes, "{"))
+	if (!accept_byte(bytes, '{'))
 		return skip_other(bytes); /* null */
 	skip_space(bytes);
-	if (fs_accept(bytes, "}"))
+	if (accept_byte(bytes, '}'))
 		return FS_ROCKETMQ_WHOLE;
 	while (goes_on) {
 		struct fs_text name = {0}, value = {0};
@@ -191,7 +196,7 @@ static enum fs_rocketmq_reading read_json(struct fs_cursor bytes, struct fs_rock
 {
 	bool goes_on = true;
 	skip_space(&bytes);
-	if (!fs_accept(&bytes, "{"))
+	if (!accept_byte(&bytes, '{'))
 		return fs_left(&bytes) ? FS_ROCKETMQ_BROKEN : FS_ROCKETMQ_PARTLY;
 	while (goes_on) {
 		struct fs_text name = {0};
