@@ -104,7 +104,7 @@ class Agent:
         self._names = HostResolver(
             processes=Processes(hierarchy=hierarchy),
             node=self._cluster.node if self._cluster else None,
-            cluster=ClusterNames(self._cluster.index) if self._cluster else None,
+            cluster=ClusterNames(self._cluster.index, self._cluster.sources) if self._cluster else None,
             domains=self._domains,
         )
         metrics = metrics_settings(config)

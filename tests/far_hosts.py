@@ -2,7 +2,8 @@
 """Hosts that are not on this machine: their packets come out of a tunnel device, so no process and no socket of this kernel
 is theirs, and an agent sees what it sees of another node or of the internet.
 
-They take every TCP connection and answer each HTTP request in one segment (RFC 9293, as much of it as a lossless device needs).
+They take every TCP connection and answer each HTTP request in one segment, and ask the same way (RFC 9293, as much of it as a
+lossless device needs).
 """
 
 import fcntl
@@ -11,6 +12,7 @@ import select
 import socket
 import struct
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,21 +25,38 @@ _FIN, _SYN, _RST, _PSH, _ACK = 0x01, 0x02, 0x04, 0x08, 0x10
 _IPV4 = struct.Struct(">BBHHHBBH4s4s")
 _TCP = struct.Struct(">HHIIBBHHH")
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+_QUESTION = b"GET /orders HTTP/1.1\r\nHost: far\r\nConnection: close\r\n\r\n"
 _WINDOW = 65535
+_ASKING_PORTS = 40_000
+"""From here on a port is one that asks."""
 
 
 @dataclass(slots=True)
 class FarHosts:
-    """`requests` counts those that each (address, port) answered."""
+    """`requests` counts those that each (address, port) answered, `answers` those that each address got."""
 
     device: str
     space: Namespace
+    tunnel: int
     requests: Counter[tuple[str, int]] = field(default_factory=Counter)
+    answers: Counter[str] = field(default_factory=Counter)
+    asked: int = 0
 
     def add(self, ipv4: str) -> str:
         """An address that is there from now on."""
         _ip("-n", self.space.name, "route", "add", f"{ipv4}/32", "dev", self.device)
         return ipv4
+
+    def ask(self, source: str, destination: str, port: int, times: int) -> None:
+        """A connection for each, from an address that was added. AssertionError if one is not answered in time."""
+        expected, end = self.answers[source] + times, time.monotonic() + 20
+        for _ in range(times):
+            self.asked += 1
+            ends = (socket.inet_aton(source), _ASKING_PORTS + self.asked, socket.inet_aton(destination), port)
+            os.write(self.tunnel, _segment(ends, 0, 0, _SYN))
+        while self.answers[source] < expected:
+            assert time.monotonic() < end, f"{source} got {self.answers[source]} answers of {expected}"
+            time.sleep(0.02)
 
 
 @contextmanager
@@ -47,7 +66,7 @@ def far_hosts(space: Namespace, device: str = "far0") -> Iterator[FarHosts]:
     fcntl.ioctl(tunnel, _TUNSETIFF, struct.pack("16sH", device.encode(), _IFF_TUN | _IFF_NO_PI))
     _ip("-n", space.name, "link", "set", device, "up")
     space.set(f"ipv4/conf/{device}/rp_filter", 0)
-    hosts = FarHosts(device, space)
+    hosts = FarHosts(device, space, tunnel)
     stop_read, stop_write = os.pipe()
     thread = threading.Thread(target=_answer_all, args=(hosts, tunnel, stop_read))
     thread.start()
@@ -81,6 +100,9 @@ def _answers(hosts: FarHosts, packet: bytes) -> Iterator[bytes]:
         return
     following = (sequence + len(data) + bool(flags & (_SYN | _FIN))) & 0xFFFFFFFF
     ends = (destination, port, source, source_port)
+    if port >= _ASKING_PORTS:
+        yield from _asks(hosts, ends, following, acknowledged, flags, data)
+        return
     if flags & _SYN:
         # The first sequence number is 0, so what the peer acknowledges is all there is to know of a connection.
         yield _segment(ends, 0, following, _SYN | _ACK)
@@ -96,6 +118,19 @@ def _answers(hosts: FarHosts, packet: bytes) -> Iterator[bytes]:
         yield _segment(ends, acknowledged + answered, following, _FIN | _ACK)
     elif data and not answered:
         yield _segment(ends, acknowledged, following, _ACK)
+
+
+def _asks(
+    hosts: FarHosts, ends: tuple[bytes, int, bytes, int], following: int, acknowledged: int, flags: int, data: bytes
+) -> Iterator[bytes]:
+    """The other side: asks once the connection is there, and ends it with the answer."""
+    if flags & _SYN:
+        yield _segment(ends, acknowledged, following, _PSH | _ACK, _QUESTION)
+    elif data:
+        hosts.answers[socket.inet_ntoa(ends[0])] += data.count(b"HTTP/1.1 200")
+        yield _segment(ends, acknowledged, following, _ACK)
+    if flags & _FIN:
+        yield _segment(ends, acknowledged, following, _FIN | _ACK)
 
 
 def _segment(

@@ -62,6 +62,7 @@ class ClusterIndex:
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _pods: dict[str, PodRecord] = field(default_factory=dict)
     _gone: dict[str, int] = field(default_factory=dict)
+    _known: dict[str, int] = field(default_factory=dict)
     _by_cgroup: dict[str, str] = field(default_factory=dict)
     _by_container: dict[str, tuple[str, str]] = field(default_factory=dict)
     _by_address: dict[str, list[str]] = field(default_factory=dict)
@@ -97,6 +98,7 @@ class ClusterIndex:
             if before is not None:
                 self._unlink_pod(before)
             self._pods[pod.uid] = pod
+            self._known.setdefault(pod.uid, self.clock())
             for uid in pod.cgroup_uids:
                 self._by_cgroup[uid] = pod.uid
             for container, name in pod.containers:
@@ -224,6 +226,7 @@ class ClusterIndex:
             now = self.clock()
             for uid in [uid for uid, at in self._gone.items() if now - at > self.tombstone_ns]:
                 del self._gone[uid]
+                self._known.pop(uid, None)
                 pod = self._pods.pop(uid, None)
                 if pod is not None:
                     self._unlink_pod(pod)
@@ -253,6 +256,12 @@ class ClusterIndex:
             if address in self._node_at:
                 return None
             return self._newest(self._by_address.get(address, ()))
+
+    def ages_of(self, pod: PodRecord) -> tuple[int, int | None]:
+        """For how long it has been known, and how long it has been over (None: it is not), in nanoseconds."""
+        with self._lock:
+            now, gone = self.clock(), self._gone.get(pod.uid)
+            return now - self._known.get(pod.uid, now), None if gone is None else now - gone
 
     def pod_at_time(self, address: str, at_ns: int) -> tuple[PodRecord | None, bool]:
         """Who had this address at that time (0: now), and whether somebody else has it now. Goes back as far as tombstones."""

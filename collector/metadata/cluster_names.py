@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From what the cluster index knows to the Party that an edge shows."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from analyzers.resolver import NOT_FOUND_INTERNAL, Party
@@ -9,13 +10,16 @@ from collector.metadata.containers import CgroupOwner
 from collector.metadata.kube_objects import PodRecord, ServiceRecord
 
 _ID_LENGTH = 12
+_SECOND_NS = 10**9
 
 
 class ClusterNames:
     """Answers from memory. None where the cluster has nothing to say, so that the host's own names are used."""
 
-    def __init__(self, index: ClusterIndex) -> None:
+    def __init__(self, index: ClusterIndex, sources: Callable[[], Sequence[str]] = tuple) -> None:
+        """`sources` says who tells the names, and what nobody does, as sentences for people."""
         self._index = index
+        self.sources = sources
 
     @property
     def version(self) -> int:
@@ -65,17 +69,29 @@ class ClusterNames:
         if (pod := self._index.pod_at(ip)) is not None:
             workload = self._index.workload_of(pod)
             told.append(f"{ip} is pod {pod.namespace}/{pod.name} of {workload.kind} {workload.name} on node {pod.node}")
+            told.append(self._age(pod))
         if (service := self._index.service_at(ip)) is not None:
             told.append(f"{ip} is Service {service.namespace}/{service.name}, ports {list(service.ports)}")
+        owner = self._index.pod_at_port(ip, port)
+        if not told and owner is not None and not self._index.node_at(ip):
+            told += [f"{ip}:{port} is pod {owner.namespace}/{owner.name}, by an EndpointSlice", self._age(owner)]
         if node := self._index.node_at(ip):
             told.append(f"{ip} is node {node}")
-            if (owner := self._index.pod_at_port(ip, port)) is not None:
+            if owner is not None:
                 told.append(f"port {port} there is pod {owner.namespace}/{owner.name}, with hostNetwork or by hostPort")
+                told.append(self._age(owner))
             if port and (by_port := self._index.service_of_node_port(port)) is not None:
                 told.append(f"port {port} of every node is Service {by_port.namespace}/{by_port.name}")
         if port and (backend := self._index.service_of_backend(ip, port)):
             told.append(f"{ip}:{port} is a backend of Service {backend}")
-        return told
+        return [*told, *self.sources()] if told else []
+
+    def _age(self, pod: PodRecord) -> str:
+        known, over = self._index.ages_of(pod)
+        since = f"{pod.namespace}/{pod.name} has been known for {known / _SECOND_NS:.0f} s"
+        if over is None:
+            return since
+        return f"{since}; it ended {over / _SECOND_NS:.0f} s ago, and is named until another pod has the address"
 
     def _pod(self, pod: PodRecord) -> Party:
         workload = self._index.workload_of(pod)

@@ -151,14 +151,18 @@ class HostResolver:
             asked = [f"it was asked for by the name {name}" for name in names] or [
                 "no DNS answer with this address was seen on this node"
             ]
-            return [f"{ip} is not an address of this host or of a network namespace on it, so it is outside", *asked]
+            nobody = (
+                ["no pod, Service or node of the cluster has it", *self._cluster.sources()] if self._cluster else []
+            )
+            here = f"{ip} is not an address of this host or of a network namespace on it"
+            return [f"{here}, so it is outside", *nobody, *asked]
         told = [f"{ip} is an address of this host or of a network namespace on it"]
         if party.workload_name:
             told.append(f"port {port} there was seen in use by {party.workload_kind} {party.workload_name}")
         elif port:
             told.append(f"nobody was seen to use port {port} there since the agent started")
         if self._cluster:
-            told.append("no pod, Service or node of the cluster has this address")
+            told += ["no pod, Service or node of the cluster has this address", *self._cluster.sources()]
         else:
             told.append("there is no cluster to ask, so pods and services are not known")
         return told

@@ -83,6 +83,26 @@ class Cluster:
         """How it stands with the names service; None if there is none to be followed."""
         return self._names.state if self._names and self._names.state.place else None
 
+    def sources(self) -> list[str]:
+        """Who tells the names, since when nothing was heard, and what is not told: for people."""
+        now, states = time.monotonic(), self.states()
+        told: list[str] = []
+        if (names := self.names) is not None and not self._switch.on:
+            age = f"heard {now - names.heard:.0f} s ago" if names.heard else "not heard yet"
+            fault = f": {names.fault}" if names.fault else ""
+            told.append(f"names of other nodes' pods are those of the names service at {names.place}, {age}{fault}")
+        fine = [state for state in states if state.complete and not state.fault]
+        if fine:
+            listed = ", ".join(state.name for state in fine)
+            told.append(f"the API server tells of {listed}, last {now - max(state.heard for state in fine):.0f} s ago")
+        for state in states:
+            if state not in fine:
+                since = f"for {now - state.heard:.0f} s" if state.heard else "since the start"
+                told.append(
+                    f"of {state.name} the API server has told nothing {since}: {state.fault or 'no answer yet'}"
+                )
+        return told
+
     @property
     def is_complete(self) -> bool:
         """Whether every kind was told once."""

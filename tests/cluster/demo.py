@@ -39,9 +39,10 @@ def serve(c):
 while True:
     threading.Thread(target=serve, args=(s.accept()[0],), daemon=True).start()
 """
-CATALOG, WEB, DNS, CACHE = "10.96.0.10", "10.96.0.11", "10.96.0.53", "fd96::10"
+CATALOG, WEB, OPEN, DNS, CACHE = "10.96.0.10", "10.96.0.11", "10.96.0.12", "10.96.0.53", "fd96::10"
 OUTSIDE = "203.0.113.9"
-NODE_PORT = 30080
+NODE_PORT, OPEN_PORT = 30080, 30081
+BUYER, VISITOR = "203.0.113.50", "203.0.113.51"
 STATIC = "0123456789abcdef0123456789abcdef"
 
 
@@ -62,6 +63,8 @@ class Edge:
     dst_port: str
     protocol: str
     dst_domain: str = ""
+    src_ip: str = ""
+    """Of a client outside only."""
 
 
 class Demo:
@@ -93,7 +96,9 @@ class Demo:
             "exporter-z2z4x", "daemonset", "exporter", self.far_node, "far", namespace="kube-system"
         )
         reviews = shop.far_pod("reviews-5d4f8c7b9-r5r7s", "deployment", "reviews", self.far_ip, "far")
-        shop.far.add(OUTSIDE)
+        for address in (OUTSIDE, BUYER, VISITOR):
+            shop.far.add(address)
+        shop.node.masquerade(f"{VISITOR}/32", f"{self.etcd.ip}/32")  # as externalTrafficPolicy: Cluster has it
         for pod in (*self.catalogs, self.db, self.web):
             shop.serve(pod, 8080)
         shop.serve(self.exporter, 9100)
@@ -110,6 +115,15 @@ class Demo:
         shop.service("catalog", 80, [(pod, pod.ip, 8080) for pod in self.catalogs], vip=CATALOG)
         shop.service("db", 8080, [(self.db, self.db.ip, 8080)])
         shop.service("web", 80, [(self.web, self.web.ip, 8080)], vip=WEB, node_port=NODE_PORT, policy="Local")
+        shop.service(
+            "open",
+            80,
+            [(self.etcd, self.etcd.ip, 2381)],
+            vip=OPEN,
+            node_port=OPEN_PORT,
+            policy="Cluster",
+            namespace="kube-system",
+        )
         shop.service("dns", 53, [(self.dns, self.dns.ip, 53)], vip=DNS, l4="UDP", namespace="kube-system")
         shop.service("cache", 80, [(self.cache, self.cache.ip6, 8080)], vip=CACHE)
         shop.service("exporter", 9100, [(self.exporter, self.exporter.ip, 9100), (far_exporter, self.far_node, 9100)], namespace="kube-system")  # fmt: skip
@@ -133,7 +147,7 @@ class Demo:
         ask(self.frontend, CACHE, 80, 9)
         self._expect(self.frontend, self.cache, 9, "cache", 8080, ip=self.cache.ip6)
         ask(self.frontend, self.etcd.ip, 2381, 3)
-        self._expect(self.frontend, self.etcd, 3, "", 2381)
+        self._expect(self.frontend, self.etcd, 3, "open", 2381)
         ask(None, CATALOG, 80, 4)
         for pod in self.catalogs:
             self._expect(None, pod, 2, "catalog", 8080)
@@ -145,6 +159,24 @@ class Demo:
         # What the sidecar takes over was asked of the Service: both hops are requests, of two containers.
         asked = ("shop", "service/catalog", "", "", "catalog", CATALOG, "80", "http")
         self._add(self.mesh, 12, asked, "app")
+        # From outside through a node's port: the client is seen, whether or not the node stands in for it on the way.
+        outside = ("NOT_FOUND_EXTERNAL", "", "", "")
+        for client, port, pod, service in (
+            (BUYER, NODE_PORT, self.web, "web"),
+            (VISITOR, OPEN_PORT, self.etcd, "open"),
+        ):
+            self.shop.far.ask(client, node, port, 5)
+            named = (
+                pod.namespace,
+                f"{pod.kind}/{pod.workload}",
+                pod.name,
+                "main",
+                service,
+                pod.ip,
+                "8080" if pod is self.web else "2381",
+                "http",
+            )
+            self.truth[Edge(*outside, *named, src_ip=client)] += 5
         ask(self.frontend, self.far_node, 9100, 5)
         self._add(
             self.frontend,

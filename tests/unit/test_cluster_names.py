@@ -123,6 +123,7 @@ def test_what_is_known_of_an_address_is_told(index: ClusterIndex, tmp_path: Path
     names = resolver(index, tmp_path, {})
     assert names.explained("10.1.0.5", 8080, 1) == [
         "10.1.0.5 is pod shop/web-5d4f8c7b9-x2x4z of deployment web on node n1",
+        "shop/web-5d4f8c7b9-x2x4z has been known for 0 s",
         "10.1.0.5:8080 is a backend of Service web",
     ]
     assert names.explained("192.168.0.2", 30080, 1)[1] == "port 30080 of every node is Service shop/web"
