@@ -5,16 +5,13 @@ Written with no privilege, for after the start nobody may call bpf() any more.
 """
 
 import mmap
-import struct
 from collections.abc import Iterable
 
 _MAGIC = 0x4C545346
 _CONTRACT = 1
-_FIELDS = struct.Struct("=IIIIII")  # magic, contract, epoch, stream budget, datagram budget, whole bytes
-_EPOCH = 8
-_OWN_PIDS = _FIELDS.size
+_HEAD, _EPOCH, _BUDGETS, _OWN_PIDS = 0, 2, 3, 6  # words: magic and contract, epoch, three budgets, then processes
 _MOST_OWN_PIDS = 8
-_EXCLUDED_PORTS = _OWN_PIDS + 4 * _MOST_OWN_PIDS
+_EXCLUDED_PORTS = 4 * (_OWN_PIDS + _MOST_OWN_PIDS)
 _PORT_BYTES = 8192
 _BYTES = _EXCLUDED_PORTS + _PORT_BYTES
 STREAM_BYTES = 512
@@ -28,6 +25,9 @@ class ControlPage:
     def __init__(self, fd: int) -> None:
         size = -(-_BYTES // mmap.PAGESIZE) * mmap.PAGESIZE
         self._page = mmap.mmap(fd, size)
+        # Programs read while this is written, and the engine raises the epoch: each word is stored at once, and by itself.
+        # struct.pack_into would clear what it is going to write, and for a moment the epoch would say that nobody listens.
+        self._words = memoryview(self._page)[:_EXCLUDED_PORTS].cast("I")
 
     def prepare(
         self,
@@ -40,17 +40,17 @@ class ControlPage:
         The first I/O after the other side spoke comes whole if it has at most `whole_bytes`: the first thing that is
         seen of a pipelining client is already several requests, and what is not captured of them can never be paired.
         """
-        epoch = struct.unpack_from("=I", self._page, _EPOCH)[0]
-        _FIELDS.pack_into(self._page, 0, _MAGIC, _CONTRACT, epoch, stream_budget, datagram_budget, whole_bytes)
+        self._store(_HEAD, _MAGIC, _CONTRACT)
+        self._store(_BUDGETS, stream_budget, datagram_budget, whole_bytes)
 
     def set_epoch(self, epoch: int) -> None:
         """0: nothing is captured."""
-        struct.pack_into("=I", self._page, _EPOCH, epoch)
+        self._store(_EPOCH, epoch)
 
     def leave_out_processes(self, pids: Iterable[int]) -> None:
         """The agent's own, at most eight. Holds for connections that begin afterwards."""
         listed = list(pids)[:_MOST_OWN_PIDS]
-        struct.pack_into(f"={_MOST_OWN_PIDS}I", self._page, _OWN_PIDS, *listed, *[0] * (_MOST_OWN_PIDS - len(listed)))
+        self._store(_OWN_PIDS, *listed, *[0] * (_MOST_OWN_PIDS - len(listed)))
 
     def leave_out_ports(self, ports: Iterable[int]) -> None:
         """On either side. Holds for connections that begin afterwards."""
@@ -60,4 +60,10 @@ class ControlPage:
         self._page[_EXCLUDED_PORTS : _EXCLUDED_PORTS + _PORT_BYTES] = bytes(bits)
 
     def close(self) -> None:
+        self._words.release()
         self._page.close()
+
+    def _store(self, word: int, *values: int) -> None:
+        for offset, value in enumerate(values):
+            if self._words[word + offset] != value:
+                self._words[word + offset] = value

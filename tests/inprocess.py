@@ -11,7 +11,7 @@ from analyzers.contract import PROTOCOLS
 from analyzers.table import address_text
 
 ROLES = ("unknown", "client", "server")
-MODES = ("stream", "message", "lengths", "silent", "flips")
+MODES = ("stream", "message", "lengths", "silent", "flips", "again")
 FLAGS = (
     ("error", lib.FS_ROW_ERROR),
     ("slow", lib.FS_ROW_SLOW),

@@ -93,6 +93,7 @@ static void begin(struct fs_engine *e, struct fs_connection *c, const struct fs_
 
 	e->table->stats.connections_opened++;
 	c->flags &= ~(uint32_t)FS_C_ANNOUNCED;
+	fs_mode_clear(e, c->id); /* it may have been asked for */
 	c->tuple = event->tuple;
 	c->role = event->tuple.role;
 	c->netns = event->head.netns;
@@ -175,7 +176,8 @@ void fs_connection_free(struct fs_engine *e, struct fs_connection *c)
 	}
 	fs_flow_busy(e, c);
 	fs_mirror_remove(e, c);
-	fs_mode_clear(e, c);
+	if (c->kind == FS_KIND_STREAM)
+		fs_mode_clear(e, c->id);
 	fs_listener_forget(e, c);
 	for (int direction = FS_IN; direction <= FS_OUT; direction++)
 		fs_unbuffer(e, &c->stream[direction]);
@@ -193,7 +195,11 @@ void fs_connection_close(struct fs_engine *e, const struct fs_close *event)
 {
 	struct fs_connection *c = fs_connection_find(e, event->head.conn_id);
 	if (!c) {
-		e->table->stats.connections_unknown++;
+		/* Nothing is missing of one that was let go for its idleness and said nothing since. */
+		if (fs_mode_is_asked(e, event->head.conn_id))
+			fs_mode_clear(e, event->head.conn_id);
+		else
+			e->table->stats.connections_unknown++;
 		return;
 	}
 	/* What was lost last may have been the answer: then what waits is half-seen, not unanswered. */

@@ -84,6 +84,8 @@ static struct fs_connection *new_flow(struct fs_engine *e, const struct fs_datag
 	c->flags |= FS_C_IDENT_PENDING;
 	if (socket && socket->kind != FS_KIND_SOCKET)
 		socket = NULL;
+	if (!socket)
+		fs_mode_ask(e, event->head.conn_id);
 	if (socket) {
 		if (socket->flags & FS_C_IDENT_PENDING)
 			fs_identify(e, socket, &event->head);

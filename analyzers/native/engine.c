@@ -171,6 +171,9 @@ struct fs_engine *fs_engine_new(struct fs_table *table, const struct fs_engine_c
 	table->connections = 0;
 	table->pending = 0;
 	table->starts++;
+	/* What the engine before this one wanted of a connection is nothing that this one knows of. */
+	if (slots)
+		memset(slots, 0, FS_SLOTS * sizeof(*slots));
 	if (control)
 		__atomic_add_fetch(&control->epoch, 1, __ATOMIC_RELEASE);
 	return e;
@@ -193,10 +196,12 @@ static bool is_excluded(const struct fs_engine *e, uint32_t netns)
 static void stream_event(struct fs_engine *e, const struct fs_head *head)
 {
 	struct fs_connection *c = fs_connection_find(e, head->conn_id);
-	if (!c || c->kind != FS_KIND_STREAM || c->flags & FS_C_ANNOUNCED)
+	if (!c || c->kind != FS_KIND_STREAM || c->flags & FS_C_ANNOUNCED) {
 		e->table->stats.connections_unknown++;
-	else
+		fs_mode_ask(e, head->conn_id);
+	} else {
 		fs_stream_event(e, c, head);
+	}
 }
 
 void fs_engine_event(struct fs_engine *e, const void *event, uint32_t size)

@@ -27,13 +27,29 @@ void fs_mode_leave_out(struct fs_engine *e, struct fs_connection *c)
 		fs_mode_set(e, c, FS_MODE_SILENT, 0);
 }
 
-void fs_mode_clear(struct fs_engine *e, struct fs_connection *c)
+/* What was told of this id, or 0. */
+static uint64_t slot_told(const struct fs_engine *e, uint64_t id)
 {
-	if (!e->slots || c->kind != FS_KIND_STREAM)
-		return;
-	uint64_t slot = __atomic_load_n(&e->slots[fs_slot_of(c->id)], __ATOMIC_RELAXED);
-	if (slot && fs_slot_mine(slot, c->id))
-		__atomic_store_n(&e->slots[fs_slot_of(c->id)], 0, __ATOMIC_RELEASE);
+	uint64_t slot = e->slots ? __atomic_load_n(&e->slots[fs_slot_of(id)], __ATOMIC_RELAXED) : 0;
+	return slot && fs_slot_mine(slot, id) ? slot : 0;
+}
+
+void fs_mode_clear(struct fs_engine *e, uint64_t id)
+{
+	if (slot_told(e, id))
+		__atomic_store_n(&e->slots[fs_slot_of(id)], 0, __ATOMIC_RELEASE);
+}
+
+/* The driver tells each connection once. What was forgotten for its idleness, or was never learned, is asked for. */
+void fs_mode_ask(struct fs_engine *e, uint64_t id)
+{
+	if (e->slots && e->connections.used < e->connections.capacity && !fs_mode_is_asked(e, id))
+		__atomic_store_n(&e->slots[fs_slot_of(id)], fs_slot_make(id, FS_MODE_AGAIN, 0), __ATOMIC_RELEASE);
+}
+
+bool fs_mode_is_asked(const struct fs_engine *e, uint64_t id)
+{
+	return fs_slot_mode(slot_told(e, id)) == FS_MODE_AGAIN;
 }
 
 /* After a few requests that came one by one, the driver may merge each with the start of its response. */

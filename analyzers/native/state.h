@@ -293,7 +293,9 @@ void fs_flows_expire(struct fs_engine *e, uint64_t now_ns);
 /* modes.c */
 void fs_mode_set(struct fs_engine *e, struct fs_connection *c, uint8_t mode, uint32_t budget);
 void fs_mode_leave_out(struct fs_engine *e, struct fs_connection *c);
-void fs_mode_clear(struct fs_engine *e, struct fs_connection *c);
+void fs_mode_clear(struct fs_engine *e, uint64_t id);
+void fs_mode_ask(struct fs_engine *e, uint64_t id);
+bool fs_mode_is_asked(const struct fs_engine *e, uint64_t id);
 void fs_mode_clean_exchange(struct fs_engine *e, struct fs_connection *c);
 void fs_mode_need_bytes(struct fs_engine *e, struct fs_connection *c);
 

@@ -62,10 +62,14 @@ static void look_at(struct fs_engine *e, struct fs_connection *c, uint64_t now_n
 		fs_mode_set(e, c, FS_MODE_LENGTHS, 0);
 	}
 	if (fs_since(now_ns, c->last_ns) > idle_limit(e, c)) {
+		bool is_told = !(c->flags & FS_C_ANNOUNCED) && c->kind != FS_KIND_FLOW;
+		uint64_t id = c->id;
 		fs_connection_settle(e, c, now_ns, 0);
 		if (!(c->flags & FS_C_ANNOUNCED))
 			e->table->stats.connections_expired++;
 		fs_connection_free(e, c);
+		if (is_told)
+			fs_mode_ask(e, id);
 	}
 }
 

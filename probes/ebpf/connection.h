@@ -6,6 +6,12 @@
 #include "emit.h"
 #include "socket.h"
 
+#ifdef FS_ONE_MODE
+#define HAS_MODES false
+#else
+#define HAS_MODES true
+#endif
+
 static __always_inline __u64 cgroup_of(struct task_struct *task)
 {
 	if (cgroup_controller < 0)
@@ -17,19 +23,30 @@ static __always_inline __u64 cgroup_of(struct task_struct *task)
 }
 
 /*
+ * Processors that an id tells apart; with more, two of them would draw the same ids. The clock's bits are scarcer: with ten
+ * of them gone it still takes 208 days to come round.
+ */
+#ifdef FS_UNTYPED
+#define ID_PROCESSOR_BITS 10
+#else
+#define ID_PROCESSOR_BITS 13 /* as many as a kernel can have (NR_CPUS) */
+#endif
+
+/*
  * Without atomics that return a value, the clock: no two draws on one processor happen within one of its ticks, for even an
  * interrupt takes longer to begin.
  */
 static __always_inline __u64 draw_id(void)
 {
+	__u64 processor = bpf_get_smp_processor_id();
 #ifdef FS_UNTYPED
-	return bpf_ktime_get_ns() << 8 | (bpf_get_smp_processor_id() & (FS_CPUS - 1));
+	return bpf_ktime_get_ns() << ID_PROCESSOR_BITS | (processor & ((1 << ID_PROCESSOR_BITS) - 1));
 #else
 	__u32 zero = 0;
 	__u64 *count = bpf_map_lookup_elem(&id_counts, &zero);
 	if (!count)
 		return 0;
-	return __sync_add_and_fetch(count, 1) << 8 | (bpf_get_smp_processor_id() & (FS_CPUS - 1));
+	return __sync_add_and_fetch(count, 1) << ID_PROCESSOR_BITS | (processor & ((1 << ID_PROCESSOR_BITS) - 1));
 #endif
 }
 
@@ -186,13 +203,27 @@ static __noinline bool tell(struct connection *connection, struct sock *sk, __u3
 }
 #endif
 
-/*
- * Makes sure that the engine knows the connection, in the process that uses it. False: leave this one out.
- */
-static __always_inline bool ensure_told(struct connection *connection, struct sock *sk, int result, __u8 direction)
+/* What the engine wants of this connection, or 0. */
+static __always_inline __u64 slot_of(const struct connection *connection)
 {
-	if (connection->epoch == control.epoch)
-		return !(connection->flags & CONNECTION_EXCLUDED);
+	__u64 slot = HAS_MODES ? modes[fs_slot_of(connection->id)] : 0;
+	return fs_slot_mine(slot, connection->id) ? slot : 0;
+}
+
+/*
+ * Makes sure that the engine knows the connection, in the process that uses it. False: leave this event out; one of
+ * `type` that would have been told is counted as lost.
+ */
+static __always_inline bool ensure_told(struct connection *connection, struct sock *sk, __u8 type, int result,
+					__u8 direction)
+{
+	if (connection->epoch == control.epoch) {
+		if (connection->flags & CONNECTION_EXCLUDED)
+			return false;
+		if (fs_slot_mode(slot_of(connection)) != FS_MODE_AGAIN)
+			return true;
+		connection->epoch = FS_EPOCH_ASKED;
+	}
 	if (!connection->pid)
 		adopt_process(connection);
 	if (ports_excluded(sk)) /* MPTCP has them only now */
@@ -202,9 +233,12 @@ static __always_inline bool ensure_told(struct connection *connection, struct so
 		return false;
 	}
 	connection->pending.waiting = 0;
-	if (!tell(connection, sk, direction == FS_OUT ? result : 0, direction == FS_IN ? result : 0))
-		connection->flags |= CONNECTION_LOST;
-	return connection->epoch == control.epoch;
+	if (tell(connection, sk, direction == FS_OUT ? result : 0, direction == FS_IN ? result : 0))
+		return true;
+	connection->flags |= CONNECTION_LOST;
+	if (control.epoch)
+		__sync_fetch_and_add(&own_counters()->lost[type], 1);
+	return false;
 }
 
 #endif

@@ -127,7 +127,7 @@ static __always_inline int datagram_io(const struct operation *operation)
 		return 0;
 	}
 	connection = connection_of(operation->sk);
-	if (!connection || !ensure_told(connection, operation->sk, 0, operation->direction))
+	if (!connection || !ensure_told(connection, operation->sk, FS_EV_DATAGRAM, 0, operation->direction))
 		return 0;
 	find_source(&source, operation);
 	if (operation->result <= 128)

@@ -14,12 +14,6 @@
 
 #include "source.h"
 
-#ifdef FS_ONE_MODE
-#define HAS_MODES false
-#else
-#define HAS_MODES true
-#endif
-
 #define FLIP_BYTES (4 << 20) /* told at the latest after this much in one direction */
 
 enum waiting { WAITING_NOTHING = 0, WAITING_ANSWER = 1, WAITING_FLIP = 2 };
@@ -305,12 +299,12 @@ static __always_inline void flips_io(struct connection *connection, const struct
 static __always_inline void capture_policy(struct connection *connection, struct io *io)
 {
 	bool turned = connection->spoke != io->direction + 1;
-	__u64 slot = HAS_MODES ? modes[fs_slot_of(connection->id)] : 0;
+	__u64 slot = slot_of(connection);
 	__u32 whole = control.whole_bytes;
 	connection->spoke = io->direction + 1;
 	io->mode = FS_MODE_STREAM;
 	io->budget = control.stream_budget;
-	if (!HAS_MODES || !fs_slot_mine(slot, connection->id)) {
+	if (!slot || fs_slot_mode(slot) == FS_MODE_AGAIN) {
 		if (io->bytes <= whole && (turned || connection->early < EARLY_IOS))
 			io->budget = whole;
 		if (connection->early < EARLY_IOS)
@@ -374,7 +368,7 @@ static __always_inline int stream_io(const struct operation *operation)
 	if (operation->result <= 0)
 		return 0;
 	connection = connection_of(sk);
-	if (!connection || !ensure_told(connection, sk, operation->result, operation->direction))
+	if (!connection || !ensure_told(connection, sk, FS_EV_DATA, operation->result, operation->direction))
 		return 0;
 	capture_policy(connection, &io);
 	if (io.mode == FS_MODE_SILENT) {

@@ -24,6 +24,7 @@ enum fs_mode {
 	FS_MODE_LENGTHS = 2, /* every I/O is an event, without payload */
 	FS_MODE_SILENT = 3, /* no data events: the other end of this connection is on this node and tells */
 	FS_MODE_FLIPS = 4, /* lengths only, and only when the direction flips: encrypted or bulk */
+	FS_MODE_AGAIN = 5, /* the engine forgot it, or never learned it: tell it again, then as in stream mode */
 	FS_MODE_REQUESTS_OUT = 0x80 /* added to FS_MODE_MESSAGE: this end sends the requests */
 };
 
@@ -36,13 +37,16 @@ enum fs_mode {
 #define fs_slot_budget(slot) ((slot) & 0xffff)
 /* clang-format on */
 
+/* The epoch of a connection that the engine asked for: none that an engine ever has, and told before. */
+#define FS_EPOCH_ASKED 0xffffffffu
+
 struct fs_control {
 	__u32 magic;
 	__u32 contract;
 	/*
 	 * Raised by an engine when it starts: a connection told under another epoch is told again (FS_OPEN_REPEATED)
-	 * before its next event, so an engine that was restarted, or missed an OPEN, learns it. 0: nobody listens,
-	 * so nothing is captured.
+	 * before its next event, so an engine that was restarted learns it; one that lacks a single connection asks
+	 * for it by FS_MODE_AGAIN. 0: nobody listens, so nothing is captured.
 	 */
 	__u32 epoch;
 	__u32 stream_budget; /* payload bytes of an I/O for connections without a slot */

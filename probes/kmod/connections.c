@@ -305,13 +305,29 @@ bool fst_tell(struct fst_connection *c, const struct sock *sk, u32 sending, u32 
 	return true;
 }
 
-/* Makes sure that the engine knows the connection, in the process that uses it. False: leave this one out. */
-bool fst_ensure_told(struct fst_connection *c, const struct sock *sk, int result, u8 direction)
+/* What the engine wants of this connection, or 0. */
+u64 fst_slot_of(const struct fst_connection *c)
+{
+	u64 slot = READ_ONCE(fst.modes[fs_slot_of(c->id)]);
+
+	return fs_slot_mine(slot, c->id) ? slot : 0;
+}
+
+/*
+ * Makes sure that the engine knows the connection, in the process that uses it. False: leave this event out; one of
+ * `type` that would have been told is counted as lost.
+ */
+bool fst_ensure_told(struct fst_connection *c, const struct sock *sk, u8 type, int result, u8 direction)
 {
 	u32 epoch = READ_ONCE(fst.control->epoch);
 
-	if (c->epoch == epoch)
-		return !(c->flags & FST_EXCLUDED);
+	if (c->epoch == epoch) {
+		if (c->flags & FST_EXCLUDED)
+			return false;
+		if (fs_slot_mode(fst_slot_of(c)) != FS_MODE_AGAIN)
+			return true;
+		c->epoch = FS_EPOCH_ASKED;
+	}
 	if (!c->pid)
 		fst_adopt(c, current);
 	if (fst_ports_excluded(sk)) /* MPTCP has them only now */
@@ -321,7 +337,10 @@ bool fst_ensure_told(struct fst_connection *c, const struct sock *sk, int result
 		return false;
 	}
 	c->pending.waiting = FST_WAITING_NOTHING;
-	if (!fst_tell(c, sk, direction == FS_OUT ? result : 0, direction == FS_IN ? result : 0))
-		c->flags |= FST_LOST;
-	return c->epoch == epoch;
+	if (fst_tell(c, sk, direction == FS_OUT ? result : 0, direction == FS_IN ? result : 0))
+		return true;
+	c->flags |= FST_LOST;
+	if (epoch)
+		fst_count(&fst_counters()->lost[type & 15]);
+	return false;
 }

@@ -37,7 +37,7 @@ void fst_datagram_io(struct sock *sk, const struct msghdr *msg, const struct fst
 	if (result <= 0)
 		return;
 	c = fst_connection_of(sk);
-	if (!c || !fst_ensure_told(c, sk, 0, direction))
+	if (!c || !fst_ensure_told(c, sk, FS_EV_DATAGRAM, 0, direction))
 		return;
 	room = source->reason ? 0 : min_t(u32, result, budget);
 	event = fst_reserve(FS_EV_DATAGRAM, sizeof(*event) + room);

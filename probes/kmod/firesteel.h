@@ -119,7 +119,8 @@ void fst_forget(struct fst_connection *c);
 bool fst_text(struct fst_connection *c);
 void fst_adopt(struct fst_connection *c, struct task_struct *task);
 bool fst_tell(struct fst_connection *c, const struct sock *sk, u32 sending, u32 reading);
-bool fst_ensure_told(struct fst_connection *c, const struct sock *sk, int result, u8 direction);
+u64 fst_slot_of(const struct fst_connection *c);
+bool fst_ensure_told(struct fst_connection *c, const struct sock *sk, u8 type, int result, u8 direction);
 struct fst_connection *fst_connection_of(const struct sock *sk);
 
 /* Sockets and processes. */

@@ -201,13 +201,13 @@ static void flips_io(struct fst_connection *c, const struct io *io)
 static void capture_policy(struct fst_connection *c, struct io *io)
 {
 	bool turned = c->spoke != io->direction + 1;
-	u64 slot = READ_ONCE(fst.modes[fs_slot_of(c->id)]);
+	u64 slot = fst_slot_of(c);
 	u32 whole = READ_ONCE(fst.control->whole_bytes);
 
 	c->spoke = io->direction + 1;
 	io->mode = FS_MODE_STREAM;
 	io->budget = READ_ONCE(fst.control->stream_budget);
-	if (!fs_slot_mine(slot, c->id)) {
+	if (!slot || fs_slot_mode(slot) == FS_MODE_AGAIN) {
 		if (io->bytes <= whole && (turned || c->early < FST_EARLY_IOS))
 			io->budget = whole;
 		if (c->early < FST_EARLY_IOS)
@@ -261,7 +261,7 @@ void fst_stream_io(struct sock *sk, const struct fst_source *source, int result,
 	if (result <= 0)
 		return;
 	c = fst_connection_of(sk);
-	if (!c || !fst_ensure_told(c, sk, result, direction))
+	if (!c || !fst_ensure_told(c, sk, FS_EV_DATA, result, direction))
 		return;
 	capture_policy(c, &io);
 	if (io.mode == FS_MODE_SILENT) {

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests import socket_calls
-from tests.captures import MESSAGE, REQUESTS_OUT, Event, capturing
+from tests.captures import AGAIN, MESSAGE, REQUESTS_OUT, Event, capturing
 from tests.socket_calls import (
     CLIENT,
     IN,
@@ -449,6 +449,26 @@ def test_another_epoch_has_everything_told_again(ground: Ground) -> None:
         ground.capture.control.set_epoch(7)
 
 
+def test_one_that_the_engine_asks_for_is_told_again(ground: Ground) -> None:
+    with ground.pair("tcp4") as pair, ground.pair("udp4") as datagrams:
+        for end in (pair, datagrams):
+            exchange(end)
+        first = {e.conn_id: e for e in of_kind(ground.capture.take(), "open")}
+        for end in (pair, datagrams):
+            asked = next(e.conn_id for e in first.values() if e.local_port == end.near_port)
+            ground.capture.set_mode(asked, AGAIN, 0)
+            exchange(end)
+            events = [e for e in ground.capture.take() if e.kind not in ("process", "trouble")]
+            told = [e for e in events if e.conn_id == asked]
+            # Before each event, until the engine has heard it and takes the mode back.
+            assert [e.kind for e in told] == ["open", told[1].kind] * 2
+            assert {e.open_flags & REPEATED for e in told[::2]} == {REPEATED}
+            assert of_kind([e for e in events if e.conn_id != asked], "open") == []
+            ground.capture.set_mode(asked, 0, 512)
+            exchange(end)
+            assert of_kind(ground.capture.take(), "open") == []
+
+
 def test_own_processes_and_excluded_ports_are_silent() -> None:
     ports = socket_calls.free_ports(8)
     with capturing(0, only_ports=ports) as capture:
@@ -467,6 +487,27 @@ def test_own_processes_and_excluded_ports_are_silent() -> None:
         assert [e for e in capture.take() if e.pid == os.getpid() and e.kind not in ("process", "trouble")] == []
 
 
+def test_a_connection_that_finds_no_room_counts_the_events_that_it_could_not_tell() -> None:
+    ports = socket_calls.free_ports(8)
+    with capturing(ring_bytes=1 << 16, only_ports=ports) as capture:
+        ground = Ground(capture, ports)
+        pair, late = ground.stream(), ground.stream()
+        capture.control.set_epoch(9)
+        exchange(pair, 500)
+        before = capture.counters()
+        assert before.lost["data"] > 0
+        exchange(late, 3)
+        after = capture.counters()
+        assert after.lost["data"] - before.lost["data"] == 12
+        capture.take()
+        exchange(late)
+        told = capture.take()
+        assert [e.kind for e in told if e.kind != "process"].count("open") == 2
+        assert len(io_of(told)) == 4
+        pair.close()
+        late.close()
+
+
 def test_a_full_ring_counts_every_event_that_is_missing() -> None:
     ports = socket_calls.free_ports(8)
     with capturing(ring_bytes=1 << 16, only_ports=ports) as capture:
@@ -479,6 +520,7 @@ def test_a_full_ring_counts_every_event_that_is_missing() -> None:
         kept = io_of(capture.take())
         lost = after.lost["data"] - before.lost["data"]
         assert lost > 0
+        assert after.lost["open"] == before.lost["open"] == 0
         assert len(kept) + lost == 2000
         assert after.written["data"] - before.written["data"] == len(kept)
         exchange(pair)

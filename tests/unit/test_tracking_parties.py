@@ -73,8 +73,29 @@ def test_repeated_opens_count_once_and_fill_in_what_was_unknown(engine: InProces
 
 def test_events_of_a_connection_that_was_never_told_are_counted(engine: InProcessEngine) -> None:
     c = Conversation(7, SERVER, CLIENT, "server")
-    engine.feed([c.receives(1, GET), c.sends(2, OK), c.close(3)])
-    assert (engine.rows(), engine.stat("connections_unknown")) == ([], 3)
+    engine.feed([c.receives(1, GET), c.sends(2, OK)])
+    assert (engine.rows(), engine.stat("connections_unknown")) == ([], 2)
+    assert engine.mode(7) == "again"
+    engine.feed([c.close(3)])
+    assert (engine.mode(7), engine.stat("connections_unknown")) == (None, 2)
+
+
+def test_a_connection_that_was_never_told_is_asked_for_and_counted_from_then_on(engine: InProcessEngine) -> None:
+    c = Conversation(7, SERVER, CLIENT, "server", comm="app")
+    engine.feed([c.receives(1, GET), c.sends(2, OK), c.open(3, open_flags=REPEATED)])
+    assert engine.mode(7) is None
+    engine.feed([c.receives(4, GET), c.sends(5, OK)])
+    assert [(row.owner, row.count) for row in engine.rows()] == [("app", 1)]
+
+
+def test_what_the_engine_before_wanted_of_a_connection_does_not_hold_for_the_next(engine: InProcessEngine) -> None:
+    c = Conversation(7, SERVER, CLIENT, "server", comm="app")
+    engine.feed([c.open(0)])
+    for turn in range(4):
+        engine.feed([c.receives(2 * turn + 1, GET), c.sends(2 * turn + 2, OK)])
+    assert engine.mode(7) == "message"
+    engine.crash()
+    assert engine.mode(7) is None
 
 
 def test_a_full_table_rejects_and_counts_and_has_room_after_a_close() -> None:
@@ -84,6 +105,7 @@ def test_a_full_table_rejects_and_counts_and_has_room_after_a_close() -> None:
             engine.feed([c.open(0), c.receives(1, GET), c.sends(2, OK)])
         assert (engine.rows()[0].count, engine.stat("connections_rejected")) == (3, 2)
         assert engine.stat("connections_unknown") == 4
+        assert (engine.mode(4), engine.mode(5)) == (None, None), "there is no room to ask for"
         engine.feed([ends[0].close(3), ends[4].open(4), ends[4].receives(5, GET), ends[4].sends(6, OK)])
         assert engine.rows()[0].count == 4
 
@@ -265,3 +287,19 @@ def test_an_idle_connection_is_expired_with_what_waits() -> None:
         engine.tick(7 * SECOND + 1)
         assert (engine.table.connections, engine.stat("connections_expired")) == (0, 1)
         assert engine.rows()[0].response == "no response"
+
+
+@pytest.mark.parametrize("speaks", [True, False])
+def test_a_connection_that_was_idle_for_long_is_told_again_before_its_next_bytes(*, speaks: bool) -> None:
+    with InProcessEngine(connection_idle_ns=5 * SECOND) as engine:
+        c = Conversation(7, SERVER, CLIENT, "server", comm="app")
+        engine.feed([c.open(0), c.receives(1, GET), c.sends(2, OK)])
+        engine.tick(4 * SECOND).tick(9 * SECOND)
+        assert (engine.table.connections, engine.mode(7)) == (0, "again")
+        if speaks:
+            engine.feed([c.open(9 * SECOND, open_flags=REPEATED)])
+            engine.feed([c.receives(9 * SECOND, GET), c.sends(9 * SECOND + 1, OK)])
+        engine.feed([c.close(9 * SECOND + 2)])
+        assert engine.mode(7) is None
+        assert sum(row.count for row in engine.rows()) == (2 if speaks else 1)
+        assert engine.stat("connections_unknown") == 0
