@@ -101,7 +101,7 @@ class SharedTable:
         self._block.close()
 
     def requests(self) -> list[RequestRow]:
-        """Every row in use, in the order of their index."""
+        """Every row in use, in the order of their index. One that ended meanwhile is left out."""
         used = self._read(lib.fs_read_rows, "rows", self._readings)
         old, new = self._requests, {}
         rows: list[RequestRow] = []
@@ -109,14 +109,17 @@ class SharedTable:
             for reading in _READING.iter_unpack(ffi.buffer(self._readings, used * _READING.size)):
                 known = old.get(reading[0])
                 if known is None or known[0] != reading:
-                    known = (reading, self._request_row(reading, known[1].key if known else None))
+                    row = self._request_row(reading, known[1].key if known else None)
+                    if row is None:
+                        continue
+                    known = (reading, row)
                 new[reading[0]] = known
                 rows.append(known[1])
         self._requests = new
         return rows
 
     def tcp(self) -> list[TcpRow]:
-        """Every TCP relation in use, in the order of their index."""
+        """Every TCP relation in use, in the order of their index. One that ended meanwhile is left out."""
         used = self._read(lib.fs_read_tcp_rows, "tcp_rows", self._tcp_readings)
         old, new = self._tcp, {}
         rows: list[TcpRow] = []
@@ -126,6 +129,8 @@ class SharedTable:
                 if known is None or known[0] != reading:
                     same = known is not None and known[1].key.generation == reading[1]
                     key = known[1].key if known and same else self._tcp_key(*reading[:2])
+                    if key is None:
+                        continue
                     known = (reading, TcpRow(key, *reading[2:]))
                 new[reading[0]] = known
                 rows.append(known[1])
@@ -200,10 +205,12 @@ class SharedTable:
         numbers = ffi.unpack(ffi.cast("uint64_t *", ffi.addressof(self._table, "stats")), len(STATS))
         return dict(zip(STATS, numbers, strict=True))
 
-    def _request_row(self, reading: tuple[int, ...], key: RequestKey | None) -> RequestRow:
+    def _request_row(self, reading: tuple[int, ...], key: RequestKey | None) -> RequestRow | None:
         index, generation = reading[:2]
         if key is None or key.generation != generation:
             key = self._request_key(index, generation)
+        if key is None:
+            return None
         return _draft_request(key, reading, self._fine_of(index, generation))
 
     def _fine_of(self, index: int, generation: int) -> tuple[int, ...]:
@@ -212,9 +219,10 @@ class SharedTable:
             return ()
         return tuple(ffi.unpack(self._fine.buckets, lib.FS_FINE_BUCKETS))
 
-    def _request_key(self, index: int, generation: int) -> RequestKey:
+    def _request_key(self, index: int, generation: int) -> RequestKey | None:
+        """None if the row ended while it was read: what stands there by now may be another's."""
         row = self._table.rows[index]
-        return RequestKey(
+        key = RequestKey(
             index=index,
             generation=generation,
             role=_role(row.role),
@@ -238,10 +246,12 @@ class SharedTable:
             dialled_port=row.dialled_port,
             method=_method(row.verb),
         )
+        return key if lib.fs_row_stands(self._table, index, generation) else None
 
-    def _tcp_key(self, index: int, generation: int) -> TcpKey:
+    def _tcp_key(self, index: int, generation: int) -> TcpKey | None:
+        """None as with a request's."""
         row = self._table.tcp_rows[index]
-        return TcpKey(
+        key = TcpKey(
             index=index,
             generation=generation,
             role=_role(row.role),
@@ -257,6 +267,7 @@ class SharedTable:
             dialled_ip=address_text(bytes(row.dialled)) if row.dialled_port else "",
             dialled_port=row.dialled_port,
         )
+        return key if lib.fs_tcp_row_stands(self._table, index, generation) else None
 
     def _read_sample(self) -> Sample:
         sample = self._sample

@@ -151,6 +151,7 @@ void fs_connection_free(struct fs_engine *e, struct fs_connection *c)
 {
 	uint32_t index = fs_index_of(e, c);
 
+	fs_drop_held(e, c);
 	fs_requests_discard(e, c);
 	if (c->settling) {
 		c->flags |= FS_C_DYING;

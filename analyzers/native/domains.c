@@ -29,7 +29,7 @@ static void forget(struct fs_engine *e, uint32_t index)
 
 	if (!domain->generation)
 		return;
-	__atomic_store_n(&domain->generation, 0, __ATOMIC_RELEASE);
+	fs_entry_end(&domain->generation);
 	fs_index_remove(&e->by_address, hash_of(domain->netns, domain->address), index);
 }
 
@@ -79,7 +79,9 @@ void fs_domains_learn(struct fs_engine *e, const struct fs_connection *c, struct
 void fs_domains_restore(struct fs_engine *e)
 {
 	for (uint32_t i = 1; e->table->domain_head && i < FS_DOMAINS; i++) {
-		const struct fs_domain *domain = &e->table->domains[i];
+		struct fs_domain *domain = &e->table->domains[i];
+		if (domain->generation && domain->length > FS_DOMAIN_BYTES)
+			fs_entry_damaged(e, &domain->generation);
 		if (domain->generation)
 			fs_index_add(&e->by_address, hash_of(domain->netns, domain->address), i);
 	}

@@ -22,6 +22,8 @@ void fs_identity_restore(struct fs_engine *e)
 	idents[0].generation = idents[0].generation ? idents[0].generation : fs_new_generation(e);
 	e->table->idents_used = 1;
 	for (uint32_t i = FS_IDENTS - 1; e->table->starts && i > 0; i--) {
+		if (idents[i].generation && idents[i].comm[15])
+			fs_entry_damaged(e, &idents[i].generation);
 		if (idents[i].generation) {
 			e->idents.highest = e->idents.highest ? e->idents.highest : i;
 			e->idents.used++;
@@ -87,7 +89,7 @@ void fs_identity_sweep(struct fs_engine *e, uint32_t count)
 		    fs_since(e->now_ns, ident->updated_ns) <= e->config.row_idle_ns)
 			continue;
 		fs_index_remove(&e->by_ident, hash_ident(ident->netns, ident->cgroup_id, ident->comm), i);
-		__atomic_store_n(&ident->generation, 0, __ATOMIC_RELEASE);
+		fs_entry_end(&ident->generation);
 		fs_pool_give(&e->idents, i);
 		e->table->idents_used--;
 	}

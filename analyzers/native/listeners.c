@@ -19,6 +19,24 @@ struct fs_listener *fs_listener_find(struct fs_engine *e, uint32_t netns, uint16
 	return NULL;
 }
 
+/*
+ * A stream that was told before it began to listen: connected, let go (connect(2) with AF_UNSPEC) and used again. What
+ * it was in the middle of is over.
+ */
+static void stream_over(struct fs_engine *e, struct fs_connection *c, uint64_t now_ns)
+{
+	fs_connection_settle(e, c, now_ns, UINT64_MAX);
+	fs_drop_held(e, c);
+	fs_requests_discard(e, c);
+	fs_state_give(e, c);
+	for (int direction = FS_IN; direction <= FS_OUT; direction++)
+		fs_unbuffer(e, &c->stream[direction]);
+	fs_mirror_remove(e, c);
+	fs_mode_clear(e, c);
+	c->flags &= ~(uint32_t)(FS_C_SRTT_NEW | FS_C_EXCHANGE | FS_C_ANSWERED);
+	c->kind = FS_KIND_LISTENER;
+}
+
 /* The socket is kept among the connections as well, so that its close ends the listener. */
 static struct fs_connection *listening_socket(struct fs_engine *e, const struct fs_listen *event)
 {
@@ -27,10 +45,8 @@ static struct fs_connection *listening_socket(struct fs_engine *e, const struct 
 
 	if (!c)
 		c = fs_connection_new(e, id, fs_connection_hash(id, NULL), FS_KIND_LISTENER);
-	if (c && c->kind == FS_KIND_STREAM) {
-		fs_mirror_remove(e, c); /* a stream that was told before it began to listen */
-		c->kind = FS_KIND_LISTENER;
-	}
+	if (c && c->kind == FS_KIND_STREAM)
+		stream_over(e, c, event->head.time_ns);
 	if (!c || c->kind == FS_KIND_FLOW)
 		return NULL;
 	c->tuple = event->tuple;

@@ -9,8 +9,9 @@
 #include "protocol.h"
 
 /*
- * The writer clears the generation before it gives an entry to another key and sets the new one last, so counters that
- * were copied between two looks at the same generation belong to that generation's key.
+ * The writer clears the generation, with a fence behind it, before it gives an entry to another key, and sets the new
+ * one last: what was read between two looks at the same generation belongs to that generation's key. A key is read
+ * by Python later than the counters, so its reader looks again (fs_row_stands, fs_tcp_row_stands).
  */
 static bool begins(const uint32_t *generation, uint32_t *seen)
 {
@@ -73,6 +74,16 @@ uint32_t fs_read_tcp_rows(const struct fs_table *table, uint32_t begin, uint32_t
 	return count;
 }
 
+int fs_row_stands(const struct fs_table *table, uint32_t index, uint32_t generation)
+{
+	return index < FS_ROWS && ends(&table->rows[index].generation, generation);
+}
+
+int fs_tcp_row_stands(const struct fs_table *table, uint32_t index, uint32_t generation)
+{
+	return index < FS_TCP_ROWS && ends(&table->tcp_rows[index].generation, generation);
+}
+
 int fs_read_fine(const struct fs_table *table, uint32_t index, uint32_t generation, struct fs_fine *out)
 {
 	if (index >= FS_ROWS)
@@ -100,6 +111,8 @@ uint32_t fs_read_domains(const struct fs_table *table, uint32_t after, struct fs
 			continue;
 		out[count] = table->domains[i];
 		out[count].generation = seen;
+		if (out[count].length > FS_DOMAIN_BYTES)
+			continue;
 		count += ends(&table->domains[i].generation, seen);
 	}
 	return count;

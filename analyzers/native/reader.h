@@ -41,6 +41,10 @@ struct fs_tcp_row_reading {
 uint32_t fs_read_rows(const struct fs_table *table, uint32_t begin, uint32_t end, struct fs_row_reading *out);
 uint32_t fs_read_tcp_rows(const struct fs_table *table, uint32_t begin, uint32_t end, struct fs_tcp_row_reading *out);
 
+/* Whether an entry is still `generation`'s, to be asked after its key, and what that refers to, was read. */
+int fs_row_stands(const struct fs_table *table, uint32_t index, uint32_t generation);
+int fs_tcp_row_stands(const struct fs_table *table, uint32_t index, uint32_t generation);
+
 /* Copies the fine buckets of a row; 0 if it is not `generation`'s any more. */
 int fs_read_fine(const struct fs_table *table, uint32_t index, uint32_t generation, struct fs_fine *out);
 

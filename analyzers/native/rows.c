@@ -81,7 +81,6 @@ static uint32_t overflow_row(struct fs_engine *e)
 		__atomic_store_n(&row->generation, fs_new_generation(e), __ATOMIC_RELEASE);
 		e->table->rows_used++;
 	}
-	e->table->stats.rows_overflow++;
 	return 0;
 }
 
@@ -211,6 +210,8 @@ bool fs_row_count(struct fs_engine *e, struct fs_connection *c, const struct fs_
 	uint32_t index = row_for(e, c, counted, flags, &new_edge);
 	struct fs_row *row = &e->table->rows[index];
 
+	if (!index)
+		e->table->stats.rows_overflow++;
 	row->count++;
 	row->duration_ns += duration_ns;
 	row->request_bytes += counted->request_bytes + c->exchange_bytes[FS_SIDE_REQUEST];
@@ -249,6 +250,13 @@ void fs_row_bytes(struct fs_engine *e, struct fs_connection *c, uint64_t request
 	row->updated_ns = fs_max(row->updated_ns, c->last_ns);
 }
 
+/* It was told that it has none of its own, and there is still none to be had. */
+static bool is_in_overflow(const struct fs_engine *e, const struct fs_connection *c)
+{
+	return !c->row && c->row_generation && c->row_generation == e->table->rows[0].generation &&
+	       e->table->rows_used >= e->config.row_limit;
+}
+
 /* An edge without an exchange yet: bytes in one direction, or an attempt to connect. */
 void fs_row_exists(struct fs_engine *e, struct fs_connection *c)
 {
@@ -256,7 +264,8 @@ void fs_row_exists(struct fs_engine *e, struct fs_connection *c)
 	bool new_edge;
 	const struct fs_row *row = &e->table->rows[c->row];
 
-	if ((!c->row || row->generation != c->row_generation) && !fs_connection_is_unwanted(e, c))
+	if ((!c->row || row->generation != c->row_generation) && !is_in_overflow(e, c) &&
+	    !fs_connection_is_unwanted(e, c))
 		(void)row_for(e, c, &nothing, 0, &new_edge);
 }
 
@@ -264,7 +273,7 @@ static void expire(struct fs_engine *e, uint32_t index)
 {
 	struct fs_row *row = &e->table->rows[index];
 
-	__atomic_store_n(&row->generation, 0, __ATOMIC_RELEASE);
+	fs_entry_end(&row->generation);
 	fs_index_remove(&e->by_row, e->row_hash[index], index);
 	fs_edge_row_gone(e, index);
 	fs_content_row_gone(e, e->row_content[index]);
@@ -287,6 +296,14 @@ void fs_rows_sweep(struct fs_engine *e, uint32_t count)
 	}
 }
 
+/* Of what an engine before this one wrote. Parties and contents were restored before. */
+static bool is_whole(const struct fs_engine *e, const struct fs_row *row)
+{
+	return fs_ident_stands(e, row->ident) && fs_ident_stands(e, row->peer_ident) &&
+	       fs_string_stands(e, row->request_content) && fs_string_stands(e, row->response_content) &&
+	       row->protocol < FS_PROTOCOL_MAX;
+}
+
 void fs_rows_restore(struct fs_engine *e)
 {
 	bool new_edge;
@@ -294,6 +311,8 @@ void fs_rows_restore(struct fs_engine *e)
 	e->table->rows_used = e->table->rows[0].generation ? 1 : 0;
 	for (uint32_t i = FS_ROWS - 1; e->table->starts && i > 0; i--) {
 		struct fs_row *row = &e->table->rows[i];
+		if (row->generation && !is_whole(e, row))
+			fs_entry_damaged(e, &row->generation);
 		if (!row->generation) {
 			if (e->rows.highest) {
 				e->rows.used++;

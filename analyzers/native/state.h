@@ -168,6 +168,33 @@ static inline bool fs_is_opaque(uint8_t protocol)
 	return protocol == FS_PROTOCOL_NOSUPPORT || protocol == FS_PROTOCOL_TLS || protocol == FS_PROTOCOL_WEBSOCKET;
 }
 
+/*
+ * An entry of the table is nobody's from here on. A release store would order what was written before it; the fence
+ * keeps what is written after it, the next key, from being seen under the old generation.
+ */
+static inline void fs_entry_end(uint32_t *generation)
+{
+	__atomic_store_n(generation, 0, __ATOMIC_RELAXED);
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+}
+
+/* What a new engine finds in the table and cannot be. Whoever wrote it may be why the one before it ended. */
+static inline void fs_entry_damaged(struct fs_engine *e, uint32_t *generation)
+{
+	fs_entry_end(generation);
+	e->table->stats.entries_damaged++;
+}
+
+static inline bool fs_ident_stands(const struct fs_engine *e, uint32_t ident)
+{
+	return ident < FS_IDENTS && e->table->idents[ident].generation;
+}
+
+static inline bool fs_string_stands(const struct fs_engine *e, uint32_t string)
+{
+	return string < FS_STRINGS && e->table->strings[string].generation;
+}
+
 /* memo.c */
 #define FS_MEMOS 1024
 #define FS_MEMO_BYTES 512

@@ -32,19 +32,35 @@ static void write_string(struct fs_engine *e, uint32_t index, const char *text, 
 	__atomic_store_n(&s->generation, fs_new_generation(e), __ATOMIC_RELEASE);
 }
 
+static bool is_whole(const struct fs_string *s)
+{
+	return s->length < sizeof(s->text) && !s->text[s->length];
+}
+
+/* One of the two that are always there. */
+static void restore_fixed(struct fs_engine *e, uint32_t index, const char *text, uint32_t length)
+{
+	struct fs_string *s = &e->table->strings[index];
+
+	if (s->generation && (s->length != length || memcmp(s->text, text, length + 1) != 0))
+		fs_entry_damaged(e, &s->generation);
+	if (!s->generation)
+		write_string(e, index, text, length);
+}
+
 void fs_strings_restore(struct fs_engine *e)
 {
 	struct fs_string *strings = e->table->strings;
 
-	if (!strings[EMPTY].generation)
-		write_string(e, EMPTY, "", 0);
-	if (!strings[OTHER].generation)
-		write_string(e, OTHER, "other", 5);
+	restore_fixed(e, EMPTY, "", 0);
+	restore_fixed(e, OTHER, "other", 5);
 	e->strings.highest = OTHER;
 	e->strings.used = 1;
 	e->table->strings_used = 2;
 	for (uint32_t i = FS_STRINGS - 1; e->table->starts && i > OTHER; i--) {
 		struct fs_string *s = &strings[i];
+		if (s->generation && !is_whole(s))
+			fs_entry_damaged(e, &s->generation);
 		if (s->generation) {
 			if (e->strings.highest == OTHER)
 				e->strings.highest = i;
@@ -81,7 +97,7 @@ void fs_string_release(struct fs_engine *e, uint32_t string)
 	if (string <= OTHER || --e->string_refs[string])
 		return;
 	fs_index_remove(&e->by_string, e->string_hash[string], string);
-	__atomic_store_n(&e->table->strings[string].generation, 0, __ATOMIC_RELEASE);
+	fs_entry_end(&e->table->strings[string].generation);
 	fs_pool_give(&e->strings, string);
 	e->table->strings_used--;
 }

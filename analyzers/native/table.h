@@ -249,7 +249,8 @@ struct fs_sample {
 	X(nat_applied, "connections whose dialled address was translated to the one that answered") \
 	X(nat_lost, "times conntrack told more than could be read, so that translations were missed")  \
 	X(domains_learned, "names of addresses that DNS answers told, each again when it had expired") \
-	X(requests_unwanted, "requests left out by the scope settings: by path, protocol or command")
+	X(requests_unwanted, "requests left out by the scope settings: by path, protocol or command") \
+	X(entries_damaged, "entries of the shared table that a new engine found out of bounds and ended")
 /* clang-format on */
 
 struct fs_stats {

@@ -211,7 +211,7 @@ void fs_tcp_rows_sweep(struct fs_engine *e, uint32_t count)
 		struct fs_tcp_row *row = &e->table->tcp_rows[i];
 		if (!row->generation || fs_since(e->now_ns, row->updated_ns) <= e->config.row_idle_ns)
 			continue;
-		__atomic_store_n(&row->generation, 0, __ATOMIC_RELEASE);
+		fs_entry_end(&row->generation);
 		fs_index_remove(&e->by_tcp_row, e->tcp_row_hash[i], i);
 		e->ident_refs[row->ident]--;
 		e->ident_refs[row->peer_ident]--;
@@ -225,7 +225,9 @@ void fs_tcp_rows_restore(struct fs_engine *e)
 {
 	e->table->tcp_rows_used = e->table->tcp_rows[0].generation ? 1 : 0;
 	for (uint32_t i = FS_TCP_ROWS - 1; e->table->starts && i > 0; i--) {
-		const struct fs_tcp_row *row = &e->table->tcp_rows[i];
+		struct fs_tcp_row *row = &e->table->tcp_rows[i];
+		if (row->generation && !(fs_ident_stands(e, row->ident) && fs_ident_stands(e, row->peer_ident)))
+			fs_entry_damaged(e, &row->generation);
 		if (!row->generation) {
 			if (e->tcp_rows.highest) {
 				e->tcp_rows.used++;

@@ -89,7 +89,7 @@ enum fs_process_kind { FS_PROCESS_EXEC = 1, FS_PROCESS_EXIT = 2 };
 /* First in every event. */
 struct fs_head {
 	__u64 time_ns; /* CLOCK_MONOTONIC */
-	__u64 conn_id; /* ours, never reused while the node is up; 0 when the event has no connection */
+	__u64 conn_id; /* given by the driver, never reused while it is loaded; 0 when the event has no connection */
 	__u64 cgroup_id; /* of the hierarchy in which pods live */
 	__u32 pid; /* thread group */
 	__u32 tid;
