@@ -5,7 +5,7 @@ Table rows end, merge under one name and get new names; a counter that somebody 
 So an account only ever receives differences, and lives until it has been idle for its time.
 """
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from heapq import nsmallest
 from itertools import count
@@ -112,6 +112,12 @@ class Ledger(Generic[Labels]):
     def expire(self, before_ns: int) -> None:
         """End every account that last moved before `before_ns`."""
         for labels in [labels for labels, book in self._books.items() if book.account.moved_ns < before_ns]:
+            self._end(labels)
+
+    def end_idle(self, before_ns: int, which: Callable[[Labels], bool]) -> None:
+        """End those of the accounts that last moved before `before_ns` for whose labels `which` is true."""
+        idle = [labels for labels, book in self._books.items() if book.account.moved_ns < before_ns]
+        for labels in filter(which, idle):
             self._end(labels)
 
     def accounts(self) -> tuple[Account[Labels], ...]:

@@ -5,7 +5,7 @@ The work of a turn grows with the rows that moved: a row is named once, when it 
 answers changed since, and then only its growth is posted.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,6 +26,7 @@ TCP_WIDTH: Final = 7
 
 HOUR_NS: Final = 3600 * 10**9
 FIVE_MINUTES_NS: Final = 300 * 10**9
+MINUTE_NS: Final = 60 * 10**9
 NAME_PATIENCE_NS: Final = 15 * 10**9
 """So long a new row waits for the name of its owner, so that nothing is counted under a name for the meantime."""
 
@@ -91,6 +92,11 @@ class SnapshotBuilder:
     def __init__(self, resolver: Resolver, idle_ns: int = HOUR_NS, gauge_idle_ns: int = FIVE_MINUTES_NS) -> None:
         self.idle_ns = idle_ns
         self.gauge_idle_ns = gauge_idle_ns
+        self.gone_idle_ns = MINUTE_NS
+        """How long accounts of a deleted pod may be idle: two scrapes."""
+        self.gone_pods: Callable[[], Collection[tuple[str, str]]] = tuple
+        """Asked for namespace and name of the pods that were deleted."""
+        self._looked_ns = 0
         self.scope = EVERYTHING
         self._with_calls = False
         self._with_fine = False
@@ -142,9 +148,30 @@ class SnapshotBuilder:
         self._tcp = self._seen(self._tcp)
         for ledger in (self._edges, self._entities, self._calls, self._served, self._health, self._connects):
             ledger.expire(self._now_ns - self.idle_ns)
+        self._end_gone()
         self._traces.expire(self._now_ns - self.gauge_idle_ns)
         named = [name_sample(sample, self._resolver) for sample in samples]
         return self._freeze(tuple([n for n in named if self.scope.has_row(n.sample.role, n.ends)]))
+
+    def _end_gone(self) -> None:
+        """Accounts of pods that will never move again."""
+        if self._now_ns - self._looked_ns < self.gone_idle_ns // 2:
+            return
+        self._looked_ns = self._now_ns
+        gone = self.gone_pods()
+        if not gone:
+            return
+
+        def is_gone(*parties: Party) -> bool:
+            return any(party.pod and (party.namespace, party.pod) in gone for party in parties)
+
+        before_ns = self._now_ns - self.gone_idle_ns
+        self._edges.end_idle(before_ns, lambda labels: is_gone(labels.edge.src, labels.edge.dst))
+        self._entities.end_idle(before_ns, lambda labels: is_gone(labels.entity.party))
+        self._calls.end_idle(before_ns, lambda labels: is_gone(labels.src, labels.dst))
+        self._served.end_idle(before_ns, lambda labels: is_gone(labels.entity.party))
+        for ledger in (self._health, self._connects):
+            ledger.end_idle(before_ns, lambda labels: is_gone(labels.src, labels.dst))
 
     def _take_requests(self, row: RequestRow) -> None:
         key = row.key

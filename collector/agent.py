@@ -111,6 +111,8 @@ class Agent:
         self._polling = Polling(metrics.counter_ttl_ns) if report.driver == "none" else None
         rows = self._polling.rows if self._polling else self._table
         self._view = TableView(rows, self._names, metrics, config.scope)
+        if self._cluster is not None:
+            self._view.end_with(self._cluster.index.gone_pods)
         self._own = OwnMetrics()
         self._exports = Exports(config, self._names.node)
         self._view.count_calls(self._exports.counts_calls, fine=self._exports.counts_finely)

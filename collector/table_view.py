@@ -4,7 +4,7 @@
 `turn` goes on with the counters; call it at the pace of the snapshots. The other calls answer from memory.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from analyzers.resolver import Resolver
@@ -48,6 +48,7 @@ class TableView:
         self._reaches_us: ReachesUs = _nobody
         self._names = TrafficNames(resolver)
         self._builder = SnapshotBuilder(resolver, settings.counter_ttl_ns, settings.gauge_ttl_ns)
+        self._builder.gone_idle_ns = 2 * settings.scrape_interval_ns
         self._series = SeriesStore(settings)
         self._next_sample = 1
         self._leave_out(excluded)
@@ -71,11 +72,16 @@ class TableView:
         self._leave_out(excluded)
         self._builder.idle_ns = settings.counter_ttl_ns
         self._builder.gauge_idle_ns = settings.gauge_ttl_ns
+        self._builder.gone_idle_ns = 2 * settings.scrape_interval_ns
         self._series.configure(settings)
 
     def count_calls(self, wanted: bool, *, fine: bool = False) -> None:
         """Whether snapshots have calls from now on, with fine buckets."""
         self._builder.count_calls(wanted, fine=fine)
+
+    def end_with(self, gone_pods: Callable[[], Collection[tuple[str, str]]]) -> None:
+        """Rows of these pods, by namespace and name, end two scrapes after they moved last."""
+        self._builder.gone_pods = gone_pods
 
     def leave_out_own(self, ports: frozenset[int], reaches_us: ReachesUs, asked: frozenset[int] = frozenset()) -> None:
         """Leaves out, everywhere, what clients on this host ask the agent itself at `ports`, and what the agent asks

@@ -48,8 +48,9 @@ class Feed(Generic[Labels]):
         self._others: dict[Labels, str] = {}
         self._others_epoch = -1
 
-    def take(self, accounts: Iterable[Account[Labels]], epoch: int, now_ns: int) -> None:
-        """Add what each account grew since the last time. Text is made anew when `epoch` differs from the last one's."""
+    def take(self, accounts: Iterable[Account[Labels]], epoch: int, now_ns: int, *, brief: bool = False) -> None:
+        """Add what each account grew since the last time. Text is made anew when `epoch` differs from the last one's.
+        With `brief` a row that no account feeds any more ends with the last of them, without waiting for its time."""
         self._turn += 1
         seen = 0
         for account in accounts:
@@ -65,7 +66,17 @@ class Feed(Generic[Labels]):
             self._post(row, account, growth(account.values, known), now_ns)
             source.account = account
         if seen < len(self._sources):
-            self._sources = {key: source for key, source in self._sources.items() if source.turn == self._turn}
+            self._forget([key for key, source in self._sources.items() if source.turn != self._turn], brief=brief)
+
+    def _forget(self, ended: Iterable[int], *, brief: bool) -> None:
+        """Accounts that ended."""
+        for key in ended:
+            row = self._sources.pop(key).row
+            if row is None or row.ended:
+                continue
+            row.feeders -= 1
+            if brief and row.feeders == 0:
+                self.table.end(row)
 
     def _row(self, source: _Source[Labels], labels: Labels, epoch: int, now_ns: int) -> Row:
         row = source.row
@@ -75,6 +86,8 @@ class Feed(Generic[Labels]):
             body = row.body
         else:
             body = self._text(labels)
+        if row is not None:
+            row.feeders -= 1
         row = self.table.row(body, now_ns)
         if row is None:
             if source.epoch != epoch:
@@ -82,6 +95,7 @@ class Feed(Generic[Labels]):
             # Not remembered: the next time it grows there may be room. Nor is its text, of which there may be very many.
             source.epoch, source.row = epoch, None
             return self.table.overflow(self._beyond(self._other(labels), epoch), now_ns)
+        row.feeders += 1
         source.epoch, source.row = epoch, row
         return row
 

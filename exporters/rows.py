@@ -43,6 +43,7 @@ class Row:
         "body",
         "created_ns",
         "ended",
+        "feeders",
         "gauge",
         "gauge_ns",
         "moved_ns",
@@ -59,6 +60,7 @@ class Row:
         self.created_ns = now_ns
         self.moved_ns = now_ns
         self.ended = False
+        self.feeders = 0
         self._shown: Shown | None = None
         self._shown_until = 0
 
@@ -127,6 +129,12 @@ class RowTable:
         if row is None:
             row = self._rows[body] = Row(body, self._width, now_ns)
         return row
+
+    def end(self, row: Row) -> None:
+        """Nothing will move it any more."""
+        self._rows.pop(row.body, None)
+        self._beyond.discard(row.body)
+        row.ended = True
 
     def expire(self, before_ns: int) -> None:
         """End the rows that last moved before `before_ns`."""

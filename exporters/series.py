@@ -7,6 +7,7 @@ may be spread over time while updates go on.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from analyzers.accounts import BUCKETS, COUNT, DURATION_NS, REQUEST_BYTES, RESPONSE_BYTES, Account, Values
 from analyzers.edges import OVERFLOW_EDGE, EdgeLabels
@@ -31,6 +32,8 @@ from exporters.projection import ADDRESS_SCOPE, Projection, content_scope
 from exporters.rows import Row, Shown
 from exporters.settings import DetailInForce, MetricsSettings
 from exporters.trace_view import TraceSeries, TraceView
+
+_POD_LABELS: Final = frozenset({"pod", "src_pod", "dst_pod"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,15 +121,17 @@ class SeriesStore:
             self._change()
         if self._addresses.full or self._contents.full:
             self._make_room(snapshot)
-        self._entities.take(snapshot.entities, self._epoch, now_ns)
-        self._edges.take(snapshot.edges, self._epoch, now_ns)
+        # A row of a single pod ends with it; one of a workload is taken up by the next pod.
+        brief = detail == "pod" and not self._settings.drop_labels & _POD_LABELS
+        self._entities.take(snapshot.entities, self._epoch, now_ns, brief=brief)
+        self._edges.take(snapshot.edges, self._epoch, now_ns, brief=brief)
         if self._settings.histograms in {"entity", "both"}:
-            self._entity_times.take(snapshot.entities, self._epoch, now_ns)
+            self._entity_times.take(snapshot.entities, self._epoch, now_ns, brief=brief)
             self._exemplars.take(snapshot.samples, self._projection.entity_histogram, self._settings.bounds_ns)
         if self._settings.histograms in {"topology", "both"}:
-            self._edge_times.take(snapshot.edges, self._epoch, now_ns)
-        self._health.take(snapshot.health, self._epoch, now_ns)
-        self._connects.take(snapshot.connects, self._epoch, now_ns)
+            self._edge_times.take(snapshot.edges, self._epoch, now_ns, brief=brief)
+        self._health.take(snapshot.health, self._epoch, now_ns, brief=brief)
+        self._connects.take(snapshot.connects, self._epoch, now_ns, brief=brief)
         self._traces.take(snapshot.traces, self._projection, self._epoch)
         self._expire(now_ns)
 

@@ -220,6 +220,16 @@ class ClusterIndex:
         if not self.node or self._pods[uid].node == self.node:
             self.drop_pod(uid)
 
+    def gone_pods(self) -> frozenset[tuple[str, str]]:
+        """Namespace and name of each pod that is over and still named here, unless another one has its name by now."""
+        with self._lock:
+            if not self._gone:
+                return frozenset()
+            gone = {(self._pods[uid].namespace, self._pods[uid].name) for uid in self._gone}
+            return frozenset(gone.difference(
+                (pod.namespace, pod.name) for uid, pod in self._pods.items() if uid not in self._gone
+            ))  # fmt: skip
+
     def sweep(self) -> None:
         """Forgets pods whose time after their end is over."""
         with self._lock:
