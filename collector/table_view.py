@@ -11,7 +11,7 @@ from analyzers.resolver import Resolver
 from analyzers.rows import Identity, RequestKey, RequestRow, Role, Sample, TcpKey, TcpRow
 from analyzers.samples import NamedSample, name_sample
 from analyzers.scope import Scope
-from analyzers.snapshot import EMPTY, Snapshot, SnapshotBuilder
+from analyzers.snapshot import EMPTY, MINUTE_NS, Snapshot, SnapshotBuilder
 from analyzers.table import SampleBatch
 from collector.schema import Scope as ScopeSection
 from collector.traffic import Traffic, TrafficNames
@@ -48,7 +48,7 @@ class TableView:
         self._reaches_us: ReachesUs = _nobody
         self._names = TrafficNames(resolver)
         self._builder = SnapshotBuilder(resolver, settings.counter_ttl_ns, settings.gauge_ttl_ns)
-        self._builder.gone_idle_ns = 2 * settings.scrape_interval_ns
+        self._builder.gone_idle_ns = _gone_idle_ns(settings)
         self._series = SeriesStore(settings)
         self._next_sample = 1
         self._leave_out(excluded)
@@ -72,7 +72,7 @@ class TableView:
         self._leave_out(excluded)
         self._builder.idle_ns = settings.counter_ttl_ns
         self._builder.gauge_idle_ns = settings.gauge_ttl_ns
-        self._builder.gone_idle_ns = 2 * settings.scrape_interval_ns
+        self._builder.gone_idle_ns = _gone_idle_ns(settings)
         self._series.configure(settings)
 
     def count_calls(self, wanted: bool, *, fine: bool = False) -> None:
@@ -171,6 +171,11 @@ class TableView:
             return False
         ends: tuple[Identity | None, Identity | None] = (seen.identity, seen.peer)
         return not self._excluded or not any(end is not None and end.comm in self._excluded for end in ends)
+
+
+def _gone_idle_ns(settings: MetricsSettings) -> int:
+    """Two scrapes; at least a minute, because there may be slower scrapers than the one that the setting speaks of."""
+    return max(2 * settings.scrape_interval_ns, MINUTE_NS)
 
 
 def _local(seen: RequestKey | TcpKey | Sample) -> tuple[str, int]:

@@ -63,7 +63,7 @@ workload, `metrics.outside_addresses` the addresses outside that get a value of 
 
 A new counter shows 0 for one `metrics.scrape_interval` and then its value, so that `increase()` sees its first requests.
 A counter ends after an hour without movement, a gauge after five minutes (`metrics.ttl`); at pod detail, rows of a deleted pod
-after two scrape intervals. Counters never fall while they
+after two scrape intervals, but not before a minute. Counters never fall while they
 live: not when a table row ends, when the engine is restarted, or when the detail changes. All scrapers read the same.
 
 ## Formats
