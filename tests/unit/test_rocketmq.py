@@ -251,6 +251,7 @@ GOOD = in_binary(SEND_V2, 1, {"b": "orders"})
         GOOD[:17] + b"\x01" + GOOD[18:],  # flag
         GOOD[:21] + b"\x00\x00\x00\xff" + GOOD[25:],  # length of the remark
         GOOD[:25] + b"\x00\x00\x00\x0c" + GOOD[29:],  # length of the fields
+        GOOD[:25] + bytes(4) + GOOD[29:],
         GOOD[:29] + b"\x00\x99" + GOOD[31:],  # length of a name
         GOOD[:32] + b"\x00\x00\x00\x07" + GOOD[36:],  # length of a value
     ],
