@@ -68,7 +68,6 @@ tcpdump:tcpdump
 unbound:unbound
 wrk:wrk
 '
-needs_vm='
 needs_demo='
 dnsmasq:dnsmasq-base
 ip:iproute2
@@ -80,6 +79,7 @@ prometheus:prometheus
 redis-server:redis-server
 setpriv:util-linux
 '
+needs_vm='
 qemu-system-x86_64:qemu-system-x86
 debian-keyring:debian-archive-keyring
 depmod:kmod
@@ -201,8 +201,8 @@ packages() {
 		;;
 	test) list=$(missing_of "$needs_test") ;;
 	lint) list=$(missing_of "$needs_lint") ;;
-	vm) list=$(missing_of "$needs_vm") ;;
 	demo) list=$(missing_of "$needs_demo") ;;
+	vm) list=$(missing_of "$needs_vm") ;;
 	*) die "setup.sh packages: run, test, lint, demo or vm, not '$kind'" ;;
 	esac
 	[ -n "${list// /}" ] || return 0
