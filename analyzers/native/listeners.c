@@ -32,7 +32,7 @@ static void stream_over(struct fs_engine *e, struct fs_connection *c, uint64_t n
 	for (int direction = FS_IN; direction <= FS_OUT; direction++)
 		fs_unbuffer(e, &c->stream[direction]);
 	fs_mirror_remove(e, c);
-	fs_mode_clear(e, c);
+	fs_mode_clear(e, c->id);
 	c->flags &= ~(uint32_t)(FS_C_SRTT_NEW | FS_C_EXCHANGE | FS_C_ANSWERED);
 	c->kind = FS_KIND_LISTENER;
 }
