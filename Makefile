@@ -246,6 +246,10 @@ build/bin/helm:
 manifests: build/bin/helm $(stamps)/venv-run ## write deploy/manifests out of the chart
 	@$(python) scripts/render-manifests.py
 
+.PHONY: kubectl-plugin
+kubectl-plugin: ## kubectl firesteel as one file, and the archive and manifest for krew, in build/kubectl. ARGS=where it will be downloaded from
+	@python3 scripts/package-kubectl-plugin.py build/kubectl $(ARGS)
+
 .PHONY: test-deploy
 test-deploy: build/bin/helm test-ready ## chart, manifests, kubectl firesteel, the container's environment
 	@trap 'scripts/setup.sh give-back' EXIT; $(python) -m pytest tests/deploy $(ARGS)
@@ -259,10 +263,11 @@ docs: build ## write the pages that come out of the code's own tables
 .PHONY: docs-check
 docs-check: build ## fail if a generated page is not what the code says
 	@scripts/generate-docs.sh --check
-.PHONY: kubectl-plugin
-kubectl-plugin: ## kubectl firesteel as one file, and the archive and manifest for krew, in build/kubectl. ARGS=where it will be downloaded from
-	@python3 scripts/package-kubectl-plugin.py build/kubectl $(ARGS)
 
+.PHONY: docs-site
+docs-site: $(stamps)/venv-dev ## the documentation as a site, in build/site; a broken link is an error
+	@NO_MKDOCS_2_WARNING=1 $(venv)/bin/mkdocs build --quiet --strict
+	@echo 'docs: build/site/index.html'
 
 compile := CUSTOM_COMPILE_COMMAND='make lock' $(venv)/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header
@@ -277,8 +282,3 @@ lock: $(stamps)/venv-dev ## pin the newest allowed versions of all dependencies,
 		  grep -v '^# \(SPDX\|Made by\)' $$name.txt; } >build/$$name.new; \
 		mv build/$$name.new $$name.txt; \
 	done
-.PHONY: docs-site
-docs-site: $(stamps)/venv-dev ## the documentation as a site, in build/site; a broken link is an error
-	@NO_MKDOCS_2_WARNING=1 $(venv)/bin/mkdocs build --quiet --strict
-	@echo 'docs: build/site/index.html'
-
