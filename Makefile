@@ -22,7 +22,7 @@ contract := $(wildcard probes/include/*.h)
 engine_sources := $(wildcard analyzers/native/*.[ch] analyzers/native/protocols/*.[ch]) analyzers/native/Makefile $(contract)
 kernel_sources := $(wildcard probes/ebpf/*.[ch] probes/Makefile probes/*.py) $(contract)
 c_files = $(shell git ls-files '*.c' '*.h')
-shell_files := .ci/run $(wildcard scripts/*.sh)
+shell_files := .ci/run $(wildcard scripts/*.sh deploy/images/*.sh)
 
 .PHONY: help
 help: ## what there is
@@ -245,6 +245,14 @@ build/bin/helm:
 .PHONY: manifests
 manifests: build/bin/helm $(stamps)/venv-run ## write deploy/manifests out of the chart
 	@$(python) scripts/render-manifests.py
+
+.PHONY: image-rootfs
+image-rootfs: build ## the root of the small image, in build/image: what its Dockerfile makes, without a container engine
+	@rm -rf build/image && deploy/images/build.sh build/image
+
+.PHONY: image
+image: ## both images, by docker, podman or buildah: make image BASE=debian@sha256:... [IMAGE=firesteel]
+	@deploy/images/images.sh "$(BASE)" "$(or $(IMAGE),firesteel)"
 
 .PHONY: kubectl-plugin
 kubectl-plugin: ## kubectl firesteel as one file, and the archive and manifest for krew, in build/kubectl. ARGS=where it will be downloaded from

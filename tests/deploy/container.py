@@ -17,10 +17,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from collector.capabilities import PROFILES
+from collector.capabilities import NUMBERS
 
 ROOT = Path(__file__).resolve().parents[2]
 _CLONE_NEWNS = 0x20000
+_PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 24, 38
 # The defaults of containerd and CRI-O.
 _MASKED = ("/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/sched_debug", "/proc/scsi",
            "/proc/acpi", "/proc/asound", "/sys/firmware", "/sys/devices/virtual/powercap")  # fmt: skip
@@ -28,8 +29,19 @@ _READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-tr
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 
 
-def spec_of(pod: dict[str, Any], config: str, folder: Path, *, without: str = "", extra: Sequence[str] = ()) -> Path:
-    """Writes what `main` needs to know of a rendered pod; `without` is a capability that is left out, `extra` VARIABLE=text."""
+def spec_of(
+    pod: dict[str, Any],
+    config: str,
+    folder: Path,
+    *,
+    without: str = "",
+    extra: Sequence[str] = (),
+    tree: Path = Path("/"),
+) -> Path:
+    """Writes what `main` needs to know of a rendered pod; `without` is a capability that is left out, `extra` VARIABLE=text.
+
+    `tree` is the image's root; / for what is built here.
+    """
     (container,) = pod["containers"]
     security = container["securityContext"]
     assert (security["privileged"], security["allowPrivilegeEscalation"], security["readOnlyRootFilesystem"]) == (
@@ -47,7 +59,7 @@ def spec_of(pod: dict[str, Any], config: str, folder: Path, *, without: str = ""
         if "emptyDir" in volume:
             source = ""
         mounts.append([source, mount["mountPath"], mount.get("readOnly", False)])
-    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "NODE_NAME": "a-node", "POD_UID": "0-0"}
+    environment = {"PATH": "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "NODE_NAME": "a-node", "POD_UID": "0-0"}
     environment |= {variable["name"]: variable["value"] for variable in container["env"] if "value" in variable}
     environment |= dict(text.split("=", 1) for text in extra)
     spec = {
@@ -55,6 +67,7 @@ def spec_of(pod: dict[str, Any], config: str, folder: Path, *, without: str = ""
         "mounts": mounts,
         "environment": environment,
         "folder": str(folder),
+        "tree": str(tree),
     }
     path = folder / "container.json"
     path.write_text(json.dumps(spec))
@@ -72,24 +85,33 @@ def main(arguments: Sequence[str]) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(_CLONE_NEWNS) != 0:
         raise OSError(ctypes.get_errno(), "unshare")
-    root = _root(Path(spec["folder"]))
+    tree = Path(spec["tree"])
+    root = _root(Path(spec["folder"]), tree)
     _system(root)
     for source, target, read_only in spec["mounts"]:
         _volume(root, source, target, read_only=read_only)
-    _programs(root)
+    if tree == Path("/"):
+        _programs(root)
     _mount("-o", "remount,bind,ro", str(root))
+    # An image has firesteel where its Dockerfile put it, whatever that of this machine is.
+    program = "/usr/local/bin/firesteel" if tree != Path("/") and arguments[2].endswith("/firesteel") else arguments[2]
+    last = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
     os.chroot(root)
     os.chdir("/")
-    os.execve(
-        "/usr/sbin/capsh",
-        ["capsh", f"--drop={','.join(_others(spec['capabilities']))}", "--inh=", "--no-new-privs", "--", "-c",
-         'exec "$0" "$@"', *arguments[2:]],
-        spec["environment"],
-    )  # fmt: skip
+    for number in set(range(last + 1)) - {NUMBERS[name] for name in spec["capabilities"]}:
+        _prctl(libc, _PR_CAPBSET_DROP, number)
+    _prctl(libc, _PR_SET_NO_NEW_PRIVS, 1)
+    # Root gets at exec what is in the bounding set, and keeps it: capabilities(7), "Capabilities and execution of programs by root".
+    os.execve(program, [program, *arguments[3:]], spec["environment"])
 
 
-def _root(folder: Path) -> Path:
-    """This machine's root below a layer of ours, in which the places to mount are made."""
+def _prctl(libc: ctypes.CDLL, option: int, value: int) -> None:
+    if libc.prctl(option, value, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), f"prctl {option}")
+
+
+def _root(folder: Path, tree: Path) -> Path:
+    """The image's root, or this machine's, below a layer of ours, in which the places to mount are made."""
     _mount("--make-rprivate", "/")
     layers = folder / "layers"
     layers.mkdir()
@@ -97,7 +119,9 @@ def _root(folder: Path) -> Path:
     for name in ("upper", "work", "root"):
         (layers / name).mkdir()
     root = layers / "root"
-    _mount("-t", "overlay", "overlay", "-o", f"lowerdir=/,upperdir={layers}/upper,workdir={layers}/work", str(root))
+    _mount(
+        "-t", "overlay", "overlay", "-o", f"lowerdir={tree},upperdir={layers}/upper,workdir={layers}/work", str(root)
+    )
     return root
 
 
@@ -145,16 +169,6 @@ def _volume(root: Path, source: str, target: str, *, read_only: bool) -> None:
 
 def _mount(*arguments: str) -> None:
     subprocess.run(["/bin/mount", *arguments], check=True)
-
-
-def _others(names: Sequence[str]) -> list[str]:
-    """All that this kernel knows but these, as capsh names them."""
-    last = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
-    mask = (1 << last + 1) - 1
-    told = subprocess.run(["/usr/sbin/capsh", f"--decode={mask:x}"], check=True, capture_output=True, text=True).stdout
-    wanted = {f"cap_{name.lower()}" for name in names}
-    assert {name for profile in PROFILES.values() for name in profile} >= set(names)
-    return [name for name in told.strip().partition("=")[2].split(",") if name not in wanted]
 
 
 if __name__ == "__main__":

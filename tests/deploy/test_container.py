@@ -12,7 +12,6 @@ from tests import clients, servers
 from tests.agents import FIRESTEEL, ROOT, running_agent
 from tests.deploy import container, manifests
 from tests.processes import children, engine_of, status
-from tests.servers import program
 
 REQUESTS = "kindling_entity_request_total"
 EDGES = "kindling_topology_request_total"
@@ -24,7 +23,6 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="not root, and a runti
 
 
 def spec(profile: str, folder: Path, *, without: str = "", extra: tuple[str, ...] = ()) -> Path:
-    program("capsh")
     objects = manifests.manifest("firesteel-all-profiles")
     pod = manifests.pod_of(manifests.one(objects, "DaemonSet", f"firesteel-{profile}"))
     config = manifests.one(objects, "ConfigMap", "firesteel")["data"]["firesteel.yaml"]
