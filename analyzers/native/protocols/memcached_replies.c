@@ -131,7 +131,7 @@ static void store_values(uint8_t *scratch, enum walked walked, uint32_t values)
 	bool goes_on = walked == GOES_ON;
 	scratch[0] = goes_on ? FS_MEMCACHED_LIST : FS_MEMCACHED_NO_BODY;
 	for (int i = 0; i < 4; i++)
-		scratch[1 + i] = goes_on ? (uint8_t)(values >> 8 * i) : 0;
+		scratch[1 + i] = (uint8_t)(goes_on ? values >> 8 * i : 0);
 }
 
 static void tell_failure(const struct reply *reply, struct fs_message *out)
