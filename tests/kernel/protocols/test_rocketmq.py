@@ -60,7 +60,7 @@ def test_a_producer_a_consumer_and_what_is_refused(agent: Agent, cluster: Cluste
     asked = expected(said, broker)
     assert asked["Topic:orders", "0"] > 30 * 12
     assert asked["Topic:no-such", "17"] == 30 * 4
-    assert asked["NOTIFY_CONSUMER_IDS_CHANGED", ""] == 1  # the broker's, as is one of the next
+    assert asked["NOTIFY_CONSUMER_IDS_CHANGED", ""] >= 1  # the broker's, as is one of the next
     assert asked["GET_CONSUMER_RUNNING_INFO", "0"] == 2
     agent.counts(REQUESTS, before[0].total() + asked.total(), port=str(broker), protocol="rocketmq")
     assert Counter(by_content(agent, broker, "rocketmq")) - before[0] == asked
