@@ -25,6 +25,7 @@ _FIN, _SYN, _RST, _PSH, _ACK = 0x01, 0x02, 0x04, 0x08, 0x10
 _IPV4 = struct.Struct(">BBHHHBBH4s4s")
 _TCP = struct.Struct(">HHIIBBHHH")
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+_FAILURE = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 2\r\n\r\nno"
 _QUESTION = b"GET /orders HTTP/1.1\r\nHost: far\r\nConnection: close\r\n\r\n"
 _WINDOW = 65535
 _ASKING_PORTS = 40_000
@@ -40,6 +41,8 @@ class FarHosts:
     tunnel: int
     requests: Counter[tuple[str, int]] = field(default_factory=Counter)
     answers: Counter[str] = field(default_factory=Counter)
+    failing: set[str] = field(default_factory=set)
+    """Addresses that answer 500."""
     asked: int = 0
 
     def add(self, ipv4: str) -> str:
@@ -112,8 +115,9 @@ def _answers(hosts: FarHosts, packet: bytes) -> Iterator[bytes]:
         count = data.count(b"\r\n\r\n")
         hosts.requests[socket.inet_ntoa(destination), port] += count
         for _ in range(count):
-            yield _segment(ends, acknowledged + answered, following, _PSH | _ACK, _ANSWER)
-            answered += len(_ANSWER)
+            answer = _FAILURE if socket.inet_ntoa(destination) in hosts.failing else _ANSWER
+            yield _segment(ends, acknowledged + answered, following, _PSH | _ACK, answer)
+            answered += len(answer)
     if flags & _FIN:
         yield _segment(ends, acknowledged + answered, following, _FIN | _ACK)
     elif data and not answered:
