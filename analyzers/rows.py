@@ -164,6 +164,8 @@ class Sample:
     dialled_ip: str = ""
     dialled_port: int = 0
     method: str = ""
+    undecoded: tuple[bytes, bytes] = (b"", b"")
+    """How both sides of an exchange that the engine does not decode begin, for plugins; it is shown nowhere."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ class EngineSettings:
     `slow_default_ns`. `bucket_ns` are the ascending upper bounds of the histogram. `sample_rate` is requests per
     second, `sample_per_edge` the same for one edge, `sample_normal_permille` the share of healthy requests.
     `parse_bytes` of an I/O reach the parsers, `stream_bytes` once pipelining is known; `capture_bytes` may leave the
-    engine. `poll_us` is the longest sleep while nothing happens. `excluded_netns` are inode numbers. `count_verbs` makes
+    engine, and of what nobody decodes `undecoded_bytes`, unblanked, for plugins of the agent alone. `poll_us` is the longest sleep while nothing happens. `excluded_netns` are inode numbers. `count_verbs` makes
     a row of each HTTP method, `count_fine` counts durations in buckets fit for exponential histograms as well. What is
     `unwanted` is not counted; a path that ends in * stands for all that begin so.
     """
@@ -52,6 +52,7 @@ class EngineSettings:
     sample_per_edge: int = 5
     sample_normal_permille: int = 0
     capture_bytes: int = 0
+    undecoded_bytes: int = 0
     parse_bytes: int = 512
     stream_bytes: int = 4096
     poll_us: int = 20_000

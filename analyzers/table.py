@@ -35,6 +35,7 @@ assert _READING.size == ffi.sizeof("struct fs_row_reading")
 assert _TCP_READING.size == ffi.sizeof("struct fs_tcp_row_reading")
 
 _STATES: Final = {0: "new", 1: "starting", 2: "running", 3: "finished", 4: "failed"}
+_UNDECODED: Final = 0
 _WHY: Final = {1: "new_edge", 2: "error", 3: "slow", 4: "normal"}
 _V4_MAPPED: Final = bytes(10) + b"\xff\xff"
 
@@ -271,6 +272,15 @@ class SharedTable:
 
     def _read_sample(self) -> Sample:
         sample = self._sample
+        texts = [
+            bytes(ffi.buffer(text)[:length])
+            for text, length in (
+                (sample.request_text, sample.request_text_length),
+                (sample.response_text, sample.response_text_length),
+            )
+        ]
+        # Of a decoded request they are blanked and may be shown; of anything else they are as they were sent.
+        shown, raw = ([b"", b""], texts) if sample.protocol == _UNDECODED else (texts, [b"", b""])
         return Sample(
             sequence=sample.sequence,
             why=_WHY.get(sample.why, "normal"),
@@ -299,13 +309,14 @@ class SharedTable:
             response_bytes=sample.response_bytes,
             request_content=_text(sample.request_content),
             response_content=_text(sample.response_content),
-            request_text=_text(sample.request_text, sample.request_text_length),
-            response_text=_text(sample.response_text, sample.response_text_length),
+            request_text=shown[0].decode("utf-8", "replace"),
+            response_text=shown[1].decode("utf-8", "replace"),
             trace_id=_hex(sample.trace_id),
             parent_id=_hex(sample.parent_id),
             dialled_ip=address_text(bytes(sample.dialled)) if sample.dialled_port else "",
             dialled_port=sample.dialled_port,
             method=_method(sample.verb),
+            undecoded=(raw[0], raw[1]),
         )
 
     def _identity(self, index: int) -> Identity:

@@ -33,6 +33,7 @@ from collector.metadata.host import HostResolver
 from collector.metadata.processes import Processes
 from collector.options import Exit, RecordOptions, RunOptions
 from collector.part_settings import engine_settings, metrics_settings, names_settings
+from collector.plugins import Plugins
 from collector.polling import Polling
 from collector.schema import Config
 from collector.server import HttpServer
@@ -116,6 +117,8 @@ class Agent:
         self._own = OwnMetrics()
         self._exports = Exports(config, self._names.node)
         self._view.count_calls(self._exports.counts_calls, fine=self._exports.counts_finely)
+        self._plugins = Plugins(config.protocols.plugins)
+        self._view.told_by_plugins = self._plugins.apply
         self._server = HttpServer(config.listen, self, self._cluster.api if self._cluster else None)
         self._step_down = StepDown(config.budget)
         self._listen_fault = ""
@@ -125,6 +128,7 @@ class Agent:
     def close(self) -> None:
         self._exports.stop()
         self._capture.stop()
+        self._plugins.close()
         self._conntrack.close()
         if self._cluster is not None:
             self._cluster.stop()
@@ -210,6 +214,10 @@ class Agent:
         await self._learn(began)
         # After the rows, so that a connection that they tell of finds the name that it was asked for by.
         self._domains.learn(self._table.domains, self._clock())
+        if self._plugins.names:
+            batch = self._table.samples_since(self._plugins.next_sample)
+            await asyncio.to_thread(self._plugins.turn, batch.samples, batch.next_sequence)
+            self._view.samples_before = self._plugins.next_sample
         started = time.thread_time()
         snapshot = self._view.turn(self._clock())
         self._exports.turn(snapshot, self.wall_minus_monotonic_ns(), self._own_state, self._absent())
@@ -303,6 +311,7 @@ class Agent:
             *problems.of_losses(counters, state),
             *self._exports.problems(),
             *self._step_down.problems(),
+            *problems.of_plugins(self._plugins.report()),
             *problems.of_configuration(not_yet(self._config), faults),
         ]
         why = report.self_test or "no probe is in place: connections are listed, requests are not seen"
@@ -353,7 +362,7 @@ class Agent:
         return own_state.gather(
             self._capture, self._table, self._view, self._config,
             config_valid=not self._faults(), cluster=self._cluster, exports=self._exports.reports(),
-            step_down=self._step_down,
+            step_down=self._step_down, plugins=self._plugins.report(),
         )  # fmt: skip
 
     def explain(self, ip: str, port: int) -> Explanation:

@@ -19,7 +19,16 @@ from collector.table_view import TableView
 from collector.version import VERSION
 from exporters import registry_traffic as traffic
 from exporters.labels import label_text
-from exporters.own import ApiReport, DriverReport, ExportReport, FollowReport, OwnState, ProcessUse, TableSizes
+from exporters.own import (
+    ApiReport,
+    DriverReport,
+    ExportReport,
+    FollowReport,
+    OwnState,
+    PluginReport,
+    ProcessUse,
+    TableSizes,
+)
 from probes.attachment import Report
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -62,7 +71,7 @@ def workloads(cluster: Cluster | None) -> tuple[str, ...]:
 def gather(
     capture: Capture, table: SharedTable, view: TableView, config: Config, *, config_valid: bool,
     cluster: Cluster | None = None, exports: Mapping[str, ExportReport] | None = None,
-    step_down: StepDown | None = None,
+    step_down: StepDown | None = None, plugins: PluginReport | None = None,
 ) -> OwnState:  # fmt: skip
     """All of it as of now."""
     report = capture.report
@@ -83,6 +92,7 @@ def gather(
         api=api_report(cluster.api, cluster.states()) if cluster else None,
         follows=_follows(cluster.names) if cluster else None,
         exports=exports or {},
+        plugins=plugins,
         step_level=step_down.level if step_down else 0,
         steps=step_down.taken if step_down else {},
         processes=uses,

@@ -10,6 +10,7 @@ from collector.schema import Config
 from exporters.settings import Detail, Histograms, MetricsSettings, RowLimits
 
 _UNDECODED = PROTOCOLS[0]
+_UNDECODED_BYTES = 255  # what a sample has room for
 _COMM_BYTES = 15  # the kernel has no longer names
 
 
@@ -30,6 +31,7 @@ def engine_settings(config: Config) -> EngineSettings:
         sample_per_edge=config.samples.per_edge,
         sample_normal_permille=round(config.samples.normal * 1000),
         capture_bytes=payload.capture_bytes,
+        undecoded_bytes=_UNDECODED_BYTES if protocols.plugins else 0,
         parse_bytes=payload.parse_bytes,
         stream_bytes=payload.stream_bytes,
         url_clustering=config.requests.url_clustering,

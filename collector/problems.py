@@ -7,6 +7,7 @@ from analyzers.engine import EngineStatus
 from analyzers.rows import DriverCounters, EngineState
 from collector.api import Problem
 from collector.metadata.conntrack import Conntrack
+from exporters.own import PluginReport
 from probes.attachment import Report
 
 _STALE_NS = 5 * 10**9
@@ -40,6 +41,23 @@ def of_driver(report: Report) -> Iterator[Problem]:
     for hook in report.hooks:
         if not hook.attached and hook.loses:
             yield Problem("warning", f"hook {hook.name} is not attached", hook.reason, f"without it: {hook.loses}")
+
+
+def of_plugins(report: PluginReport) -> Iterator[Problem]:
+    """Which protocols.plugins are not in use, and what the others raised."""
+    for name, why in report.failed.items():
+        yield Problem("error", f"the plugin {name} is not in use", why, "install its package, or mend it, and restart")
+    for name, fault in report.last_fault.items():
+        bad = {result: count for (plugin, result), count in report.counts.items() if plugin == name}
+        told = ", ".join(f"{bad[result]} {result}" for result in ("failed", "timeout", "crashed") if bad.get(result))
+        yield Problem(
+            "warning",
+            f"the plugin {name or 'process'} could not read sampled exchanges: {told}",
+            fault,
+            "mend the plugin; everything is counted without it",
+        )
+    if report.given_up:
+        yield Problem("error", "no plugin is in use", report.given_up, "mend the plugin, and restart the agent")
 
 
 def of_sandbox(unfiltered: str) -> Iterator[Problem]:

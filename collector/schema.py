@@ -135,6 +135,13 @@ class Protocols:
         "{}",
         "What is spoken on a server port, where recognition should not decide; `none` leaves the port undecoded.",
     )
+    plugins: tuple[str, ...] = key(
+        Items(Text(r"[^\s,\[\]]{1,64}", "the name of an entry point"), 8),
+        "[]",
+        "Entry points of the group firesteel.protocols: protocols written in Python, for sampled exchanges that nothing "
+        "else decodes. The first 255 bytes of both sides of these reach the plugins as they were sent, and nobody else.",
+        restart=True,
+    )
     slow: Mapping[str, int] = key(
         Table(
             Choice((*PROTOCOLS, "default")),

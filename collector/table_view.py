@@ -55,6 +55,9 @@ class TableView:
         self._read: tuple[list[RequestRow], list[TcpRow]] | None = None
         self.snapshot: Snapshot = EMPTY
         self.missed_samples = 0
+        self.told_by_plugins: Callable[[Sample], Sample] = _as_it_is
+        self.samples_before = 0
+        """Only samples with a lower sequence are told with a turn: plugins have not looked at others. 0: all are."""
 
     def _leave_out(self, excluded: ScopeSection | None) -> None:
         self._excluded = frozenset(excluded.exclude_comms if excluded else ())
@@ -105,9 +108,12 @@ class TableView:
         requests, tcp = self._read or (self._requests(), self._tcp())
         self._read = None
         batch = self._table.samples_since(self._next_sample)
-        self._next_sample = batch.next_sequence
+        until = min(batch.next_sequence, self.samples_before or batch.next_sequence)
+        self._next_sample = max(self._next_sample, until)
         self.missed_samples += batch.overwritten
-        samples = [sample for sample in batch.samples if self._wanted(sample)]
+        samples = [
+            self.told_by_plugins(sample) for sample in batch.samples if sample.sequence < until and self._wanted(sample)
+        ]
         self.snapshot = self._builder.build(requests, tcp, samples, clock_ns)
         self._series.update(self.snapshot)
         return self.snapshot
@@ -122,7 +128,8 @@ class TableView:
     def samples(self, after: int, limit: int) -> Sequence[NamedSample]:
         """Samples with a sequence above `after`, oldest first; the newest `limit` of them if there are more."""
         found = [sample for sample in self._table.samples_since(after + 1).samples if self._wanted(sample)]
-        named = [name_sample(sample, self._resolver) for sample in found[-limit:]] if limit > 0 else []
+        kept = [self.told_by_plugins(sample) for sample in found[-limit:]] if limit > 0 else []
+        named = [name_sample(sample, self._resolver) for sample in kept]
         return [one for one in named if self._names.scope.has_row(one.sample.role, one.ends)]
 
     def page(
@@ -180,6 +187,10 @@ def _gone_idle_ns(settings: MetricsSettings) -> int:
 
 def _local(seen: RequestKey | TcpKey | Sample) -> tuple[str, int]:
     return seen.local_ip, seen.identity.netns
+
+
+def _as_it_is(sample: Sample) -> Sample:
+    return sample
 
 
 def _nobody(_ip: str, _netns: int) -> bool:

@@ -131,9 +131,7 @@ def _is_nameless(named: NamedTcp) -> bool:
     return not (source.process or party.workload_name or party.service or party.pod or party.outside)
 
 
-def _add_request(
-    graph: Graph, level: Level, named: NamedRequest, baseline: Baseline | None, spoken: _Spoken
-) -> None:
+def _add_request(graph: Graph, level: Level, named: NamedRequest, baseline: Baseline | None, spoken: _Spoken) -> None:
     row, key = named.row, named.row.key
     source, destination = directed(key, named.ends)
     asking, answering = label(level, source, serving=False), label(level, destination, serving=True)

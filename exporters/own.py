@@ -123,6 +123,18 @@ class TableSizes:
 
 
 @dataclass(frozen=True, slots=True)
+class PluginReport:
+    """How many exchanges each plugin was `decoded`, `failed` (raised), `timeout` or `crashed` at, by (plugin, result);
+    `skipped` is for want of time. `failed` says why an entry point is not in use, `last_fault` what a plugin raised last."""
+
+    counts: Mapping[tuple[str, str], int]
+    failed: Mapping[str, str]
+    last_fault: Mapping[str, str]
+    skipped: int
+    given_up: str
+
+
+@dataclass(frozen=True, slots=True)
 class OwnState:
     """Everything the agent tells of itself at one moment. None, or an empty mapping, leaves the metrics out.
 
@@ -142,6 +154,7 @@ class OwnState:
     series: SeriesReport | None = None
     absent: Mapping[str, str] = field(default_factory=dict)
     exports: Mapping[str, ExportReport] = field(default_factory=dict)
+    plugins: PluginReport | None = None
     step_level: int = 0
     steps: Mapping[str, int] = field(default_factory=dict)
     watches: Mapping[str, bool] = field(default_factory=dict)
@@ -242,6 +255,14 @@ def _not_visible(state: OwnState) -> Readings:
             yield count, (reason,)
 
 
+def _plugins(state: OwnState) -> Readings:
+    if state.plugins is not None:
+        for which, count in state.plugins.counts.items():
+            yield count, which
+        if state.plugins.skipped:
+            yield state.plugins.skipped, ("", "skipped")
+
+
 def _from_engine(read: Callable[[EngineState], Readings]) -> Callable[[OwnState], Readings]:
     return lambda state: () if state.engine is None else read(state.engine)
 
@@ -309,6 +330,7 @@ READERS: Final[tuple[tuple[Metric, Callable[[OwnState], Readings]], ...]] = (
     (own.NOT_VISIBLE, _not_visible),
     (own.PARSED, _by_name(lambda engine: engine.parsed)),
     (own.PARSE_FAILURES, _by_name(lambda engine: engine.parse_failures)),
+    (own.PLUGIN, _plugins),
     (own.ENGINE_STAT, _by_name(lambda engine: engine.stats)),
     (own.INTRA_POD, _stat("intra_pod")),
     (own.UNDIRECTED, lambda state: [(state.snapshot.undirected, ())]),

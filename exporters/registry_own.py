@@ -86,6 +86,14 @@ PARSE_FAILURES: Final = _own(
     "Messages that a parser gave up on. A high share of firesteel_parsed_messages_total is worth a report with a recording.",
     _ENGINE,
 )
+PLUGIN: Final = _own(
+    "firesteel_plugin_exchanges_total",
+    "counter",
+    "{exchange}",
+    ("plugin", "result"),
+    "Sampled exchanges that a protocol of protocols.plugins decoded, failed at (it raised), or ended its process with: timeout, crashed; skipped for want of time has no plugin. status says what was raised.",
+    "no protocol in Python is configured (protocols.plugins)",
+)
 ENGINE_STAT: Final = _own(
     "firesteel_engine_stat_total",
     "counter",
@@ -374,6 +382,7 @@ OWN: Final = (
     NOT_VISIBLE,
     PARSED,
     PARSE_FAILURES,
+    PLUGIN,
     ENGINE_STAT,
     INTRA_POD,
     UNDIRECTED,

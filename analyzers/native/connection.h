@@ -140,6 +140,7 @@ struct fs_connection {
 	uint32_t first_flow, next_flow, previous_flow;
 	uint32_t tcp_row, tcp_row_generation;
 	uint32_t srtt_us;
+	uint32_t text; /* of the exchange in progress, for a sample */
 	uint32_t content; /* string: what an undecoded conversation is about */
 	uint16_t listener_port;
 	uint16_t budget;
@@ -179,6 +180,15 @@ struct fs_waiting {
 };
 
 #define FS_SAMPLE_TEXT 256
+
+#define FS_EXCHANGE_TEXTS 1024
+
+/* The beginning of both sides of an undecoded exchange. */
+struct fs_exchange_text {
+	uint32_t link; /* of the pool */
+	uint16_t length[2];
+	char text[2][FS_SAMPLE_TEXT];
+};
 
 struct fs_texts {
 	char text[2][FS_SAMPLE_TEXT];

@@ -182,6 +182,7 @@ void fs_connection_free(struct fs_engine *e, struct fs_connection *c)
 	fs_listener_forget(e, c);
 	for (int direction = FS_IN; direction <= FS_OUT; direction++)
 		fs_unbuffer(e, &c->stream[direction]);
+	fs_opaque_forget(e, c);
 	fs_state_give(e, c);
 	fs_string_release(e, c->content);
 	fs_string_release(e, c->answer_content);

@@ -46,6 +46,7 @@ static void lay_out(struct fs_engine *e, struct plan *plan)
 	carve_pool(plan, &e->connections, sizeof(struct fs_connection), connections);
 	carve_pool(plan, &e->waitings, sizeof(struct fs_waiting), FS_WAITING);
 	carve_pool(plan, &e->buffers, FS_BUFFER_BYTES, FS_BUFFERS);
+	carve_pool(plan, &e->exchange_texts, sizeof(struct fs_exchange_text), FS_EXCHANGE_TEXTS);
 	carve_pool(plan, &e->helds, sizeof(struct fs_held), FS_HELD);
 	for (uint32_t i = 0; i < FS_STATE_CLASSES; i++)
 		carve_pool(plan, &e->states[i], state_pools[i].bytes, state_pools[i].blocks);

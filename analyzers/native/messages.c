@@ -426,6 +426,7 @@ static bool recognise(struct fs_engine *e, struct fs_connection *c, const struct
 	if (++c->tries >= FS_DETECT_TRIES)
 		fs_protocol_set(e, c, FS_PROTOCOL_NOSUPPORT);
 	fs_opaque_bytes(e, c, k->direction, piece.before + k->bytes, s->first_ns, k->end_ns);
+	fs_opaque_text(e, c, k->direction, piece.bytes);
 	fs_unbuffer(e, s);
 	s->phase = FS_PHASE_OPAQUE;
 	return false;
@@ -587,6 +588,8 @@ void fs_deliver(struct fs_engine *e, struct fs_connection *c, const struct fs_ch
 			if (at == 0)
 				fs_opaque_handshake(e, c, k);
 			fs_opaque_bytes(e, c, k->direction, k->bytes - at, k->start_ns, k->end_ns);
+			if (at == 0)
+				fs_opaque_text(e, c, k->direction, fs_cursor_over(k->payload, k->captured, true));
 			break;
 		}
 		at += advance(e, c, k, at);

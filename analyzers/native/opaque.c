@@ -11,10 +11,42 @@ static enum fs_side side_of(const struct fs_connection *c, uint8_t direction)
 	return direction == c->requester ? FS_SIDE_REQUEST : FS_SIDE_RESPONSE;
 }
 
+/* What was kept of the exchange in progress. */
+void fs_opaque_forget(struct fs_engine *e, struct fs_connection *c)
+{
+	if (c->text)
+		fs_pool_give(&e->exchange_texts, c->text);
+	c->text = 0;
+}
+
+/* Keeps the first bytes that a side says in an exchange, if a plugin is to look at them. */
+void fs_opaque_text(struct fs_engine *e, struct fs_connection *c, uint8_t direction, struct fs_cursor bytes)
+{
+	bool is_undecoded = c->protocol == FS_PROTOCOL_NOSUPPORT || c->protocol == FS_UNDECIDED;
+	uint32_t limit = e->config.undecoded_bytes, side = side_of(c, direction);
+	uint32_t length = fs_left(&bytes) < limit ? (uint32_t)fs_left(&bytes) : limit;
+
+	if (!length || !is_undecoded || !(c->flags & FS_C_EXCHANGE))
+		return;
+	if (!c->text) {
+		c->text = fs_pool_take(&e->exchange_texts);
+		if (!c->text)
+			return;
+		struct fs_exchange_text *fresh = fs_pool_at(&e->exchange_texts, c->text);
+		fresh->length[FS_SIDE_REQUEST] = fresh->length[FS_SIDE_RESPONSE] = 0;
+	}
+	struct fs_exchange_text *kept = fs_pool_at(&e->exchange_texts, c->text);
+	if (kept->length[side])
+		return;
+	memcpy(kept->text[side], bytes.at, length);
+	kept->length[side] = (uint16_t)length;
+}
+
 void fs_opaque_drop(struct fs_engine *e, struct fs_connection *c)
 {
 	if (c->flags & FS_C_EXCHANGE)
 		e->table->stats.discarded_exchanges++;
+	fs_opaque_forget(e, c);
 	c->flags &= ~(uint32_t)(FS_C_EXCHANGE | FS_C_ANSWERED);
 	c->exchange_bytes[FS_SIDE_REQUEST] = c->exchange_bytes[FS_SIDE_RESPONSE] = 0;
 }
@@ -42,6 +74,7 @@ static void count(struct fs_engine *e, struct fs_connection *c, uint64_t end_ns,
 		if (flags & FS_ROW_NO_RESPONSE)
 			e->table->stats.no_response++;
 	}
+	fs_opaque_forget(e, c);
 	fs_string_release(e, c->answer_content);
 	c->answer_content = 0;
 	c->answer_status = 0;
@@ -179,4 +212,6 @@ void fs_opaque_chunk(struct fs_engine *e, struct fs_connection *c, const struct 
 		return;
 	fs_opaque_handshake(e, c, k);
 	fs_opaque_bytes(e, c, k->direction, fresh, k->start_ns, k->end_ns);
+	if (fresh == k->bytes)
+		fs_opaque_text(e, c, k->direction, fs_cursor_over(k->payload, k->captured, true));
 }

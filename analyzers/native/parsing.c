@@ -130,7 +130,8 @@ void fs_protocol_set(struct fs_engine *e, struct fs_connection *c, uint8_t proto
 	if (p && !p->unpipelined && !fs_is_opaque(protocol))
 		fs_mode_need_bytes(e, c);
 	if (protocol == FS_PROTOCOL_NOSUPPORT && c->kind == FS_KIND_STREAM) {
-		fs_mode_set(e, c, FS_MODE_LENGTHS, 0);
+		fs_mode_set(e, c, e->config.undecoded_bytes ? FS_MODE_STREAM : FS_MODE_LENGTHS,
+			    e->config.undecoded_bytes);
 	} else if (protocol != FS_UNDECIDED && protocol != FS_PROTOCOL_WEBSOCKET) {
 		known->key = key;
 		known->protocol = protocol;

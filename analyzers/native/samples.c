@@ -100,7 +100,19 @@ static void copy_text(char *to, uint32_t room, const char *from, uint32_t length
 	to[length] = 0;
 }
 
-static void write_contents(struct fs_engine *e, struct fs_sample *sample, const struct fs_counted *counted)
+/* As it was sent: only protocols that are plugins of the agent look at it. */
+static void write_undecoded(struct fs_engine *e, const struct fs_connection *c, struct fs_sample *sample)
+{
+	const struct fs_exchange_text *kept = fs_pool_at(&e->exchange_texts, c->text);
+
+	sample->request_text_length = kept->length[FS_SIDE_REQUEST];
+	sample->response_text_length = kept->length[FS_SIDE_RESPONSE];
+	memcpy(sample->request_text, kept->text[FS_SIDE_REQUEST], sample->request_text_length);
+	memcpy(sample->response_text, kept->text[FS_SIDE_RESPONSE], sample->response_text_length);
+}
+
+static void write_contents(struct fs_engine *e, const struct fs_connection *c, struct fs_sample *sample,
+			   const struct fs_counted *counted)
 {
 	const struct fs_string *request = &e->table->strings[counted->request_content];
 	const struct fs_string *response = &e->table->strings[counted->response_content];
@@ -108,6 +120,8 @@ static void write_contents(struct fs_engine *e, struct fs_sample *sample, const 
 
 	copy_text(sample->request_content, sizeof(sample->request_content), request->text, request->length);
 	copy_text(sample->response_content, sizeof(sample->response_content), response->text, response->length);
+	if (!w && c->text)
+		write_undecoded(e, c, sample);
 	if (!w)
 		return;
 	sample->verb = w->message.verb;
@@ -170,7 +184,7 @@ void fs_sample_offer(struct fs_engine *e, const struct fs_connection *c, const s
 							 : c->protocol;
 	sample->why = (uint8_t)why;
 	sample->l4 = c->tuple.l4;
-	write_contents(e, sample, counted);
+	write_contents(e, c, sample, counted);
 	__atomic_store_n(&sample->sequence, sequence, __ATOMIC_RELEASE);
 	__atomic_store_n(&e->table->sample_head, sequence, __ATOMIC_RELEASE);
 	e->table->stats.samples_written++;

@@ -87,7 +87,7 @@ struct fs_engine {
 	uint64_t *slots;
 	uint64_t now_ns;
 
-	struct fs_pool connections, waitings, buffers, helds, listeners, edges, contents;
+	struct fs_pool connections, waitings, buffers, helds, listeners, edges, contents, exchange_texts;
 	struct fs_pool states[FS_STATE_CLASSES];
 	struct fs_index by_id, by_tuple, by_ident, by_string, by_row, by_tcp_row, by_listener, by_edge, by_content;
 	struct fs_index by_dialled, by_served; /* translations */
@@ -307,6 +307,8 @@ void fs_opaque_bytes(struct fs_engine *e, struct fs_connection *c, uint8_t direc
 		     uint64_t last_ns);
 void fs_opaque_settle(struct fs_engine *e, struct fs_connection *c);
 void fs_opaque_flush(struct fs_engine *e, struct fs_connection *c);
+void fs_opaque_forget(struct fs_engine *e, struct fs_connection *c);
+void fs_opaque_text(struct fs_engine *e, struct fs_connection *c, uint8_t direction, struct fs_cursor bytes);
 void fs_opaque_drop(struct fs_engine *e, struct fs_connection *c);
 void fs_opaque_unanswered(struct fs_engine *e, struct fs_connection *c, uint64_t now_ns);
 void fs_opaque_handshake(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *chunk);

@@ -342,7 +342,12 @@ struct fs_engine_config {
 		protocols_unwanted; /* bit per enum fs_protocol_id: not counted, and not sent by the kernel once known */
 	uint8_t count_verbs; /* a row for each method of HTTP */
 	uint8_t count_fine; /* durations, in struct fs_fine */
-	uint8_t reserved[2];
+	/*
+	 * Of each side of an exchange that nobody decodes, so many of its first bytes go into its sample as they are, for
+	 * protocols that are plugins of the agent; at most 255. 0: none, and the kernel sends lengths only.
+	 */
+	uint8_t undecoded_bytes;
+	uint8_t reserved[1];
 	char unwanted_comm[FS_UNWANTED_COMMS][16]; /* an empty one ends */
 	struct fs_path_rules unwanted_paths;
 };

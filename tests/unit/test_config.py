@@ -139,6 +139,7 @@ log: {level: info, format: logfmt, repeat_every: 1m}
         if name.startswith(
             (
                 "export.otlp.",
+                "protocols.plugins",
                 "export.jsonl.",
                 "scope.exclude_p",
                 "listen.tls.",
@@ -154,6 +155,7 @@ log: {level: info, format: logfmt, repeat_every: 1m}
     assert set(loaded.origins) >= set(BY_NAME) - later
     assert set(loaded.origins) >= {"export.otlp.endpoint", "export.otlp.spans", "export.jsonl.path"}
     assert {row.name for row in KEYS if row.restart} == {
+        "protocols.plugins",
         "driver", "ring.size", "kernel.btf", "connections.max", "listen.names",
     }  # fmt: skip
 

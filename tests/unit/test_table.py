@@ -363,8 +363,8 @@ def test_names_come_from_the_contract() -> None:
 
 def test_every_setting_reaches_the_block() -> None:
     names = {name for name, _ in ffi.typeof("struct fs_engine_config").fields}
-    ours = {field.name for field in fields(EngineSettings)} - {"slow_default_ns"}
-    assert ours == names - {"magic", "version", "generation", "stop", "port_rule"}
+    ours = {field.name for field in fields(EngineSettings)} - {"slow_default_ns", "unwanted_comms"}
+    assert ours | {"unwanted_comm"} == names - {"magic", "version", "generation", "stop", "port_rule", "reserved"}
     settings = EngineSettings(
         max_connections=1, contents_per_workload=2, row_limit=3, tcp_row_limit=4, connection_idle_ns=5, row_idle_ns=6,
         no_response_ns=7, slow_ns={"dns": 8}, slow_default_ns=9, bucket_ns=(1, 2, 3, 4, 5, 6, 7, 8),
