@@ -24,6 +24,8 @@ OLDEST: Final = "1.25.0"
 NEWEST: Final = "1.37.0"
 _PLUGIN: Final = Path("deploy/kubectl/kubectl_firesteel/objects.json")
 _ALL: Final = ("profiles.bcc.enabled=true", "profiles.kmod.enabled=true", "profiles.none.enabled=true")
+# Helm would make another certificate each time; here somebody else does.
+_NAMES_TLS: Final = "names.tls.secretName=firesteel-names-tls"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ MANIFESTS: Final = (
     Manifest(
         "firesteel-all-profiles", "Also profiles bcc, kmod and none, for nodes that are labelled firesteel/profile.", _ALL
     ),
-    Manifest("firesteel-large-cluster", "With the names service, for clusters of 100 nodes and more.", ("names.enabled=true",)),
+    Manifest("firesteel-large-cluster", "With the names service, for clusters of 100 nodes and more; docs/kubernetes.md says how to make its certificate.", ("names.enabled=true", _NAMES_TLS)),
     Manifest(
         "firesteel-prometheus-operator",
         "With a PodMonitor; the chart also brings rules and dashboards.",
@@ -95,7 +97,7 @@ def files() -> Iterator[tuple[Path, str]]:
     for manifest in MANIFESTS:
         head = f"# SPDX-License-Identifier: Apache-2.0\n# {manifest.what}\n# Made by make manifests from deploy/helm/firesteel. Do not edit.\n"
         yield Path("deploy/manifests") / f"{manifest.name}.yaml", head + rendered(manifest)
-    everything = Manifest("plugin", "", (*_ALL, "names.enabled=true"))
+    everything = Manifest("plugin", "", (*_ALL, "names.enabled=true", _NAMES_TLS))
     yield _PLUGIN, plugin_objects(list(yaml.safe_load_all(rendered(everything))))
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The chart under Helm itself: lint, a matrix of values, what the schema refuses, and that the committed files are its output."""
 
+import base64
 import itertools
 import json
 import os
@@ -15,6 +16,7 @@ from collector.capabilities import PROFILES
 from collector.config import Source, load
 from tests.deploy import manifests
 from tests.deploy.manifests import ROOT, Object
+from tests.servers import program
 
 CHART = ROOT / "deploy" / "helm" / "firesteel"
 _OTHERS = {"PodMonitor", "ServiceMonitor", "PrometheusRule", "SecurityContextConstraints"}
@@ -183,6 +185,19 @@ def test_tls_changes_probes_and_scrapes(helm: str) -> None:
     assert {agent[f"{probe}Probe"]["httpGet"]["scheme"] for probe in ("liveness", "readiness")} == {"HTTPS"}
     (monitor,) = manifests.of_kind(objects, "PodMonitor")
     assert monitor["spec"]["podMetricsEndpoints"][0]["scheme"] == "https"
+
+
+def test_helm_makes_a_certificate_for_the_names_service(helm: str, tmp_path: Path) -> None:
+    objects = template(helm, "names.enabled=true", release="blue")
+    secret = manifests.one(objects, "Secret", "blue-firesteel-names-tls")
+    for name in ("ca.crt", "tls.crt"):
+        (tmp_path / name).write_bytes(base64.b64decode(secret["data"][name]))
+    told = subprocess.run(
+        [program("openssl"), "verify", "-CAfile", "ca.crt", "-verify_hostname", "blue-firesteel-names.firesteel.svc", "tls.crt"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert told.returncode == 0, told.stderr
+    assert "Secret" not in [item["kind"] for item in template(helm, "names.enabled=true", "names.tls.secretName=mine")]
 
 
 def test_two_releases_share_nothing(helm: str) -> None:

@@ -92,7 +92,8 @@ def test_the_bill_of_materials_names_every_package(tree: Path) -> None:
     assert bill["spdxVersion"] == "SPDX-2.3"
     names = {part["name"].lower().replace("_", "-") for part in bill["packages"]}
     folders = {
-        path.name.removesuffix(".dist-info").rpartition("-")[0].lower() for path in tree.glob("usr/local/lib/python3*/*-packages/*.dist-info")
+        path.name.removesuffix(".dist-info").rpartition("-")[0].lower()
+        for path in tree.glob("usr/local/lib/python3*/*-packages/*.dist-info")
     }
     assert {name.replace("_", "-").replace(".", "-") for name in folders} <= {name.replace(".", "-") for name in names}
     listed = {file for part in bill["packages"] for file in part.get("comment", "").split(", ")} | names

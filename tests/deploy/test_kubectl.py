@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`kubectl firesteel` as a user runs it: the real kubectl, a cluster that refuses what a real one refuses, the real firesteel inside."""
 
+import base64
 import hashlib
 import json
 import os
@@ -135,13 +136,23 @@ def test_another_namespace_and_a_profile_that_went(plugin: Plugin) -> None:
     assert plugin("install", "-n", "watch", "--profile", "core", "--profile", "bcc", "--names").returncode == 0
     assert names(plugin.cluster, "daemonsets") == ["firesteel-bcc", "firesteel-core"]
     assert "firesteel-bcc-old" in names(plugin.cluster, "pods")
-    (binding,) = plugin.cluster.of("clusterrolebindings")
-    assert binding["subjects"][0]["namespace"] == "watch"
+    subjects = [subject for binding in plugin.cluster.of("clusterrolebindings") for subject in binding["subjects"]]
+    assert {subject["namespace"] for subject in subjects} == {"watch"}
     config = plugin.cluster.store["configmaps", "watch", "firesteel"]["data"]["firesteel.yaml"]
     assert "firesteel-names.watch.svc:9502" in config
+    secret = plugin.cluster.store["secrets", "watch", "firesteel-names-tls"]
+    (plugin.folder / "ca.crt").write_bytes(base64.b64decode(secret["data"]["ca.crt"]))
+    told = subprocess.run(
+        [program("openssl"), "x509", "-noout", "-checkhost", "firesteel-names.watch.svc", "-in", str(plugin.folder / "ca.crt")],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert "does match certificate" in told.stdout
     assert plugin("install", "-n", "watch").returncode == 0
     assert names(plugin.cluster, "daemonsets") == ["firesteel-core"]
     assert names(plugin.cluster, "deployments") == []
+    assert names(plugin.cluster, "clusterrolebindings") == names(plugin.cluster, "configmaps") == ["firesteel"]
+    assert "names-authority" not in json.dumps(plugin.cluster.of("daemonsets"))
+    assert "/names/v1/stream" not in json.dumps(plugin.cluster.of("clusterroles"))
     assert "names" not in plugin.cluster.store["configmaps", "watch", "firesteel"]["data"]["firesteel.yaml"]
 
 

@@ -10,9 +10,11 @@ import yaml
 
 from collector.capabilities import PROFILES
 from collector.config import Source, load
+from collector.metadata.names_stream import PATH as STREAM
+from collector.names_service import check
 from tests.deploy import manifests
 from tests.deploy.manifests import FILES, ROOT, Object
-from tests.fake_kube import PATHS
+from tests.fake_kube import PATHS as API
 
 # security-and-operations: folders of the node for each profile; True may be written.
 MOUNTS = {
@@ -123,20 +125,30 @@ def test_the_agent_takes_its_configuration(name: str, tmp_path: Path) -> None:
 def test_the_account_may_do_what_the_agent_asks_and_nothing_else(name: str) -> None:
     objects = manifests.manifest(name)
     (role,) = manifests.of_kind(objects, "ClusterRole")
-    allowed = {(group, resource, verb) for rule in role["rules"] for group in rule["apiGroups"]
+    allowed = {(group, resource, verb) for rule in role["rules"] for group in rule.get("apiGroups", ())
                for resource in rule["resources"] for verb in rule["verbs"]}  # fmt: skip
+    urls = [(rule["nonResourceURLs"], rule["verbs"]) for rule in role["rules"] if "nonResourceURLs" in rule]
+    has_names = bool(manifests.of_kind(objects, "Deployment"))
+    assert urls == ([([STREAM], ["get"])] if has_names else [])
     asked = set()
-    for path in PATHS.values():  # the test server has nothing but what agents ask
+    for path in API.values():  # the test server has nothing but what agents ask
         parts = path.split("/")
         group = "" if parts[1] == "api" else parts[2]
         asked |= {(group, parts[-1], "list"), (group, parts[-1], "watch")}
     assert allowed == asked
-    (binding,) = manifests.of_kind(objects, "ClusterRoleBinding")
-    account = manifests.one(objects, "ServiceAccount", "firesteel")
-    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "firesteel", "namespace": "firesteel"}]
-    assert {manifests.pod_of(w)["serviceAccountName"] for w, _ in manifests.containers(objects)} == {
-        account["metadata"]["name"]
-    }
+    bindings = {b["metadata"]["name"]: b for b in manifests.of_kind(objects, "ClusterRoleBinding")}
+    names = {"firesteel-names"} if has_names else set()
+    assert {subject["name"] for subject in bindings["firesteel"]["subjects"]} == {"firesteel"} | names
+    assert bindings.keys() == {"firesteel"} | names
+    if has_names:
+        assert bindings["firesteel-names"]["roleRef"]["name"] == "system:auth-delegator"
+        assert [subject["name"] for subject in bindings["firesteel-names"]["subjects"]] == ["firesteel-names"]
+    accounts = {manifests.pod_of(w)["serviceAccountName"] for w, _ in manifests.containers(objects)}
+    assert (
+        accounts
+        == {a["metadata"]["name"] for a in manifests.of_kind(objects, "ServiceAccount")}
+        == {"firesteel"} | names
+    )
 
 
 @pytest.mark.parametrize("label", [None, "core", "bcc", "kmod", "none", "off"])
@@ -179,7 +191,16 @@ def test_the_names_service_has_no_privileges(tmp_path: Path) -> None:
     service = manifests.one(objects, "Service", "firesteel-names")
     config = load(configuration(objects, "firesteel", tmp_path)).config
     assert config.kubernetes.names == f"firesteel-names.firesteel.svc:{service['spec']['ports'][0]['port']}"
-    load(configuration(objects, "firesteel-names", tmp_path))
+    assert config.kubernetes.names_ca == "/etc/firesteel-names/ca.crt"
+    (daemonset,) = manifests.of_kind(objects, "DaemonSet")
+    (authority,) = [v["secret"] for v in manifests.pod_of(daemonset)["volumes"] if "secret" in v]
+    assert authority == {"secretName": "firesteel-names-tls", "items": [{"key": "ca.crt", "path": "ca.crt"}]}
+    theirs = load(configuration(objects, "firesteel-names", tmp_path)).config
+    assert check(theirs).port == service["spec"]["ports"][0]["port"]
+    assert container["readinessProbe"]["httpGet"]["scheme"] == "HTTPS"
+    mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    (secret,) = [v["secret"] for v in pod["volumes"] if v["name"] == mounts[str(Path(theirs.listen.tls.cert).parent)]]
+    assert secret == {"secretName": "firesteel-names-tls"}
 
 
 @pytest.mark.parametrize("name", FILES)

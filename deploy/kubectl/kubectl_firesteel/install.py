@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from . import objects
+from . import certificate, objects
 from .jobs import NodeJob, run_jobs, wipe_job
 from .kubectl import Kubectl, Object, Refused
 from .objects import PROFILE, SELECTOR
@@ -50,6 +50,9 @@ def install(kubectl: Kubectl, wish: Wish, say: Say) -> bool:
     new_namespace = kubectl.find(f"/api/v1/namespaces/{wish.namespace}") is None
     for item in wanted:
         say(_put(kubectl, item, dry=wish.dry, unborn=wish.dry and new_namespace))
+        # Pods wait for it, so it comes before them.
+        if item["kind"] == "Namespace" and wish.names and not wish.dry and certificate.ensure(kubectl, wish.namespace):
+            say(f"created secret/{certificate.SECRET}")
     for path in superfluous(kubectl, wanted, wish.namespace):
         say(f"{'would delete' if wish.dry else 'deleted'} {path.rpartition('/')[2]}")
         if not wish.dry:
@@ -99,15 +102,16 @@ def replacing(item: Object, there: Object) -> Object:
 
 
 def superfluous(kubectl: Kubectl, wanted: Sequence[Object], namespace: str) -> Iterator[str]:
-    """Workloads of an earlier installation that this one has not."""
+    """What an earlier installation made and this one has not."""
     kept = {objects.path_of(item) for item in wanted}
-    for kind, path in objects.collections(namespace, namespaced=True):
-        if kind not in {"DaemonSet", "Deployment", "NetworkPolicy", "PodDisruptionBudget", "Service"}:
-            continue
-        for item in kubectl.items(path, labelSelector=f"{SELECTOR},app.kubernetes.io/managed-by=kubectl"):
-            place = f"{path}/{item['metadata']['name']}"
-            if place not in kept:
-                yield place
+    for namespaced in (True, False):
+        for kind, path in objects.collections(namespace, namespaced=namespaced):
+            if kind == "Job":
+                continue
+            for item in kubectl.items(path, labelSelector=f"{SELECTOR},app.kubernetes.io/managed-by=kubectl"):
+                place = f"{path}/{item['metadata']['name']}"
+                if place not in kept:
+                    yield place
 
 
 def wait_for_rollout(kubectl: Kubectl, workloads: Sequence[Object], seconds: float, say: Say) -> bool:
@@ -170,7 +174,7 @@ def uninstall(kubectl: Kubectl, namespace: str, *, everywhere: bool, seconds: fl
     if nodes:
         image = next((image for image in images if not image.endswith("-full")), images[0] if images else "firesteel")
         clean &= _wipe(kubectl, namespace, nodes, image, seconds, say)
-    for path in _all_paths(kubectl, namespace):
+    for path in [certificate.path(namespace), *_all_paths(kubectl, namespace)]:
         if kubectl.delete(path):
             say(f"deleted {path.rpartition('/')[0].rpartition('/')[2]}/{path.rpartition('/')[2]}")
     for labelled in kubectl.items("/api/v1/nodes", labelSelector=PROFILE):

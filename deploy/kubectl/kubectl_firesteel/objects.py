@@ -13,6 +13,7 @@ PROFILE: Final = "firesteel/profile"
 """The label of nodes and agents."""
 SELECTOR: Final = "app.kubernetes.io/name=firesteel"
 _ARMOR: Final = "container.apparmor.security.beta.kubernetes.io/agent"
+_AUTHORITY: Final = "names-authority"
 _PLACES: Final = {
     "Namespace": ("/api/v1", "namespaces", False),
     "ResourceQuota": ("/api/v1", "resourcequotas", True),
@@ -55,9 +56,8 @@ def fitted(
         _into_namespace(item, namespace)
         if item["kind"] in {"DaemonSet", "Deployment"}:
             _fit(item, minor, registry, tag)
-        if item["kind"] == "ConfigMap" and not names:
-            text = item["data"]["firesteel.yaml"]
-            item["data"]["firesteel.yaml"] = _without_names(text)
+        if not names:
+            _leave_names_out(item)
     return sorted(chosen, key=lambda item: list(_PLACES).index(item["kind"]))
 
 
@@ -81,6 +81,22 @@ def _into_namespace(item: Object, namespace: str) -> None:
         item["data"]["firesteel.yaml"] = text.replace(
             "firesteel-names.firesteel.svc", f"firesteel-names.{namespace}.svc"
         )
+
+
+def _leave_names_out(item: Object) -> None:
+    """What only the names service needs: its part of the configuration, its certificate, who may ask it, and its account."""
+    match item["kind"]:
+        case "ConfigMap":
+            item["data"]["firesteel.yaml"] = _without_names(item["data"]["firesteel.yaml"])
+        case "ClusterRole":
+            item["rules"] = [rule for rule in item["rules"] if "nonResourceURLs" not in rule]
+        case "ClusterRoleBinding":
+            item["subjects"] = [subject for subject in item["subjects"] if not subject["name"].endswith("-names")]
+        case "DaemonSet":
+            pod = item["spec"]["template"]["spec"]
+            pod["volumes"] = [volume for volume in pod["volumes"] if volume["name"] != _AUTHORITY]
+            (container,) = pod["containers"]
+            container["volumeMounts"] = [mount for mount in container["volumeMounts"] if mount["name"] != _AUTHORITY]
 
 
 def _without_names(text: str) -> str:

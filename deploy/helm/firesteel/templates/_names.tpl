@@ -44,10 +44,19 @@ imagePullSecrets:
 {{- $listen := merge (dict "metrics" (printf ":%d" (int .Values.metricsPort))) (default dict .Values.config.listen) -}}
 {{- $config := merge (dict "listen" $listen) .Values.config -}}
 {{- if .Values.names.enabled -}}
-{{- $kubernetes := merge (dict) (default dict .Values.config.kubernetes) (dict "names" (printf "%s-names.%s.svc:%d" (include "firesteel.name" .) .Release.Namespace (int .Values.names.port))) -}}
+{{- $own := dict "names" (printf "%s:%d" (include "firesteel.names-host" .) (int .Values.names.port)) "names_ca" "/etc/firesteel-names/ca.crt" -}}
+{{- $kubernetes := merge (dict) (default dict .Values.config.kubernetes) $own -}}
 {{- $config = merge (dict "kubernetes" $kubernetes) $config -}}
 {{- end -}}
 {{- toYaml $config -}}
+{{- end -}}
+
+{{- define "firesteel.names-host" -}}
+{{ include "firesteel.name" . }}-names.{{ .Release.Namespace }}.svc
+{{- end -}}
+
+{{- define "firesteel.names-secret" -}}
+{{ .Values.names.tls.secretName | default (printf "%s-names-tls" (include "firesteel.name" .)) }}
 {{- end -}}
 
 {{- /* HTTP or HTTPS, as the configuration has it. */ -}}
