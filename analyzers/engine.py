@@ -53,6 +53,8 @@ class RingSource:
     memory, which an engine without privileges may not have."""
     conntrack: int | None = None
     """A netlink socket on which translations of addresses are told; see `collector.metadata.conntrack`."""
+    counters: int = -1
+    """The driver's counters, by which the engine knows that an answer may be missing; -1 where they cannot be mapped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +215,8 @@ class Engine:
             named += [("--perf-ring", fd) for fd in source.perf_rings] or [("--ring", source.ring)]
             named += [("--control", source.control), ("--modes", source.modes)]
             plain += ["--ring-bytes", str(source.ring_bytes)]
+            if source.counters >= 0:
+                named.append(("--counters", source.counters))
             if source.conntrack is not None:
                 named.append(("--conntrack", source.conntrack))
             if source.record is not None:

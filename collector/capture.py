@@ -61,6 +61,7 @@ class Capture:
             record,
             attachment.perf_rings,
             conntrack,
+            attachment.counters,
         )
         self._engine = Engine(source, table, block)
 

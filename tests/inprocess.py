@@ -136,6 +136,11 @@ class InProcessEngine:
         self._lib.fs_engine_tick(self.engine, now_ns)
         return self
 
+    def lost(self, total: int) -> Self:
+        """As many events found no place so far."""
+        self._lib.fs_engine_lost(self.engine, total)
+        return self
+
     def finish(self) -> Self:
         self._lib.fs_engine_finish(self.engine)
         return self

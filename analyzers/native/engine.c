@@ -218,6 +218,8 @@ void fs_engine_event(struct fs_engine *e, const void *event, uint32_t size)
 		e->now_ns = head->time_ns;
 		e->table->clock_ns = head->time_ns;
 	}
+	if (head->flags & FS_LOST_BEFORE)
+		e->lost_ns = e->now_ns;
 	if (e->config.excluded_netns[0] && head->type != FS_EV_PROCESS && is_excluded(e, head->netns)) {
 		e->table->stats.events_excluded++;
 		return;
@@ -255,6 +257,13 @@ void fs_engine_tick(struct fs_engine *e, uint64_t now_ns)
 	fs_requests_settled(e, now_ns);
 	fs_sweep(e, now_ns);
 	publish(e);
+}
+
+void fs_engine_lost(struct fs_engine *e, uint64_t total)
+{
+	if (total > e->lost_total)
+		e->lost_ns = e->now_ns;
+	e->lost_total = total;
 }
 
 void fs_engine_finish(struct fs_engine *e)

@@ -41,6 +41,9 @@ void fs_engine_conntrack(struct fs_engine *engine, const void *message, uint32_t
  */
 void fs_engine_tick(struct fs_engine *engine, uint64_t now_ns);
 
+/* How many events found no place, ever: when it grows, what waits for an answer is not unanswered. */
+void fs_engine_lost(struct fs_engine *engine, uint64_t total);
+
 /*
  * The end of a recording: held events go on, responses without an end are taken as they are. A request that has waited
  * for more than a second counts as unanswered, a younger one is discarded and counted as that.

@@ -5,6 +5,7 @@
 #define FS_SLEEP_BUSY_MAX_NS 20000000ull
 #define FS_SLEEP_IDLE_MAX_NS 1000000000ull /* whatever poll_us says: the heartbeat must go on */
 #define FS_BATCH_EVENTS 4096
+#define FS_COUNTERS_NS 100000000ull /* they are 128 KiB to look through */
 
 /* Drivers reserve records of a few fixed sizes: an event may end before its record does. */
 static uint32_t event_bytes(const void *record, uint32_t bytes)
@@ -100,6 +101,20 @@ static uint64_t next_sleep(const struct fs_run *run, uint64_t slept_ns, uint64_t
 	return wanted > FS_SLEEP_MIN_NS ? wanted : FS_SLEEP_MIN_NS;
 }
 
+/* Every event that the driver or a perf ring had no room for. */
+static void look_for_losses(struct fs_run *run, uint64_t now_ns)
+{
+	uint64_t total = run->table->stats.ring_dropped;
+
+	if (now_ns - run->counters_ns < FS_COUNTERS_NS)
+		return;
+	run->counters_ns = now_ns;
+	for (uint32_t cpu = 0; run->counters && cpu < FS_CPUS; cpu++)
+		for (uint32_t type = 0; type < 16; type++)
+			total += __atomic_load_n(&run->counters[cpu].lost[type], __ATOMIC_RELAXED);
+	fs_engine_lost(run->engine, total);
+}
+
 void fs_live(struct fs_run *run)
 {
 	uint64_t sleep_ns = FS_SLEEP_MIN_NS;
@@ -111,6 +126,7 @@ void fs_live(struct fs_run *run)
 		uint64_t drained = run->perf.count ? drain_perf_rings(run) : drain_ring(run);
 		fs_recording_flush(&run->recording);
 		uint64_t now = fs_now_ns();
+		look_for_losses(run, now);
 		fs_engine_tick(run->engine, now);
 		fs_run_beat(run, now);
 		if (stop)

@@ -24,7 +24,7 @@
 #include "sandbox.h"
 
 struct arguments {
-	int ring, control, modes, table, config, record, file, conntrack;
+	int ring, control, modes, table, config, record, file, conntrack, counters;
 	uint64_t ring_bytes;
 	int parent;
 	bool paced;
@@ -84,16 +84,16 @@ static bool number(const char *text, uint64_t limit, uint64_t *out)
 static bool parse_arguments(int count, char **values, struct arguments *out)
 {
 	static const struct option options[] = {
-		{"ring", 1, NULL, 'r'},	  {"ring-bytes", 1, NULL, 'b'}, {"control", 1, NULL, 'c'},
-		{"modes", 1, NULL, 'm'},  {"table", 1, NULL, 't'},	{"config", 1, NULL, 'g'},
-		{"record", 1, NULL, 'w'}, {"file", 1, NULL, 'f'},	{"pace", 0, NULL, 'p'},
-		{"parent", 1, NULL, 'P'}, {"perf-ring", 1, NULL, 'R'},	{"conntrack", 1, NULL, 'n'},
-		{NULL, 0, NULL, 0},
+		{"ring", 1, NULL, 'r'},	    {"ring-bytes", 1, NULL, 'b'}, {"control", 1, NULL, 'c'},
+		{"modes", 1, NULL, 'm'},    {"table", 1, NULL, 't'},	  {"config", 1, NULL, 'g'},
+		{"record", 1, NULL, 'w'},   {"file", 1, NULL, 'f'},	  {"pace", 0, NULL, 'p'},
+		{"parent", 1, NULL, 'P'},   {"perf-ring", 1, NULL, 'R'},  {"conntrack", 1, NULL, 'n'},
+		{"counters", 1, NULL, 'k'}, {NULL, 0, NULL, 0},
 	};
 	uint64_t value = 0;
 	int option;
 
-	*out = (struct arguments){-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, false, 0, {0}};
+	*out = (struct arguments){-1, -1, -1, -1, -1, -1, -1, -1, -1, 0, 0, false, 0, {0}};
 	while ((option = getopt_long(count, values, "", options, NULL)) != -1) {
 		if (option == '?' || (option != 'p' && !number(optarg, option == 'b' ? 1u << 30 : INT_MAX, &value)))
 			return false;
@@ -107,6 +107,7 @@ static bool parse_arguments(int count, char **values, struct arguments *out)
 		case 'w': out->record = (int)value; break;
 		case 'f': out->file = (int)value; break;
 		case 'n': out->conntrack = (int)value; break;
+		case 'k': out->counters = (int)value; break;
 		case 'P': out->parent = (int)value; break;
 		case 'R':
 			if (out->perf_count == FS_CPUS)
@@ -169,6 +170,11 @@ static const char *map_input(struct fs_run *run, const struct arguments *given)
 	run->slots = map(given->modes, sizeof(uint64_t) * FS_SLOTS, PROT_READ | PROT_WRITE);
 	if (!run->slots)
 		return "cannot map the mode slots (--modes)";
+	if (given->counters >= 0) {
+		run->counters = map(given->counters, sizeof(struct fs_cpu_counters) * FS_CPUS, PROT_READ);
+		if (!run->counters)
+			return "cannot map the driver's counters (--counters)";
+	}
 	if (given->ring >= 0 && !fs_ring_map(&run->ring, given->ring, given->ring_bytes))
 		return "cannot map the ring (--ring, --ring-bytes)";
 	for (uint32_t i = 0; i < given->perf_count; i++)
@@ -227,7 +233,7 @@ int main(int count, char **values)
 		fprintf(stderr,
 			"usage: firesteel-engine --table FD --config FD [--parent PID]\n"
 			"         ((--ring FD | --perf-ring FD...) --ring-bytes N --control FD --modes FD [--record "
-			"FD] [--conntrack FD] | --file FD "
+			"FD] [--conntrack FD] [--counters FD] | --file FD "
 			"[--pace])\n"
 			"Started by firesteel with descriptors it has opened; not meant to be called by hand.\n");
 		return 2;

@@ -114,6 +114,10 @@ void fs_opaque_unanswered(struct fs_engine *e, struct fs_connection *c, uint64_t
 	    (c->flags & state) != (FS_C_EXCHANGE | FS_C_EVER_ANSWERED) ||
 	    fs_since(now_ns, c->exchange_last_ns[FS_SIDE_REQUEST]) <= e->config.no_response_ns)
 		return;
+	if (fs_may_be_lost(e, c->exchange_first_ns[FS_SIDE_REQUEST])) {
+		fs_opaque_drop(e, c);
+		return;
+	}
 	c->exchange_first_ns[FS_SIDE_RESPONSE] = now_ns;
 	count(e, c, now_ns, FS_ROW_NO_RESPONSE | FS_ROW_ERROR);
 }

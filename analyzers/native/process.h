@@ -28,8 +28,10 @@ struct fs_run {
 	struct fs_table *table;
 	const volatile struct fs_engine_config *config;
 	struct fs_engine *engine;
-	struct fs_control *control; /* NULL in a replay, as are the next two */
+	struct fs_control *control; /* NULL in a replay, as are the next three */
 	uint64_t *slots;
+	const struct fs_cpu_counters *counters; /* FS_CPUS of them; NULL also where they cannot be mapped */
+	uint64_t counters_ns; /* when they were read */
 	struct fs_ring ring;
 	struct fs_perf_rings perf; /* instead of the ring if there are any */
 	int conntrack; /* netlink socket that does not block; -1: none */

@@ -479,6 +479,8 @@ void fs_requests_unanswered(struct fs_engine *e, struct fs_connection *c, uint64
 		if (w->begun || c->stream[!direction_of(c, w)].of == index ||
 		    (patience_ns && fs_since(now_ns, last_ns) <= patience_ns))
 			continue;
+		if (!w->counted && fs_may_be_lost(e, w->first_ns))
+			w->counted = FS_NOT_TO_COUNT;
 		if (!w->counted) {
 			if (index == asks->of)
 				w->bytes += asks->message_bytes;
@@ -488,6 +490,8 @@ void fs_requests_unanswered(struct fs_engine *e, struct fs_connection *c, uint64
 		}
 		if (keeps_place)
 			continue;
+		if (w->counted == FS_NOT_TO_COUNT)
+			e->table->stats.discarded_exchanges++;
 		unlink_request(e, c, index);
 		fs_request_release(e, index);
 	}

@@ -114,6 +114,7 @@ struct fs_engine {
 	uint32_t sweep_at, row_sweep_at, tcp_row_sweep_at, ident_sweep_at;
 	uint64_t sweep_ns;
 	uint64_t tokens, tokens_ns, dice; /* samples */
+	uint64_t lost_ns, lost_total; /* when events were last known to be missing, and how many ever */
 
 	const struct fs_protocol *protocols[FS_PROTOCOL_MAX]; /* by number */
 	struct fs_learn learn; /* paths, by service */
@@ -325,6 +326,12 @@ void fs_mode_leave_out(struct fs_engine *e, struct fs_connection *c);
 void fs_mode_clear(struct fs_engine *e, uint64_t id);
 void fs_mode_ask(struct fs_engine *e, uint64_t id);
 bool fs_mode_is_asked(const struct fs_engine *e, uint64_t id);
+
+/* Whether the answer to what was asked then may be among the events that were lost since. */
+static inline bool fs_may_be_lost(const struct fs_engine *e, uint64_t asked_ns)
+{
+	return e->lost_ns && asked_ns <= e->lost_ns;
+}
 void fs_mode_clean_exchange(struct fs_engine *e, struct fs_connection *c);
 void fs_mode_need_bytes(struct fs_engine *e, struct fs_connection *c);
 

@@ -109,6 +109,32 @@ def test_no_wrong_pair_after_a_loss(tmp_path: Path) -> None:
         assert wrong_pairs(agent, server) == {}
 
 
+def test_an_answer_that_was_lost_is_no_missing_answer(tmp_path: Path) -> None:
+    """DNS, of which every datagram is an event: the answer finds no place, and nothing more is said between the two."""
+    with (
+        running_agent(tmp_path, ["requests.no_response=2s"], ring="64KiB") as agent,
+        sockets() as (client, server, port),
+    ):
+        engine = engine_of(agent)
+        client.connect(("127.0.0.1", port))
+        for turn in range(10):
+            with stopped(engine):
+                for number in range(200):
+                    client.send(_question(200 * turn + number))
+                    question, asker = server.recvfrom(512)
+                    server.sendto(question[:2] + b"\x81\x80" + question[4:], asker)
+                    client.recv(512)
+            time.sleep(0.05)
+        settle(agent)
+        assert agent.total(LOST, stage="ring", type="datagram") > 1_000
+        time.sleep(6)  # what waits is looked at once in a while
+        agent.page()
+        told = {s.labels["response_content"]: s.value for s in agent.find(REQUESTS, port=str(port), protocol="dns")}
+        assert set(told) == {"NOERROR"}
+        assert 0 < told["NOERROR"] < 2_000
+        assert agent.total("firesteel_engine_stat_total", stat="discarded_exchanges") > 0
+
+
 def test_nothing_but_errors(tmp_path: Path) -> None:
     """Every request wants to be a sample. FIRESTEEL_ERROR_SECONDS=60 makes it a minute."""
     with running_agent(tmp_path) as agent, servers.nginx() as server:
@@ -184,6 +210,11 @@ def at_rest(agent: Agent) -> tuple[Datagrams, int]:
         agent.page()
         if (ours, kernel) == (Datagrams.of(agent), kernel_datagrams()) or time.monotonic() > end:
             return ours, kernel
+
+
+def _question(number: int) -> bytes:
+    """A standard query for the address of example.com (RFC 1035, section 4)."""
+    return number.to_bytes(2) + bytes.fromhex("01000001000000000000076578616d706c6503636f6d0000010001")
 
 
 def exchange(sender: socket.socket, receiver: socket.socket, port: int, count: int) -> None:

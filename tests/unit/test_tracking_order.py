@@ -377,3 +377,31 @@ def test_whatever_is_lost_of_batches_nothing_is_paired_wrong_and_counting_goes_o
         engine.feed(batches(c, 200 * MS, [3] * 5, "end"))
         assert not wrong_pairs(engine)
         assert engine.stat("requests") - before >= 9
+
+
+@pytest.mark.parametrize("by", ["another connection", "the driver's counters", "nothing"])
+def test_what_waits_while_events_are_lost_is_not_unanswered(by: str) -> None:
+    """Its answer may be among them, and on a connection that stays silent no flag comes any more."""
+    with InProcessEngine(no_response_ns=5 * SECOND) as engine:
+        asked, other = client(7), client(8)
+        engine.feed([asked.open(0), other.open(0), asked.sends(1 * MS, request("/a"))])
+        if by == "another connection":
+            engine.feed(
+                [other.moves(OUT, 2 * MS, request("/b"), flags=LOST_BEFORE), other.receives(3 * MS, response())]
+            )
+        engine.tick(4 * MS).lost(1 if by == "the driver's counters" else 0)
+        engine.tick(1 * SECOND).tick(8 * SECOND).tick(9 * SECOND)
+        engine.feed([asked.close(10 * SECOND)])
+        unanswered = [row for row in engine.rows() if row.response == "no response"]
+        assert [row.request for row in unanswered] == (["/a"] if by == "nothing" else [])
+        assert engine.stat("discarded_exchanges") == (0 if by == "nothing" else 1)
+
+
+def test_what_is_asked_after_a_loss_is_unanswered_again() -> None:
+    with InProcessEngine(no_response_ns=5 * SECOND) as engine:
+        c = client()
+        engine.feed([c.open(0)]).tick(1 * MS).lost(4)
+        engine.feed([c.sends(2 * MS, request("/a"))])
+        engine.tick(3 * MS).lost(4)
+        engine.tick(8 * SECOND).tick(9 * SECOND)
+        assert counts(engine) == [("/a", "no response", 1)]
