@@ -15,6 +15,24 @@ mapfile -t sources < <(find analyzers/native -name '*.c' \
 flags=(-std=gnu11 -g -O1 -fno-omit-frame-pointer -fno-strict-aliasing
 	'-fsanitize=fuzzer,address,undefined' -fno-sanitize-recover=undefined)
 
+# The engine is compiled once for all of them. A header that changed makes all of it stale.
+mkdir -p $out/engine
+newest=$(find analyzers/native probes/include scripts/fuzz.sh \( -name '*.h' -o -name fuzz.sh \) -printf '%T@ %p\n' | sort -n | tail -1 | cut -d' ' -f2-)
+objects=() stale=()
+for source in "${sources[@]}"; do
+	object=$out/engine/$(tr / - <<<"${source#analyzers/native/}").o
+	objects+=("$object")
+	if [ "$source" -nt "$object" ] || [ "$newest" -nt "$object" ]; then
+		stale+=("$source" "$object")
+	fi
+done
+if [ ${#stale[@]} -gt 0 ]; then
+	echo "compiling $((${#stale[@]} / 2)) files of the engine"
+	# shellcheck disable=SC2016 # they are the parameters of the inner shell
+	printf '%s\0' "${stale[@]}" | xargs -0 -n 2 -P "$(nproc)" \
+		sh -c 'clang '"${flags[*]/fuzzer,/fuzzer-no-link,}"' -c "$1" -o "$2"' compile
+fi
+
 found=0
 for source in tests/fuzz/fuzz-*.c; do
 	name=$(basename "$source" .c)
@@ -22,10 +40,9 @@ for source in tests/fuzz/fuzz-*.c; do
 		echo "$name: left out here, see tests/fuzz/Makefile"
 		continue
 	fi
-	if [ "$(find "$source" "${sources[@]}" analyzers/native probes/include -name '*.[ch]' -newer "$out/$name" 2>/dev/null | head -1)" ] ||
-		[ ! -x "$out/$name" ]; then
+	if [ ! -x "$out/$name" ] || [ "$(find "$source" tests/fuzz/*.h "${objects[@]}" -newer "$out/$name" | head -1)" ]; then
 		echo "building $name"
-		clang "${flags[@]}" -o "$out/$name" "$source" "${sources[@]}"
+		clang "${flags[@]}" -o "$out/$name" "$source" "${objects[@]}"
 	fi
 	mkdir -p "$out/corpus-$name"
 	seeds=()
