@@ -28,7 +28,8 @@ class PortRule:
 class EngineSettings:
     """One for one the fields of struct fs_engine_config, with the defaults of the documented configuration.
 
-    Times are nanoseconds, sizes bytes. `slow_ns` has protocol names as keys; one that is missing gets
+    Times are nanoseconds, sizes bytes. A row that was idle for `early_idle_ns` may end when the table is nearly full (0:
+    none does): set it only where somebody takes the values of all rows more often than that. `slow_ns` has protocol names as keys; one that is missing gets
     `slow_default_ns`. `bucket_ns` are the ascending upper bounds of the histogram. `sample_rate` is requests per
     second, `sample_per_edge` the same for one edge, `sample_normal_permille` the share of healthy requests.
     `parse_bytes` of an I/O reach the parsers, `stream_bytes` once pipelining is known; `capture_bytes` may leave the
@@ -43,6 +44,7 @@ class EngineSettings:
     tcp_row_limit: int = lib.FS_TCP_ROWS
     connection_idle_ns: int = 7200 * _SECOND
     row_idle_ns: int = 3600 * _SECOND
+    early_idle_ns: int = 0
     no_response_ns: int = 120 * _SECOND
     slow_ns: Mapping[str, int] = field(default_factory=_SLOW.copy)
     slow_default_ns: int = 500 * _MILLISECOND

@@ -11,6 +11,9 @@ from exporters.settings import Detail, Histograms, MetricsSettings, RowLimits
 
 _UNDECODED = PROTOCOLS[0]
 _UNDECODED_BYTES = 255  # what a sample has room for
+# Longer than a row's first values may wait to be taken: for the name of its owner (analyzers.snapshot.NAME_PATIENCE_NS),
+# and for the next turn of an agent that has so many rows.
+_EARLY_IDLE_NS = 45 * 10**9
 _COMM_BYTES = 15  # the kernel has no longer names
 
 
@@ -23,6 +26,7 @@ def engine_settings(config: Config) -> EngineSettings:
         contents_per_workload=config.metrics.contents_per_workload,
         connection_idle_ns=config.connections.idle,
         row_idle_ns=config.metrics.ttl.counter,
+        early_idle_ns=_EARLY_IDLE_NS,
         no_response_ns=config.requests.no_response,
         slow_ns={name: protocols.slow_ns(name) for name in PROTOCOLS},
         slow_default_ns=protocols.slow["default"],

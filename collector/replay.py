@@ -50,7 +50,7 @@ def show(loaded: Loaded, path: Path, *, as_json: bool, out: TextIO | None = None
     out = out or sys.stdout
     try:
         # One snapshot at the end: no row may end before it, and no counter has to show 0 first.
-        settings = replace(engine_settings(loaded.config), row_idle_ns=_FOREVER_NS)
+        settings = replace(engine_settings(loaded.config), row_idle_ns=_FOREVER_NS, early_idle_ns=0)
         head, table, capture = _read_whole(path, settings)
     except (Unplayable, RecordingError, OSError) as error:
         return refused(path, error)

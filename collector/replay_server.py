@@ -73,7 +73,8 @@ class _Playing:
         self._source = source
         self._feed = feed
         self._table = SharedTable.create()
-        self._block = ConfigBlock(engine_settings(loaded.config))
+        # The recording's time may pass faster than rows are read: none ends before it was.
+        self._block = ConfigBlock(replace(engine_settings(loaded.config), early_idle_ns=0))
         patience = PIPE_HANG_SECONDS if feed else HANG_SECONDS
         self._engine = Engine(source, self._table, self._block, hang_seconds=patience)
         # The clock stands still at the end, so a counter that showed 0 first would show it for ever.

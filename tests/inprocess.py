@@ -24,6 +24,7 @@ SETTINGS: dict[str, int] = {
     "contents_per_workload": 50,
     "connection_idle_ns": 600 * 10**9,
     "row_idle_ns": 3600 * 10**9,
+    "early_idle_ns": 45 * 10**9,
     "no_response_ns": 10 * 10**9,
     "protocols_enabled": 0xFFFFFFFF,
     "parse_bytes": 512,

@@ -81,6 +81,8 @@ static void lay_out(struct fs_engine *e, struct plan *plan)
 	e->row_hash = carve(plan, FS_ROWS * sizeof(uint32_t));
 	e->row_edge = carve(plan, FS_ROWS * sizeof(uint32_t));
 	e->row_content = carve(plan, FS_ROWS * sizeof(uint32_t));
+	e->row_touched_ns = carve(plan, FS_ROWS * sizeof(uint64_t));
+	e->cgroup_idents = carve(plan, FS_IDENTS * sizeof(uint16_t));
 	e->tcp_row_hash = carve(plan, FS_TCP_ROWS * sizeof(uint32_t));
 	e->contents_of = carve(plan, (size_t)FS_IDENTS * FS_PROTOCOL_MAX * sizeof(uint16_t));
 	e->memos = carve(plan, FS_MEMOS * fs_memo_size());

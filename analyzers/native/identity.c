@@ -7,6 +7,12 @@ static uint32_t hash_ident(uint32_t netns, uint64_t cgroup_id, const char comm[1
 	return fs_hash_end(fs_mix_bytes(fs_mix(fs_mix(FS_HASH_SEED, netns), cgroup_id), comm, 16));
 }
 
+/* By hash: two that share a place share the room, which is seldom and no harm. */
+static uint16_t *idents_of(struct fs_engine *e, uint64_t cgroup_id)
+{
+	return &e->cgroup_idents[fs_hash_end(fs_mix(FS_HASH_SEED, cgroup_id)) % FS_IDENTS];
+}
+
 /* A name of fixed width: what follows its end is zero, so that it can be compared and hashed as a whole. */
 static void copy_comm(char to[16], const char from[16])
 {
@@ -28,6 +34,7 @@ void fs_identity_restore(struct fs_engine *e)
 			e->idents.highest = e->idents.highest ? e->idents.highest : i;
 			e->idents.used++;
 			e->table->idents_used++;
+			++*idents_of(e, idents[i].cgroup_id);
 			fs_index_add(&e->by_ident, hash_ident(idents[i].netns, idents[i].cgroup_id, idents[i].comm), i);
 		} else if (e->idents.highest) {
 			e->idents.used++;
@@ -36,13 +43,10 @@ void fs_identity_restore(struct fs_engine *e)
 	}
 }
 
-uint32_t fs_ident(struct fs_engine *e, const struct fs_head *head, const char comm[16])
+static uint32_t find(struct fs_engine *e, const struct fs_head *head, const char name[16], uint32_t hash)
 {
-	char name[16];
 	uint32_t probe;
 
-	copy_comm(name, comm);
-	uint32_t hash = hash_ident(head->netns, head->cgroup_id, name);
 	for (uint32_t i = fs_index_first(&e->by_ident, hash, &probe); i;
 	     i = fs_index_next(&e->by_ident, hash, &probe)) {
 		struct fs_ident *ident = &e->table->idents[i];
@@ -52,7 +56,27 @@ uint32_t fs_ident(struct fs_engine *e, const struct fs_head *head, const char co
 			return i;
 		}
 	}
-	uint32_t index = fs_pool_take(&e->idents);
+	return 0;
+}
+
+uint32_t fs_ident(struct fs_engine *e, const struct fs_head *head, const char comm[16])
+{
+	char name[16];
+
+	copy_comm(name, comm);
+	uint32_t hash = hash_ident(head->netns, head->cgroup_id, name), index = find(e, head, name, hash);
+	if (index)
+		return index;
+	/* Who names his processes anew each time gets no more of the table; what is left out is, by whatever name. */
+	if (name[0] && *idents_of(e, head->cgroup_id) >= FS_IDENTS_PER_CGROUP && !fs_comm_is_unwanted(e, name)) {
+		e->table->stats.comms_overflow++;
+		memset(name, 0, sizeof(name));
+		hash = hash_ident(head->netns, head->cgroup_id, name);
+		index = find(e, head, name, hash);
+		if (index)
+			return index;
+	}
+	index = fs_pool_take(&e->idents);
 	if (!index) {
 		e->table->stats.idents_overflow++;
 		return 0;
@@ -68,6 +92,7 @@ uint32_t fs_ident(struct fs_engine *e, const struct fs_head *head, const char co
 	__atomic_store_n(&ident->generation, fs_new_generation(e), __ATOMIC_RELEASE);
 	fs_index_add(&e->by_ident, hash, index);
 	e->table->idents_used++;
+	++*idents_of(e, head->cgroup_id);
 	return index;
 }
 
@@ -82,15 +107,19 @@ void fs_ident_set(struct fs_engine *e, uint32_t *where, uint32_t ident)
 /* Identities that nothing refers to any more make room once they have been idle as long as rows may be. */
 void fs_identity_sweep(struct fs_engine *e, uint32_t count)
 {
+	uint64_t limit = fs_idle_limit(e, e->table->idents_used, FS_IDENTS);
+
+	if (limit != e->config.row_idle_ns)
+		count *= FS_PRESSED_SWEEPS;
 	for (; count && e->idents.highest; count--) {
 		uint32_t i = e->ident_sweep_at = e->ident_sweep_at >= e->idents.highest ? 1 : e->ident_sweep_at + 1;
 		struct fs_ident *ident = &e->table->idents[i];
-		if (!ident->generation || e->ident_refs[i] ||
-		    fs_since(e->now_ns, ident->updated_ns) <= e->config.row_idle_ns)
+		if (!ident->generation || e->ident_refs[i] || fs_since(e->now_ns, ident->updated_ns) <= limit)
 			continue;
 		fs_index_remove(&e->by_ident, hash_ident(ident->netns, ident->cgroup_id, ident->comm), i);
 		fs_entry_end(&ident->generation);
 		fs_pool_give(&e->idents, i);
+		--*idents_of(e, ident->cgroup_id);
 		e->table->idents_used--;
 	}
 }

@@ -4,6 +4,7 @@
 
 #define KEY_BYTES (offsetof(struct fs_row, created_ns) - offsetof(struct fs_row, ident))
 #define OTHER 1
+#define FS_PRESSED_IDLE_NS 3600000000000ull /* from here down, where the user allows more or sets no end */
 
 static uint8_t row_protocol(const struct fs_connection *c, const struct fs_counted *counted)
 {
@@ -120,6 +121,7 @@ static uint32_t create(struct fs_engine *e, struct fs_row *key, uint32_t parties
 		memset(&e->table->fine[index], 0, sizeof(e->table->fine[index]));
 	e->row_hash[index] = hash_key(key, parties);
 	e->row_content[index] = content;
+	e->row_touched_ns[index] = e->now_ns;
 	refer(e, index);
 	fs_edge_row_added(e, index, new_edge);
 	fs_index_add(&e->by_row, e->row_hash[index], index);
@@ -223,6 +225,7 @@ bool fs_row_count(struct fs_engine *e, struct fs_connection *c, const struct fs_
 		e->table->fine[index].buckets[fine_bucket_of(duration_ns)]++;
 	}
 	row->updated_ns = fs_max(row->updated_ns, counted->end_ns);
+	e->row_touched_ns[index] = e->now_ns;
 	row->last_duration_ns = duration_ns;
 	row->last_request_ns = counted->request_ns;
 	row->last_processing_ns = counted->processing_ns;
@@ -248,6 +251,7 @@ void fs_row_bytes(struct fs_engine *e, struct fs_connection *c, uint64_t request
 	row->request_bytes += request_bytes;
 	row->response_bytes += response_bytes;
 	row->updated_ns = fs_max(row->updated_ns, c->last_ns);
+	e->row_touched_ns[c->row] = e->now_ns;
 }
 
 /* It was told that it has none of its own, and there is still none to be had. */
@@ -283,16 +287,58 @@ static void expire(struct fs_engine *e, uint32_t index)
 	fs_string_release(e, row->response_content);
 	fs_pool_give(&e->rows, index);
 	e->table->rows_used--;
-	e->table->stats.rows_expired++;
+}
+
+/*
+ * How long what is in a table may be idle: as long as the user said while there is room, and in its last quarter less
+ * and less, down to early_idle_ns. So the longest idle end first, and as many as come: who sends from ever new
+ * addresses shortens the memory, but does not take the rows away from everybody else. What was counted stays in the
+ * agent's accounts (analyzers/accounts.py), which have been given it long before.
+ */
+uint64_t fs_idle_limit(const struct fs_engine *e, uint32_t used, uint32_t room)
+{
+	uint64_t most = e->config.row_idle_ns, least = e->config.early_idle_ns;
+	uint32_t pressed = room / 4, left = used < room ? room - used : 0;
+
+	if (!least || left >= pressed || (most && most <= least))
+		return most;
+	if (!most || most > FS_PRESSED_IDLE_NS)
+		most = FS_PRESSED_IDLE_NS;
+	double share = (double)left / (double)pressed;
+	return least + (uint64_t)((double)(most - least) * share * share * share);
+}
+
+/* Of rows: they keep the owners that they name from ending. */
+uint64_t fs_row_idle_limit(const struct fs_engine *e, uint32_t used, uint32_t room)
+{
+	uint64_t mine = fs_idle_limit(e, used, room), owners = fs_idle_limit(e, e->table->idents_used, FS_IDENTS);
+	return mine && (!owners || mine < owners) ? mine : owners;
+}
+
+static uint64_t idle_limit(const struct fs_engine *e)
+{
+	uint64_t limit = fs_row_idle_limit(e, e->table->rows_used, e->config.row_limit);
+	uint64_t texts = fs_idle_limit(e, e->table->strings_used, FS_STRINGS);
+	return texts < limit ? texts : limit;
 }
 
 void fs_rows_sweep(struct fs_engine *e, uint32_t count)
 {
-	for (; count && e->rows.highest && e->config.row_idle_ns; count--) {
-		e->row_sweep_at = e->row_sweep_at >= e->rows.highest ? 1 : e->row_sweep_at + 1;
-		const struct fs_row *row = &e->table->rows[e->row_sweep_at];
-		if (row->generation && fs_since(e->now_ns, row->updated_ns) > e->config.row_idle_ns)
-			expire(e, e->row_sweep_at);
+	uint64_t limit = idle_limit(e);
+
+	if (limit != e->config.row_idle_ns)
+		count *= FS_PRESSED_SWEEPS;
+	for (; count && e->rows.highest && limit; count--) {
+		uint32_t i = e->row_sweep_at = e->row_sweep_at >= e->rows.highest ? 1 : e->row_sweep_at + 1;
+		uint64_t idle_ns = fs_since(e->now_ns, e->row_touched_ns[i]);
+		if (idle_ns <= limit || !e->table->rows[i].generation)
+			continue;
+		expire(e, i);
+		if (e->config.row_idle_ns && idle_ns > e->config.row_idle_ns)
+			e->table->stats.rows_expired++;
+		else
+			e->table->stats.rows_ended_early++;
+		limit = idle_limit(e);
 	}
 }
 
@@ -323,6 +369,7 @@ void fs_rows_restore(struct fs_engine *e)
 		e->rows.highest = e->rows.highest ? e->rows.highest : i;
 		e->rows.used++;
 		e->table->rows_used++;
+		e->row_touched_ns[i] = e->table->clock_ns; /* nobody knows: as late as can be */
 		e->row_hash[i] = hash_key(row, hash_parties(row));
 		fs_index_add(&e->by_row, e->row_hash[i], i);
 		refer(e, i);

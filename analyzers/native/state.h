@@ -14,6 +14,8 @@
 #define FS_ADDRESSES 4096
 #define FS_LEARNED 4096
 #define FS_STATE_CLASSES 3
+#define FS_IDENTS_PER_CGROUP (FS_IDENTS / 16) /* with a command each; what more come share one without */
+#define FS_PRESSED_SWEEPS 16 /* so much faster is swept what is nearly full: all of it once a second */
 
 struct fs_listener {
 	uint32_t link;
@@ -97,6 +99,8 @@ struct fs_engine {
 
 	struct fs_pool strings, rows, tcp_rows, idents; /* bookkeeping of which entries of the table are free */
 	uint32_t *string_refs, *ident_refs, *row_edge, *row_content;
+	uint64_t *row_touched_ns; /* when the row last changed; what it counts may have ended long before */
+	uint16_t *cgroup_idents; /* how many, by hash of the cgroup */
 	uint32_t *string_hash, *row_hash, *tcp_row_hash;
 	uint16_t *contents_of; /* by ident and protocol */
 
@@ -352,6 +356,8 @@ void fs_rows_restore(struct fs_engine *e);
 bool fs_row_count(struct fs_engine *e, struct fs_connection *c, const struct fs_counted *counted);
 void fs_row_bytes(struct fs_engine *e, struct fs_connection *c, uint64_t request_bytes, uint64_t response_bytes);
 void fs_row_exists(struct fs_engine *e, struct fs_connection *c);
+uint64_t fs_idle_limit(const struct fs_engine *e, uint32_t used, uint32_t room);
+uint64_t fs_row_idle_limit(const struct fs_engine *e, uint32_t used, uint32_t room);
 void fs_rows_sweep(struct fs_engine *e, uint32_t count);
 
 /* tcp_rows.c */

@@ -250,7 +250,9 @@ struct fs_sample {
 	X(nat_lost, "times conntrack told more than could be read, so that translations were missed")  \
 	X(domains_learned, "names of addresses that DNS answers told, each again when it had expired") \
 	X(requests_unwanted, "requests left out by the scope settings: by path, protocol or command") \
-	X(entries_damaged, "entries of the shared table that a new engine found out of bounds and ended")
+	X(entries_damaged, "entries of the shared table that a new engine found out of bounds and ended") \
+	X(rows_ended_early, "rows ended after being idle for less than they may, because a table was nearly full") \
+	X(comms_overflow, "local owners counted without their command because their cgroup had too many")
 /* clang-format on */
 
 struct fs_stats {
@@ -320,6 +322,7 @@ struct fs_engine_config {
 	uint32_t tcp_row_limit;
 	uint64_t connection_idle_ns;
 	uint64_t row_idle_ns;
+	uint64_t early_idle_ns; /* after that a row may end when its table is nearly full; 0: never */
 	uint64_t no_response_ns;
 	uint64_t slow_ns[32]; /* by enum fs_protocol_id */
 	uint64_t bucket_ns[FS_BUCKETS - 1]; /* upper bounds */

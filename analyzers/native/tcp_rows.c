@@ -70,6 +70,13 @@ static void make_key(const struct fs_tuple *tuple, uint8_t role, uint8_t kind, i
 	key->error = error;
 }
 
+static void make_key_of_nobody(const uint8_t local[16], struct fs_tcp_row *key)
+{
+	memset(key, 0, sizeof(*key));
+	memcpy(key->local, local, 16);
+	key->kind = FS_TCP_HEALTH;
+}
+
 static void set_dialled(const struct fs_connection *c, struct fs_tcp_row *key)
 {
 	memcpy(key->dialled, c->dialled, 16);
@@ -188,8 +195,14 @@ void fs_trouble_event(struct fs_engine *e, const struct fs_trouble *event)
 			e->table->stats.retransmits_unmatched++;
 		if (event->tuple.l4 != FS_TCP || fs_is_zero(event->tuple.remote))
 			return;
-		/* A connection that is not accepted yet (a SYN-ACK sent again) belongs to who listens. */
-		make_key(&event->tuple, l ? FS_ROLE_SERVER : event->tuple.role, FS_TCP_HEALTH, 0, &key);
+		/*
+		 * A connection that is not accepted yet (a SYN-ACK sent again) belongs to who listens. What belongs to
+		 * nobody is told of the local address only: whoever scans it chooses ports and addresses as he likes.
+		 */
+		if (l)
+			make_key(&event->tuple, FS_ROLE_SERVER, FS_TCP_HEALTH, 0, &key);
+		else
+			make_key_of_nobody(event->tuple.local, &key);
 		key.ident = l ? l->ident : 0;
 		row = row_for(e, &key);
 	}
@@ -205,11 +218,16 @@ void fs_trouble_event(struct fs_engine *e, const struct fs_trouble *event)
 
 void fs_tcp_rows_sweep(struct fs_engine *e, uint32_t count)
 {
-	for (; count && e->tcp_rows.highest && e->config.row_idle_ns; count--) {
+	uint64_t limit = fs_row_idle_limit(e, e->table->tcp_rows_used, e->config.tcp_row_limit);
+
+	if (limit != e->config.row_idle_ns)
+		count *= FS_PRESSED_SWEEPS;
+	for (; count && e->tcp_rows.highest && limit; count--) {
 		uint32_t i = e->tcp_row_sweep_at =
 			e->tcp_row_sweep_at >= e->tcp_rows.highest ? 1 : e->tcp_row_sweep_at + 1;
 		struct fs_tcp_row *row = &e->table->tcp_rows[i];
-		if (!row->generation || fs_since(e->now_ns, row->updated_ns) <= e->config.row_idle_ns)
+		uint64_t idle_ns = fs_since(e->now_ns, row->updated_ns);
+		if (!row->generation || idle_ns <= limit)
 			continue;
 		fs_entry_end(&row->generation);
 		fs_index_remove(&e->by_tcp_row, e->tcp_row_hash[i], i);
@@ -217,7 +235,11 @@ void fs_tcp_rows_sweep(struct fs_engine *e, uint32_t count)
 		e->ident_refs[row->peer_ident]--;
 		fs_pool_give(&e->tcp_rows, i);
 		e->table->tcp_rows_used--;
-		e->table->stats.rows_expired++;
+		if (e->config.row_idle_ns && idle_ns > e->config.row_idle_ns)
+			e->table->stats.rows_expired++;
+		else
+			e->table->stats.rows_ended_early++;
+		limit = fs_row_idle_limit(e, e->table->tcp_rows_used, e->config.tcp_row_limit);
 	}
 }
 

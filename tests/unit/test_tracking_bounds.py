@@ -8,9 +8,11 @@ import pytest
 
 from analyzers import table as table_module
 from analyzers._native import lib
+from analyzers.snapshot import SnapshotBuilder
 from analyzers.table import SharedTable
-from tests.events import SECOND, Conversation, listen
+from tests.events import RESET_SENT, RETRANSMIT, SECOND, Conversation, listen, trouble
 from tests.inprocess import InProcessEngine
+from tests.rows import FixedResolver, pod
 
 SERVER = ("10.0.0.1", 80)
 GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -180,3 +182,124 @@ def test_a_stream_that_begins_to_listen_leaves_nothing_behind(engine: InProcessE
     engine.tick(9 * SECOND)
     assert {row.remote[0]: row.count for row in engine.rows()} == {"10.0.0.2": 1, "10.0.0.3": 5}
     assert (engine.table.connections, engine.table.pending) == (1, 0)
+
+
+# --- filled from outside -------------------------------------------------------------------------------------------
+
+EARLY = 45 * SECOND
+
+
+def address(number: int) -> str:
+    return f"203.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+
+
+def test_ever_new_clients_do_not_take_the_rows_away_from_others() -> None:
+    """An ingress with 20 new addresses a second, for four times as long as there is room for them."""
+    with InProcessEngine(max_connections=256, row_limit=2048, tcp_row_limit=2048) as engine:
+        now, clients = SECOND, 8_000
+        for i in range(clients):
+            now += SECOND // 20
+            engine.feed(once(served(1000 + i, address(i), "ingress"), now))
+            if i % 20 == 0:
+                engine.tick(now)
+        assert (engine.stat("rows_overflow"), engine.stat("tcp_rows_overflow")) == (0, 0)
+        assert 1536 <= engine.table.rows_used < 2048
+        assert 1536 <= engine.table.tcp_rows_used < 2048
+        ended = engine.stat("rows_ended_early")
+        assert ended == 2 * clients - engine.table.rows_used - engine.table.tcp_rows_used
+        assert engine.stat("rows_expired") == 0
+        # Whoever was idle for longest went first: what is left are the newest, give or take one pass over the table.
+        left = {row.remote[0] for row in engine.rows()}
+        assert left <= {address(i) for i in range(clients - len(left) - 256, clients)}
+        engine.feed(once(Conversation(5, ("10.0.0.7", 5000), ("10.0.0.8", 80), "server", comm="shop"), now))
+        assert [row.count for row in engine.rows() if row.owner == "shop"] == [1]
+
+
+@pytest.mark.parametrize("early", [0, EARLY])
+def test_rows_end_early_only_where_they_may_and_no_sooner(early: int) -> None:
+    with InProcessEngine(row_limit=8, tcp_row_limit=8, early_idle_ns=early) as engine:
+        for i in range(8):
+            engine.feed(once(served(10 + i, address(i)), SECOND))
+        for second in range(2, 46):
+            engine.tick(second * SECOND)
+        assert (engine.table.rows_used, engine.stat("rows_ended_early")) == (8, 0)
+        for second in range(47, 60):
+            engine.tick(second * SECOND)
+        # With one place free of the last two, a row may be idle for eight minutes.
+        assert (engine.table.rows_used, engine.table.tcp_rows_used) == ((7, 7) if early else (8, 8))
+        assert (engine.stat("rows_ended_early"), engine.stat("rows_expired")) == (2 if early else 0, 0)
+
+
+def test_a_row_that_was_counted_late_is_not_idle() -> None:
+    """A request without an answer ends long before it is counted: its row must last until its values were taken."""
+    with InProcessEngine(row_limit=2, no_response_ns=120 * SECOND) as engine:
+        c = served(7)
+        engine.feed([c.open(SECOND), c.receives(SECOND, GET)])
+        engine.feed(once(served(8, "10.0.0.3"), 100 * SECOND))
+        for second in range(101, 124):
+            engine.tick(second * SECOND)
+        assert engine.stat("no_response") == 1
+        assert engine.stat("rows_ended_early") == 0
+
+
+def test_no_counter_falls_or_counts_twice_when_rows_end_early(shared: SharedTable) -> None:
+    owners = {index: pod("server") for index in range(4)}
+    builder = SnapshotBuilder(FixedResolver(owners, {}))
+    with InProcessEngine(table=shared.pointer, row_limit=8, tcp_row_limit=8) as engine:
+        now, asked, seen = SECOND, dict.fromkeys(map(address, range(8)), 0), dict.fromkeys(map(address, range(8)), 0)
+        for turn in range(40):
+            for client in [address((turn + i) % 8) for i in range(4)]:
+                engine.feed(once(served(1000 + turn * 8 + int(client[-1]), client), now))
+                asked[client] += 1
+            for _ in range(20):
+                now += SECOND
+                engine.tick(now)
+                snapshot = builder.build(shared.requests(), shared.tcp(), (), now)
+                counted = {account.labels.edge.src_ip: account.count for account in snapshot.edges}
+                assert all(count >= seen[client] for client, count in counted.items())
+                seen |= counted
+        closed = {account.labels.dst_ip: account.values[6] for account in snapshot.health}
+        assert engine.stat("rows_ended_early") > 20
+        assert engine.stat("rows_overflow") == engine.stat("tcp_rows_overflow") == 0
+        assert seen == closed == asked
+
+
+def test_a_scan_of_closed_ports_makes_one_row() -> None:
+    with InProcessEngine() as engine:
+        for port in range(1, 20_000):
+            scanner = (address(port % 100), 44_444)
+            engine.feed([trouble(SECOND, 0, ("10.0.0.1", port), scanner, RESET_SENT)])
+        engine.feed([trouble(SECOND, 0, ("10.0.0.2", 80), ("10.0.0.3", 9), RETRANSMIT)])
+        assert engine.table.tcp_rows_used == 2
+        rows = [(row.local, row.remote, row.resets_sent, row.retransmits) for row in engine.tcp_rows()]
+        assert rows == [(("10.0.0.1", 0), ("::", 0), 19_999, 0), (("10.0.0.2", 0), ("::", 0), 0, 1)]
+        assert engine.stat("retransmits_unmatched") == 20_000
+
+
+def test_ever_new_names_of_one_cgroup_do_not_take_the_identities_away_from_others() -> None:
+    with InProcessEngine(max_connections=16) as engine:
+        for i in range(9000):
+            name = Conversation(1000 + i, ("10.0.0.9", 40000), SERVER, "client", comm=f"n{i}", cgroup_id=66)
+            engine.feed([name.open(SECOND), name.close(SECOND)])
+        room = lib.FS_IDENTS // 16
+        assert engine.table.idents_used == 1 + room + 1  # nobody, the named ones, and all the others
+        assert (engine.stat("comms_overflow"), engine.stat("idents_overflow")) == (9000 - room, 0)
+        engine.feed(once(Conversation(5, SERVER, ("10.0.0.2", 4000), "server", comm="victim", cgroup_id=42), SECOND))
+        assert [row.owner for row in engine.rows()] == ["victim"]
+        engine.crash()  # which knows how many there are
+        name = Conversation(99, ("10.0.0.9", 40000), SERVER, "client", comm="one more", cgroup_id=66)
+        engine.feed([name.open(SECOND)])
+        assert engine.stat("comms_overflow") == 9001 - room
+
+
+def test_ever_new_cgroups_make_room_for_each_other() -> None:
+    """Short-lived jobs: each is gone with its connections, but its rows keep its name."""
+    with InProcessEngine(max_connections=16) as engine:
+        now = SECOND
+        for i in range(12_000):
+            now += SECOND // 10
+            c = Conversation(1000 + i, SERVER, ("10.0.0.2", 4000), "server", comm="job", cgroup_id=1000 + i)
+            engine.feed(once(c, now))
+            engine.tick(now)
+        assert (engine.stat("idents_overflow"), engine.stat("comms_overflow")) == (0, 0)
+        assert engine.table.idents_used < lib.FS_IDENTS
