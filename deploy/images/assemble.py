@@ -13,7 +13,6 @@ import os
 import py_compile
 import re
 import shutil
-import site
 import ssl
 import stat
 import subprocess
@@ -76,9 +75,14 @@ def main(out: Path) -> None:
 
 
 def _packages_place() -> Path:
-    """Where this kind of Python looks for packages when it is at /usr/local: Debian's says dist-packages."""
-    places = [Path(place) for place in site.getsitepackages([f"/{PREFIX}"])]
-    return next(place for place in places if place.is_relative_to(f"/{PREFIX}/lib")).relative_to("/")
+    """Where this kind of Python looks for packages when it is at /usr/local, outside of an environment: Debian's says dist-packages."""
+    question = f"import site; print(*site.getsitepackages(['/{PREFIX}']), sep='\\n')"
+    told = subprocess.run(
+        [Path(sys.executable).resolve(), "-I", "-c", question], capture_output=True, text=True, check=True
+    )
+    places = [Path(place) for place in told.stdout.splitlines()]
+    version = f"/{PREFIX}/lib/python{sys.version_info.major}.{sys.version_info.minor}"
+    return next(place for place in places if place.is_relative_to(version)).relative_to("/")
 
 
 def _interpreter(out: Path, version: str) -> None:
