@@ -63,7 +63,7 @@ http.server.HTTPServer(("127.0.0.1", int(os.environ["GF_SERVER_HTTP_PORT"])), Ha
 
 @contextmanager
 def demo(folder: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], int, Path]]:
-    """(process, first port, log). Killed at the end if the test did not stop it."""
+    """(process, first port, log). Stopped at the end if the test did not."""
     for name, package in PACKAGES.items():
         if found(name) is None:
             raise MissingProgram(package)
@@ -82,8 +82,8 @@ def demo(folder: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[bytes
         yield process, first, log
     finally:
         if process.poll() is None:
-            process.kill()
-            process.wait()
+            process.terminate()
+            process.wait(SECONDS)
 
 
 def get(port: int, path: str) -> Any:
