@@ -157,7 +157,8 @@ static void read_stream(const struct fs_protocol *protocol, struct fs_frame_inpu
 			open = message;
 			began = at;
 		} else if (message.flags & FS_MESSAGE_TELLS) {
-			note_message(reading, &message, message.length);
+			/* How much of the body this part is depends on the cut; all of it is compared where it ends. */
+			note_message(reading, &message, 0);
 		}
 		if (framed == FS_FRAME_MESSAGE || message.flags & FS_MESSAGE_TELLS)
 			check_outcome(protocol, in->waiting ? in->waiting : &open, &message, in->options);
