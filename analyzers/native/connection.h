@@ -74,7 +74,9 @@ enum fs_connection_flag {
 	FS_C_STATELESS = 1 << 23, /* its parser wanted state and there was none left */
 	FS_C_OVERLAPS = 1 << 24, /* in order: it asked again after an answer while more of them were to come */
 	FS_C_TRIAL = 1 << 25, /* taken up again where nothing seems to wait: to be proven before anything counts */
-	FS_C_NAT_ASKED = 1 << 26 /* of a flow: its translation was looked for again when its second datagram came */
+	FS_C_NAT_ASKED = 1 << 26, /* of a flow: its translation was looked for again when its second datagram came */
+	FS_C_BUSY_LISTED = 1 << 27, /* of a flow that is not in the idle list */
+	FS_C_UNLISTED = 1 << 28 /* of a flow: too many have its ports for the index of tuples */
 };
 
 /* Which end of a connection inside this node tells. */

@@ -152,6 +152,7 @@ void fs_connection_free(struct fs_engine *e, struct fs_connection *c)
 	uint32_t index = fs_index_of(e, c);
 
 	fs_drop_held(e, c);
+	fs_flow_unlist(e, c);
 	fs_requests_discard(e, c);
 	if (c->settling) {
 		c->flags |= FS_C_DYING;
@@ -175,7 +176,7 @@ void fs_connection_free(struct fs_engine *e, struct fs_connection *c)
 			fs_connection_at(e, c->next_flow)->previous_flow = c->previous_flow;
 		c->socket = 0;
 	}
-	fs_flow_busy(e, c);
+	e->flows -= c->kind == FS_KIND_FLOW;
 	fs_mirror_remove(e, c);
 	if (c->kind == FS_KIND_STREAM)
 		fs_mode_clear(e, c->id);

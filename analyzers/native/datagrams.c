@@ -73,11 +73,121 @@ static void translate_client(struct fs_engine *e, const struct fs_connection *se
 	}
 }
 
+/* Who sent the first datagram asked, where nothing else is known. */
+static void settle_role(struct fs_engine *e, struct fs_connection *c, uint8_t request_direction, bool is_certain)
+{
+	uint8_t role = request_direction == FS_OUT ? FS_ROLE_CLIENT : FS_ROLE_SERVER;
+
+	if (c->role == FS_ROLE_UNKNOWN || (is_certain && c->role != role)) {
+		c->role = role;
+		fs_connection_key_changed(c);
+	}
+	c->requester = c->role == FS_ROLE_CLIENT ? FS_OUT : FS_IN;
+	if (c->role == FS_ROLE_SERVER && c->socket)
+		fs_connection_at(e, c->socket)->role = FS_ROLE_SERVER;
+}
+
+/* A flow is in one of two lists, of which the head is what was silent for longest. */
+void fs_flow_unlist(struct fs_engine *e, struct fs_connection *c)
+{
+	bool is_idle = c->flags & FS_C_IDLE_LISTED;
+
+	if (!(c->flags & (FS_C_IDLE_LISTED | FS_C_BUSY_LISTED)))
+		return;
+	if (c->previous_idle)
+		fs_connection_at(e, c->previous_idle)->link = c->link;
+	else
+		*(is_idle ? &e->first_idle : &e->first_busy) = c->link;
+	if (c->link)
+		fs_connection_at(e, c->link)->previous_idle = c->previous_idle;
+	else
+		*(is_idle ? &e->last_idle : &e->last_busy) = c->previous_idle;
+	c->link = c->previous_idle = 0;
+	c->flags &= ~(uint32_t)(FS_C_IDLE_LISTED | FS_C_BUSY_LISTED);
+}
+
+static void list_last(struct fs_engine *e, struct fs_connection *c, uint32_t *first, uint32_t *last)
+{
+	uint32_t index = fs_index_of(e, c);
+
+	c->link = 0;
+	c->previous_idle = *last;
+	if (*last)
+		fs_connection_at(e, *last)->link = index;
+	else
+		*first = index;
+	*last = index;
+}
+
+void fs_flow_busy(struct fs_engine *e, struct fs_connection *c)
+{
+	fs_flow_unlist(e, c);
+	c->flags |= FS_C_BUSY_LISTED;
+	list_last(e, c, &e->first_busy, &e->last_busy);
+}
+
+/* Nothing waits in it any more: it goes soon, and at once if its place is needed. */
+void fs_flow_idle(struct fs_engine *e, struct fs_connection *c)
+{
+	if (c->kind != FS_KIND_FLOW || fs_is_opaque(c->protocol) || c->protocol == FS_UNDECIDED || c->waiting ||
+	    c->settling || c->flags & (FS_C_IDLE_LISTED | FS_C_DYING))
+		return;
+	fs_flow_unlist(e, c);
+	c->flags |= FS_C_IDLE_LISTED;
+	list_last(e, c, &e->first_idle, &e->last_idle);
+}
+
+/* What has nothing to lose goes first, then what was silent for a while: what it was in the middle of is half-seen. */
+static bool make_room(struct fs_engine *e)
+{
+	uint32_t index = e->first_idle;
+
+	if (!index) {
+		index = e->first_busy;
+		if (!index || fs_since(e->now_ns, fs_connection_at(e, index)->last_ns) < FS_FLOW_LINGER_NS)
+			return false;
+		e->table->stats.flows_evicted++;
+		fs_connection_settle(e, fs_connection_at(e, index), e->now_ns, UINT64_MAX);
+	}
+	fs_connection_free(e, fs_connection_at(e, index));
+	return true;
+}
+
+/*
+ * Whoever sends datagrams can make as many conversations as he likes, with addresses that need not be his: they have a
+ * share of the connections' places, and the connections keep theirs.
+ */
+static bool has_room(struct fs_engine *e)
+{
+	if (e->flows < e->config.max_connections / FS_FLOWS_SHARE + 1)
+		return true;
+	if (make_room(e))
+		return true;
+	e->table->stats.connections_rejected++;
+	return false;
+}
+
+/* With UINT64_MAX at least one goes, if there is any that may. */
+void fs_flows_expire(struct fs_engine *e, uint64_t now_ns)
+{
+	if (now_ns == UINT64_MAX) {
+		(void)make_room(e);
+		return;
+	}
+	while (e->first_idle) {
+		struct fs_connection *c = fs_connection_at(e, e->first_idle);
+		if (fs_since(now_ns, c->last_ns) < FS_FLOW_LINGER_NS)
+			return;
+		fs_connection_free(e, c);
+	}
+}
+
 static struct fs_connection *new_flow(struct fs_engine *e, const struct fs_datagram *event, uint32_t hash)
 {
-	struct fs_connection *c = fs_connection_new(e, event->head.conn_id, hash, FS_KIND_FLOW);
+	struct fs_connection *c = has_room(e) ? fs_connection_new(e, event->head.conn_id, hash, FS_KIND_FLOW) : NULL;
 	if (!c)
 		return NULL;
+	e->flows++;
 	struct fs_connection *socket = fs_connection_find(e, event->head.conn_id);
 	c->tuple = event->tuple;
 	c->netns = event->head.netns;
@@ -103,70 +213,6 @@ static struct fs_connection *new_flow(struct fs_engine *e, const struct fs_datag
 	if (c->dialled_port && c->role != FS_ROLE_CLIENT)
 		translate_client(e, c);
 	return c;
-}
-
-/* Who sent the first datagram asked, where nothing else is known. */
-static void settle_role(struct fs_engine *e, struct fs_connection *c, uint8_t request_direction, bool is_certain)
-{
-	uint8_t role = request_direction == FS_OUT ? FS_ROLE_CLIENT : FS_ROLE_SERVER;
-
-	if (c->role == FS_ROLE_UNKNOWN || (is_certain && c->role != role)) {
-		c->role = role;
-		fs_connection_key_changed(c);
-	}
-	c->requester = c->role == FS_ROLE_CLIENT ? FS_OUT : FS_IN;
-	if (c->role == FS_ROLE_SERVER && c->socket)
-		fs_connection_at(e, c->socket)->role = FS_ROLE_SERVER;
-}
-
-static void unlist_idle(struct fs_engine *e, struct fs_connection *c)
-{
-	if (c->previous_idle)
-		fs_connection_at(e, c->previous_idle)->link = c->link;
-	else
-		e->first_idle = c->link;
-	if (c->link)
-		fs_connection_at(e, c->link)->previous_idle = c->previous_idle;
-	else
-		e->last_idle = c->previous_idle;
-	c->link = c->previous_idle = 0;
-	c->flags &= ~(uint32_t)FS_C_IDLE_LISTED;
-}
-
-void fs_flow_busy(struct fs_engine *e, struct fs_connection *c)
-{
-	if (c->flags & FS_C_IDLE_LISTED)
-		unlist_idle(e, c);
-}
-
-/* Nothing waits in it any more: it goes soon, and at once if its place is needed. */
-void fs_flow_idle(struct fs_engine *e, struct fs_connection *c)
-{
-	if (c->kind != FS_KIND_FLOW || fs_is_opaque(c->protocol) || c->protocol == FS_UNDECIDED || c->waiting ||
-	    c->settling || c->flags & (FS_C_IDLE_LISTED | FS_C_DYING))
-		return;
-	uint32_t index = fs_index_of(e, c);
-	c->flags |= FS_C_IDLE_LISTED;
-	c->link = 0;
-	c->previous_idle = e->last_idle;
-	if (e->last_idle)
-		fs_connection_at(e, e->last_idle)->link = index;
-	else
-		e->first_idle = index;
-	e->last_idle = index;
-}
-
-/* With UINT64_MAX at least one goes, if there is any. */
-void fs_flows_expire(struct fs_engine *e, uint64_t now_ns)
-{
-	while (e->first_idle) {
-		struct fs_connection *c = fs_connection_at(e, e->first_idle);
-		if (now_ns != UINT64_MAX && fs_since(now_ns, c->last_ns) < FS_FLOW_LINGER_NS)
-			return;
-		fs_connection_free(e, c);
-		if (now_ns == UINT64_MAX)
-			return;
-	}
 }
 
 /* A whole message. False if it is none: then the conversation is not what it seemed. */
@@ -247,7 +293,7 @@ static void opaque(struct fs_engine *e, struct fs_connection *c, const struct fs
 
 static void connect_mirror(struct fs_engine *e, struct fs_connection *c)
 {
-	if (!(c->flags & FS_C_MIRRORED) && !c->peer)
+	if (!(c->flags & (FS_C_MIRRORED | FS_C_UNLISTED)) && !c->peer)
 		fs_mirror_add(e, c);
 }
 

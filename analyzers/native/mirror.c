@@ -56,7 +56,7 @@ static bool is_mirror(const struct fs_connection *a, const struct fs_connection 
 }
 
 /* Equal addresses in another network namespace may be somebody else's: only an only candidate is believed. */
-static struct fs_connection *find_other_end(struct fs_engine *e, const struct fs_connection *c)
+static struct fs_connection *find_other_end(struct fs_engine *e, const struct fs_connection *c, uint32_t *listed)
 {
 	bool loopback = is_loopback(&c->tuple);
 	struct fs_connection *elsewhere = NULL;
@@ -65,6 +65,7 @@ static struct fs_connection *find_other_end(struct fs_engine *e, const struct fs
 	for (uint32_t i = fs_index_first(&e->by_tuple, c->mirror_hash, &probe); i;
 	     i = fs_index_next(&e->by_tuple, c->mirror_hash, &probe)) {
 		struct fs_connection *other = fs_connection_at(e, i);
+		++*listed;
 		if (other->peer || other->flags & FS_C_DYING || !is_mirror(c, other))
 			continue;
 		if (other->netns == c->netns)
@@ -136,10 +137,18 @@ static void link_ends(struct fs_engine *e, struct fs_connection *a, struct fs_co
 
 void fs_mirror_add(struct fs_engine *e, struct fs_connection *c)
 {
+	uint32_t listed = 0;
+
 	c->mirror_hash = fs_mirror_hash(&c->tuple);
-	struct fs_connection *other = find_other_end(e, c);
+	struct fs_connection *other = find_other_end(e, c, &listed);
 	if (other)
 		link_ends(e, c, other);
+	/* Those of one port at both ends (NTP) have one hash: more of them would be as many steps for each, and no one's. */
+	if (c->kind == FS_KIND_FLOW && listed >= FS_FLOWS_LISTED) {
+		c->flags |= FS_C_UNLISTED;
+		e->table->stats.flows_unlisted++;
+		return;
+	}
 	fs_index_add(&e->by_tuple, c->mirror_hash, fs_index_of(e, c));
 	c->flags |= FS_C_MIRRORED;
 }
@@ -149,7 +158,7 @@ void fs_mirror_remove(struct fs_engine *e, struct fs_connection *c)
 {
 	if (c->flags & FS_C_MIRRORED)
 		fs_index_remove(&e->by_tuple, c->mirror_hash, fs_index_of(e, c));
-	c->flags &= ~(uint32_t)FS_C_MIRRORED;
+	c->flags &= ~(uint32_t)(FS_C_MIRRORED | FS_C_UNLISTED);
 	if (!c->peer)
 		return;
 	struct fs_connection *other = fs_connection_at(e, c->peer);

@@ -14,6 +14,8 @@
 #define FS_ADDRESSES 4096
 #define FS_LEARNED 4096
 #define FS_STATE_CLASSES 3
+#define FS_FLOWS_SHARE 4 /* datagram conversations are at most one of so many connections */
+#define FS_FLOWS_LISTED 64 /* with the same ports, among which an other end is looked for */
 #define FS_IDENTS_PER_CGROUP (FS_IDENTS / 16) /* with a command each; what more come share one without */
 #define FS_PRESSED_SWEEPS 16 /* so much faster is swept what is nearly full: all of it once a second */
 
@@ -112,7 +114,9 @@ struct fs_engine {
 	} learned[FS_LEARNED];
 
 	uint32_t first_held, last_held;
-	uint32_t first_idle, last_idle;
+	uint32_t first_idle, last_idle; /* flows in which nothing waits */
+	uint32_t first_busy, last_busy; /* all others, that of the newest datagram last */
+	uint32_t flows;
 	uint32_t first_settling, last_settling;
 
 	uint32_t sweep_at, row_sweep_at, tcp_row_sweep_at, ident_sweep_at;
@@ -321,6 +325,7 @@ void fs_opaque_handshake(struct fs_engine *e, struct fs_connection *c, const str
 /* datagrams.c */
 void fs_datagram_event(struct fs_engine *e, const struct fs_datagram *event);
 void fs_flow_idle(struct fs_engine *e, struct fs_connection *c);
+void fs_flow_unlist(struct fs_engine *e, struct fs_connection *c);
 void fs_flow_busy(struct fs_engine *e, struct fs_connection *c);
 void fs_flows_expire(struct fs_engine *e, uint64_t now_ns);
 

@@ -252,7 +252,9 @@ struct fs_sample {
 	X(requests_unwanted, "requests left out by the scope settings: by path, protocol or command") \
 	X(entries_damaged, "entries of the shared table that a new engine found out of bounds and ended") \
 	X(rows_ended_early, "rows ended after being idle for less than they may, because a table was nearly full") \
-	X(comms_overflow, "local owners counted without their command because their cgroup had too many")
+	X(comms_overflow, "local owners counted without their command because their cgroup had too many") \
+	X(flows_evicted, "datagram conversations ended before their time to make room for new ones") \
+	X(flows_unlisted, "datagram conversations whose other end is not looked for: too many have the same ports")
 /* clang-format on */
 
 struct fs_stats {

@@ -10,7 +10,17 @@ from analyzers import table as table_module
 from analyzers._native import lib
 from analyzers.snapshot import SnapshotBuilder
 from analyzers.table import SharedTable
-from tests.events import RESET_SENT, RETRANSMIT, SECOND, Conversation, listen, trouble
+from tests.events import (
+    IN,
+    RESET_SENT,
+    RETRANSMIT,
+    SECOND,
+    Conversation,
+    datagram,
+    listen,
+    open_event,
+    trouble,
+)
 from tests.inprocess import InProcessEngine
 from tests.rows import FixedResolver, pod
 
@@ -303,3 +313,49 @@ def test_ever_new_cgroups_make_room_for_each_other() -> None:
             engine.tick(now)
         assert (engine.stat("idents_overflow"), engine.stat("comms_overflow")) == (0, 0)
         assert engine.table.idents_used < lib.FS_IDENTS
+
+
+NTP = ("10.0.0.5", 123)
+
+
+def test_flows_with_the_same_ports_are_listed_up_to_a_bound() -> None:
+    with InProcessEngine(max_connections=65536) as engine:
+        engine.feed([open_event(SECOND, 9, NTP, ("0.0.0.0", 0), l4="udp", comm="ntpd", pid=3)])
+        asked = b"\x23" + bytes(47)
+        for i in range(3000):
+            engine.feed([datagram(SECOND + i, 9, IN, NTP, (address(i), 123), asked, pid=3)] * 2)
+        assert engine.table.stats.flows_unlisted == 3000 - 64
+        engine.feed([datagram(SECOND, 9, IN, NTP, ("10.0.0.7", 40000), asked, pid=3)])
+        assert engine.table.stats.flows_unlisted == 3000 - 64
+        engine.finish()
+        assert sum(row.request_bytes for row in engine.rows(with_empty=True)) == 6001 * 48
+
+
+def test_datagrams_have_a_share_of_the_connections_and_make_room_for_each_other() -> None:
+    with InProcessEngine(max_connections=400) as engine:
+        sip, now = ("10.0.0.5", 5060), SECOND
+        engine.feed([open_event(now, 9, sip, ("0.0.0.0", 0), l4="udp", comm="sip", pid=3)])
+        for i in range(1000):
+            now += SECOND // 40
+            engine.feed([datagram(now, 9, IN, sip, (address(i), 1024 + i), b"\xff" * 60, pid=3)])
+            engine.tick(now)
+            assert engine.table.connections <= 1 + 101
+        assert (engine.stat("connections_rejected"), engine.stat("flows_evicted")) == (0, 1000 - 101)
+        for i in range(298):
+            engine.feed([served(1000 + i, f"10.1.{i // 250}.{i % 250}").open(now)])
+        assert engine.stat("connections_rejected") == 0
+        engine.finish()
+        assert sum(row.request_bytes for row in engine.rows(with_empty=True)) == 1000 * 60
+
+
+def test_a_flood_of_datagrams_is_rejected_and_counted_and_nothing_else_is() -> None:
+    with InProcessEngine(max_connections=400) as engine:
+        sip, now = ("10.0.0.5", 5060), SECOND
+        engine.feed([open_event(now, 9, sip, ("0.0.0.0", 0), l4="udp", comm="sip", pid=3)])
+        for i in range(1000):
+            engine.feed([datagram(now + i, 9, IN, sip, (address(i), 1024 + i), b"\xff" * 60, pid=3)])
+        assert (engine.stat("connections_rejected"), engine.stat("flows_evicted")) == (1000 - 101, 0)
+        engine.feed(once(served(7), now))
+        assert [row.count for row in engine.rows() if row.owner == "nginx"] == [1]
+        engine.feed([datagram(now + 3 * SECOND, 9, IN, sip, ("10.0.0.9", 99), b"\xff" * 60, pid=3)])
+        assert (engine.stat("connections_rejected"), engine.stat("flows_evicted")) == (1000 - 101, 1)
