@@ -133,6 +133,14 @@ def test_padding_priority_and_continuation() -> None:
     assert said(calls_of(HTTP2, split_everywhere(peers.chunks))) == said(calls)
 
 
+@pytest.mark.parametrize("pieces", [[b"\x08"], [b"\x5f\x01t", b"\x08"]])
+def test_a_block_that_is_broken_off_takes_nothing_of_the_frame_behind_it(pieces: list[bytes]) -> None:
+    """`:status` (RFC 7541, appendix A, entry 8) without a value, and a frame of another stream that begins like one."""
+    begun = frame(HEADERS, 0, 1, pieces[0]) + b"".join(frame(CONTINUATION, 0, 1, piece) for piece in pieces[1:])
+    answer, message = Parser(HTTP2, Side.RESPONSE).frame(begun + frame(HEADERS, END_HEADERS, 3, b"\x03200"))
+    assert (answer, message.length, message.status) == (Framed.MESSAGE, len(begun), 0)
+
+
 def test_interim_responses_and_resets() -> None:
     peers = Peers()
     for stream in (1, 3, 5, 7, 9):
