@@ -135,9 +135,9 @@ def test_padding_priority_and_continuation() -> None:
 
 @pytest.mark.parametrize("pieces", [[b"\x08"], [b"\x5f\x01t", b"\x08"]])
 def test_a_block_that_is_broken_off_takes_nothing_of_the_frame_behind_it(pieces: list[bytes]) -> None:
-    """`:status` (RFC 7541, appendix A, entry 8) without a value, and a frame of another stream that begins like one."""
+    """`:status` (RFC 7541, appendix A, entry 8) without a value, and one that goes on with another stream."""
     begun = frame(HEADERS, 0, 1, pieces[0]) + b"".join(frame(CONTINUATION, 0, 1, piece) for piece in pieces[1:])
-    answer, message = Parser(HTTP2, Side.RESPONSE).frame(begun + frame(HEADERS, END_HEADERS, 3, b"\x03200"))
+    answer, message = Parser(HTTP2, Side.RESPONSE).frame(begun + frame(CONTINUATION, END_HEADERS, 3, b"\x03200"))
     assert (answer, message.length, message.status) == (Framed.MESSAGE, len(begun), 0)
 
 
