@@ -197,10 +197,11 @@ void fs_trouble_event(struct fs_engine *e, const struct fs_trouble *event)
 			return;
 		/*
 		 * A connection that is not accepted yet (a SYN-ACK sent again) belongs to who listens. What belongs to
-		 * nobody is told of the local address only: whoever scans it chooses ports and addresses as he likes.
+		 * nobody may have a quarter of the rows, and then is told of the local address only: whoever scans it
+		 * chooses ports and addresses as he likes.
 		 */
-		if (l)
-			make_key(&event->tuple, FS_ROLE_SERVER, FS_TCP_HEALTH, 0, &key);
+		if (l || e->table->tcp_rows_used < e->config.tcp_row_limit / 4)
+			make_key(&event->tuple, l ? FS_ROLE_SERVER : event->tuple.role, FS_TCP_HEALTH, 0, &key);
 		else
 			make_key_of_nobody(event->tuple.local, &key);
 		key.ident = l ? l->ident : 0;

@@ -274,15 +274,19 @@ def test_no_counter_falls_or_counts_twice_when_rows_end_early(shared: SharedTabl
         assert seen == closed == asked
 
 
-def test_a_scan_of_closed_ports_makes_one_row() -> None:
-    with InProcessEngine() as engine:
+def test_a_scan_of_closed_ports_takes_a_quarter_of_the_rows_and_then_one() -> None:
+    with InProcessEngine(tcp_row_limit=400) as engine:
         for port in range(1, 20_000):
             scanner = (address(port % 100), 44_444)
             engine.feed([trouble(SECOND, 0, ("10.0.0.1", port), scanner, RESET_SENT)])
         engine.feed([trouble(SECOND, 0, ("10.0.0.2", 80), ("10.0.0.3", 9), RETRANSMIT)])
-        assert engine.table.tcp_rows_used == 2
+        assert engine.table.tcp_rows_used == 100 + 2
         rows = [(row.local, row.remote, row.resets_sent, row.retransmits) for row in engine.tcp_rows()]
-        assert rows == [(("10.0.0.1", 0), ("::", 0), 19_999, 0), (("10.0.0.2", 0), ("::", 0), 0, 1)]
+        assert sum(resets for *_, resets, _ in rows) == 19_999
+        assert [row for row in rows if row[1] == ("::", 0)] == [
+            (("10.0.0.1", 0), ("::", 0), 19_899, 0),
+            (("10.0.0.2", 0), ("::", 0), 0, 1),
+        ]
         assert engine.stat("retransmits_unmatched") == 20_000
 
 
