@@ -49,7 +49,10 @@ class SpanQueue:
                 continue  # nobody could tell who asked: a span would have to guess its kind
             self._waiting.append(sample)
         while len(self._waiting) > self.limit:
-            self._waiting.popleft()
+            try:
+                self._waiting.popleft()
+            except IndexError:  # the other thread took them meanwhile
+                break
             self.dropped += 1
 
     def take(self) -> list[NamedSample]:
