@@ -3,6 +3,7 @@
 
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 from tests.agents import Agent, running_agent
@@ -47,14 +48,15 @@ def test_a_protocol_of_which_the_kernel_sends_no_more(tmp_path: Path) -> None:
             for _ in range(200):
                 client.sendall(b"*1\r\n$4\r\nPING\r\n")
                 assert client.recv(100) == b"+PONG\r\n"
+            time.sleep(1.5)  # a turn of the agent, so that `seen` has what came so far
             agent.page()
             seen = agent.total("firesteel_events_total", type="data")
-            for _ in range(1000):
+            for _ in range(5000):
                 client.sendall(b"*1\r\n$4\r\nPING\r\n")
                 assert client.recv(100) == b"+PONG\r\n"
         ask(web.port, "/", WANTED)
         assert agent.counts("kindling_entity_request_total", WANTED, port=str(web.port)) == WANTED
         assert agent.total("kindling_entity_request_total", port=str(server.port)) == 0
         assert agent.total("kindling_topology_request_total", dst_port=str(server.port)) == 0
-        # 4000 reads and writes, of which nothing came; others run on this machine too.
-        assert agent.total("firesteel_events_total", type="data") - seen < 2000
+        # 20 000 reads and writes, of which nothing came; others run on this machine too.
+        assert agent.total("firesteel_events_total", type="data") - seen < 10_000
