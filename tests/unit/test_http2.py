@@ -141,6 +141,12 @@ def test_a_block_that_is_broken_off_takes_nothing_of_the_frame_behind_it(pieces:
     assert (answer, message.length, message.status) == (Framed.MESSAGE, len(begun), 0)
 
 
+def test_a_block_that_has_ended_takes_nothing_of_a_continuation_of_nobody() -> None:
+    ended = frame(HEADERS, END_HEADERS, 1, b"\x5f\x01t")
+    answer, message = Parser(HTTP2, Side.RESPONSE).frame(ended + frame(CONTINUATION, 0, 3, b"\x88"))
+    assert (answer, message.length, message.status) == (Framed.MESSAGE, len(ended), 0)
+
+
 def test_interim_responses_and_resets() -> None:
     peers = Peers()
     for stream in (1, 3, 5, 7, 9):

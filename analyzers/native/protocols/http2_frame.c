@@ -55,17 +55,19 @@ bool fs_http2_block(struct fs_cursor bytes, const struct fs_http2_frame *frame, 
 	}
 	(void)fs_skip(&block->part, skipped);
 	while (is_whole && !(next.flags & FS_HTTP2_END_HEADERS)) {
-		if (!fs_http2_take_header(&bytes, &next))
-			return false;
-		if (next.type != FS_HTTP2_CONTINUATION || next.stream != frame->stream) {
-			/* No proper block: what was of it is all of it, and what follows is not to be read as more. */
-			(void)fs_take(&block->rest, *length - FS_HTTP2_FRAME_HEADER - frame->length, &part);
-			block->rest = fs_inside(part);
-			return true;
+		if (!fs_http2_take_header(&bytes, &next)) {
+			is_whole = false;
+			break;
 		}
+		if (next.type != FS_HTTP2_CONTINUATION || next.stream != frame->stream)
+			break; /* no proper block: what was of it is all of it */
 		*length += FS_HTTP2_FRAME_HEADER + (uint64_t)next.length;
 		is_whole = fs_skip(&bytes, next.length);
 	}
+	/* What follows may look like more of it. */
+	uint64_t rest = *length - FS_HTTP2_FRAME_HEADER - frame->length;
+	if (rest < fs_left(&block->rest) && fs_take(&block->rest, (uint32_t)rest, &part))
+		block->rest = fs_inside(part);
 	return is_whole;
 }
 
