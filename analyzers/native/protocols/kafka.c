@@ -350,11 +350,7 @@ static void stitch(const struct fs_message *request, const struct fs_message *re
 		   const struct fs_parser_options *options, struct fs_outcome *out)
 {
 	(void)options;
-	out->status = response ? response->status : 0;
-	out->error = response ? response->status != 0 : !(request->flags & FS_MESSAGE_NO_ANSWER);
-	out->request_content = request->content;
-	out->response_content.length = 0;
-	out->response_content.text[0] = 0;
+	fs_outcome_begin(request, response, out);
 	if (!response || !(response->note || response->status))
 		return;
 	if (response->status == UINT16_MAX)
