@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`firesteel run` and `firesteel record`: the wiring of loader, engine, names, exporters and HTTP, and their one loop.
+"""`firesteel run`: the wiring of loader, engine, names, exporters and HTTP, and their one loop.
 
 Order at start: the loader attaches and exits; HTTP ports and keys are opened; every privilege is given up; the engine
 starts. From then on nothing here can open a file of root's or call bpf().
@@ -8,7 +8,6 @@ starts. From then on nothing here can open a file of root's or call bpf().
 import asyncio
 import contextlib
 import gc
-import os
 import signal
 import sys
 import time
@@ -16,7 +15,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from analyzers import recording
 from analyzers.samples import NamedSample
 from analyzers.settings import ConfigBlock
 from analyzers.table import SharedTable
@@ -31,7 +29,7 @@ from collector.metadata.cluster_names import ClusterNames
 from collector.metadata.dns_names import DnsNames
 from collector.metadata.host import HostResolver
 from collector.metadata.processes import Processes
-from collector.options import Exit, RecordOptions, RunOptions
+from collector.options import Exit, RunOptions
 from collector.part_settings import engine_settings, metrics_settings, names_settings
 from collector.plugins import Plugins
 from collector.polling import Polling
@@ -298,7 +296,7 @@ class Agent:
     def status(self) -> AgentStatus:
         report = self._capture.report
         state, counters = self._table.state(), self._capture.counters()
-        faults = self._faults()
+        faults, plugins = self._faults(), self._plugins.report()
         found = [
             *problems.of_driver(report),
             *problems.of_sandbox(self._unfiltered),
@@ -309,9 +307,10 @@ class Agent:
             *problems.of_engine(self._capture.status(), state, self._clock()),
             *problems.of_agent(self._turn_failure, self._capture.seeds_missed, self._view.missed_samples),
             *problems.of_losses(counters, state),
+            *problems.of_accounts(self._view.snapshot, self._view.report(), plugins.skipped),
             *self._exports.problems(),
             *self._step_down.problems(),
-            *problems.of_plugins(self._plugins.report()),
+            *problems.of_plugins(plugins),
             *problems.of_configuration(not_yet(self._config), faults),
         ]
         why = report.self_test or "no probe is in place: connections are listed, requests are not seen"
@@ -332,6 +331,7 @@ class Agent:
             configuration=Configuration(self._origin, "; ".join(faults), self._watcher.waiting),
             detail=self._view.report().detail,
             problems=found,
+            undirected=self._view.snapshot.undirected,
             undelivered=sum(report.dropped for report in self._exports.reports().values()),
         )
 
@@ -362,64 +362,9 @@ class Agent:
         return own_state.gather(
             self._capture, self._table, self._view, self._config,
             config_valid=not self._faults(), cluster=self._cluster, exports=self._exports.reports(),
-            step_down=self._step_down, plugins=self._plugins.report(),
+            step_down=self._step_down, plugins=self._plugins.report(), stream_dropped=self._server.stream_dropped,
         )  # fmt: skip
 
     def explain(self, ip: str, port: int) -> Explanation:
         netns = Path("/proc/self/ns/net").stat().st_ino
         return Explanation(self._names.remote(ip, port, netns), self._names.explained(ip, port, netns))
-
-
-def record(config: Config, options: RecordOptions) -> int:
-    """Writes the events of this machine to a file until a limit or an interrupt."""
-    table, block = SharedTable.create(), ConfigBlock(engine_settings(config))
-    attachment = loader.start(config.drivers, config.ring.size, config.kernel.btf)
-    if not attachment.has_ring:
-        for problem in problems.of_driver(attachment.report):
-            print(f"firesteel record: {problem.what}: {problem.cause}; {problem.remedy}", file=sys.stderr)
-        return Exit.NOT_AS_WISHED
-    try:
-        file = recording.create(options.path, attachment.report.driver)
-    except (OSError, recording.RecordingError) as error:
-        print(f"firesteel record: {error}", file=sys.stderr)
-        attachment.close()
-        return Exit.NOT_AS_WISHED
-    capture = Capture(attachment, table, block, file)
-    capture.configure(config)
-    try:
-        privileges.drop()
-        capture.start()
-        _wait_for_limit(capture, file, options)
-    except privileges.PrivilegeError as error:
-        print(f"firesteel record: {error}", file=sys.stderr)
-        return Exit.NOT_PERMITTED
-    except OSError as error:
-        print(f"firesteel record: {error}", file=sys.stderr)
-        return Exit.NOT_AS_WISHED
-    finally:
-        capture.stop()
-        written = table.state().stats["recording_written"]
-        failed = table.state().stats["recording_failed"]
-        size = os.fstat(file).st_size
-        os.close(file)
-    print(f"{options.path}: {written} events, {size} bytes" + (f"; {failed} could not be written" if failed else ""))
-    return Exit.NOT_AS_WISHED if failed else Exit.DONE
-
-
-def _wait_for_limit(capture: Capture, file: int, options: RecordOptions) -> None:
-    ended = False
-
-    def end(_number: int, _frame: object) -> None:
-        nonlocal ended
-        ended = True
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, end)
-    began = time.monotonic_ns()
-    while not ended:
-        capture.turn()
-        if options.duration_ns and time.monotonic_ns() - began >= options.duration_ns:
-            break
-        if options.max_bytes and os.fstat(file).st_size >= options.max_bytes:
-            break
-        time.sleep(0.05)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol, TypeAlias
 
+from analyzers.losses import LOSSES
 from analyzers.resolver import Party
 from analyzers.rows import DriverCounters, EngineState
 from analyzers.samples import NamedSample
@@ -88,6 +89,8 @@ class AgentStatus:
     problems: Sequence[Problem] = ()
     undelivered: int = 0
     """Points, spans and lines that exporters had to drop."""
+    undirected: int = 0
+    """Requests for which nobody could tell who asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,23 +129,22 @@ class AgentView(Protocol):
         ...
 
 
-# Loss by stage: where something was dropped, and which counters of FS_STATS say so.
-_LOSS_STATS: Mapping[str, tuple[str, ...]] = {
-    "connections": ("connections_rejected",),
-    "parse": ("buffer_exhausted",),
-    "pair": ("discarded_exchanges", "pending_overflow", "pending_exhausted"),
-    "recording": ("recording_failed",),
-}
+# Stages of what the driver, the engine and the exporters lose. The table of connections has a stage of its own.
+_LOSS_STAGES = ("ring", "storage", "hook", "connections", "table", "parse", "pair", "recording", "export")
 
 
 def loss_json(engine: EngineState, counters: DriverCounters | None, undelivered: int = 0) -> dict[str, Json]:
-    """What was lost, by the stage that lost it. `events` counts by event type what did not fit into the ring."""
+    """What is missing in what is counted, by the stage that lost it. `events` counts by event type what did not fit into
+    the ring."""
     lost = counters.lost if counters else {}
-    out: dict[str, int] = {"ring": sum(lost.values()), "storage": counters.storage_failed if counters else 0}
-    out["hook"] = counters.missed if counters else 0
-    for stage, names in _LOSS_STATS.items():
-        out[stage] = sum(engine.stats.get(name, 0) for name in names)
-    out["export"] = undelivered
+    out = dict.fromkeys(_LOSS_STAGES, 0)
+    out["ring"] = sum(lost.values())
+    if counters:
+        out["storage"], out["hook"] = counters.storage_failed, counters.missed
+    for name, loss in LOSSES.items():
+        if loss.lowers and loss.remedy:
+            out["connections" if name == "connections_rejected" else loss.stage] += engine.stats.get(name, 0)
+    out["export"] += undelivered
     return {**out, "total": sum(out.values()), "events": {name: n for name, n in sorted(lost.items()) if n}}
 
 
@@ -181,6 +183,7 @@ def status_json(status: AgentStatus, now: float, monotonic_ns: int) -> dict[str,
             "stats": dict(engine.stats),
         },
         "loss": loss_json(engine, status.counters, status.undelivered),
+        "undirected": status.undirected,
         "not_visible": {k: n for k, n in sorted(status.counters.absent.items()) if n} if status.counters else {},
         "configuration": {
             "source": status.configuration.source,

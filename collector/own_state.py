@@ -71,7 +71,7 @@ def workloads(cluster: Cluster | None) -> tuple[str, ...]:
 def gather(
     capture: Capture, table: SharedTable, view: TableView, config: Config, *, config_valid: bool,
     cluster: Cluster | None = None, exports: Mapping[str, ExportReport] | None = None,
-    step_down: StepDown | None = None, plugins: PluginReport | None = None,
+    step_down: StepDown | None = None, plugins: PluginReport | None = None, stream_dropped: int | None = None,
 ) -> OwnState:  # fmt: skip
     """All of it as of now."""
     report = capture.report
@@ -97,6 +97,8 @@ def gather(
         steps=step_down.taken if step_down else {},
         processes=uses,
         restarts=max(0, state.starts - 1),
+        samples_missed=view.missed_samples,
+        stream_dropped=stream_dropped,
         config_valid=config_valid,
     )
 

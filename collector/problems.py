@@ -3,11 +3,14 @@
 
 from collections.abc import Iterable, Iterator
 
+from analyzers import losses
 from analyzers.engine import EngineStatus
 from analyzers.rows import DriverCounters, EngineState
+from analyzers.snapshot import Snapshot
 from collector.api import Problem
 from collector.metadata.conntrack import Conntrack
 from exporters.own import PluginReport
+from exporters.series import SeriesReport
 from probes.attachment import Report
 
 _STALE_NS = 5 * 10**9
@@ -176,16 +179,38 @@ def of_losses(counters: DriverCounters | None, state: EngineState) -> Iterator[P
             "more threads were inside of a watched function than the module has room for",
             "raise /sys/module/firesteel/parameters/maxactive and restart the agent",
         )
-    for name, what, remedy in (
-        ("connections_rejected", "connections were not tracked: the table was full", "raise connections.max"),
-        (
-            "rows_overflow",
-            "requests were counted as `other`: the table of rows was full",
-            "leave out ports or processes",
-        ),
-    ):
-        if count := state.stats.get(name, 0):
-            yield Problem("warning", f"{count} {what}", name, remedy)
+    for name, count, loss, what in losses.told(state.stats):
+        if loss.remedy:
+            yield Problem("warning", f"{count} {what}", name, loss.remedy)
+
+
+def of_accounts(snapshot: Snapshot, series: SeriesReport, plugins_skipped: int) -> Iterator[Problem]:
+    """What the agent left out, or put together, on the way from the table to the page."""
+    for kind, count in snapshot.evicted.items():
+        if count:
+            yield Problem(
+                "warning",
+                f"{count} series of kind {kind} ended early: there were too many",
+                "more different ones within metrics.ttl than the agent keeps",
+                "shorten metrics.ttl, or leave out ports and processes (scope.exclude_*)",
+            )
+    for kind, count in series.overflow.items():
+        limit = kind.partition("_")[0]
+        if count:
+            yield Problem(
+                "warning",
+                f"{count} rows of kind {kind} found no place on the page: "
+                + ("they are not in the trace view" if kind == "trace" else "they are counted as `other`"),
+                f"metrics.rows.{limit} is reached",
+                "raise it, drop a label (metrics.drop_labels), or use metrics.detail: workload",
+            )
+    if plugins_skipped:
+        yield Problem(
+            "warning",
+            f"{plugins_skipped} sampled exchanges were not shown to plugins",
+            "plugins took longer than they may",
+            "make the plugins quicker, or lower samples.rate; all is counted without them",
+        )
 
 
 def of_configuration(not_yet: Iterable[str], faults: Iterable[str]) -> Iterator[Problem]:

@@ -24,6 +24,7 @@ from collector.config_rules import not_yet
 from collector.http_guard import ListenError
 from collector.options import Exit
 from collector.part_settings import engine_settings, metrics_settings
+from collector.problems import of_accounts, of_losses
 from collector.recorded_names import RecordedNames, RecordedRows
 from collector.replay import Unplayable, capture_told, is_capture, refused
 from collector.server import HttpServer
@@ -136,6 +137,8 @@ class _Playing:
             problems.append(Problem("error", str(self._path), engine.failure, "what came before it is counted"))
         if self._feed is not None:
             problems += _of_capture(self._path, self._feed.account)
+        problems += of_losses(None, engine)
+        problems += of_accounts(self._view.snapshot, self._view.report(), 0)
         return AgentStatus(
             version=VERSION,
             node="",
@@ -148,6 +151,7 @@ class _Playing:
             configuration=Configuration(self._origin),
             detail=self._view.report().detail,
             problems=problems,
+            undirected=self._view.snapshot.undirected,
         )
 
     def _origin_of_events(self) -> str:

@@ -125,6 +125,7 @@ class HttpServer:
         self._gates: dict[str, Gate] = {}
         self._api: ApiRoutes | None = None
         self._paused = False
+        self._dropped_before = 0
         self._open: dict[str, _Listener] = {}
 
     async def start(self) -> None:
@@ -201,6 +202,7 @@ class HttpServer:
         """Ends open streams and lets running answers finish for a few seconds."""
         if self._api is not None:
             self._api.stream.close()
+            self._dropped_before += self._api.stream.dropped_total
         for listener in list(self._open.values()):
             await listener.stop()
         self._open.clear()
@@ -211,6 +213,11 @@ class HttpServer:
         self._paused = paused
         if self._api is not None:
             self._api.stream.pause(paused)
+
+    @property
+    def stream_dropped(self) -> int:
+        """Requests that listeners of the live stream were too slow for, since the start."""
+        return self._dropped_before + (self._api.stream.dropped_total if self._api is not None else 0)
 
     @property
     def ports(self) -> frozenset[int]:

@@ -76,9 +76,9 @@ def record(path: str | None, settings: Sequence[str], file: str, duration: str |
     if refusal := not_permitted(loaded.config):
         print(f"firesteel record: {refusal}", file=sys.stderr)
         return Exit.NOT_PERMITTED
-    from collector import agent  # noqa: PLC0415
+    from collector import record as recorder  # noqa: PLC0415
 
-    return agent.record(loaded.config, RecordOptions(loaded, target, duration_ns, max_bytes))
+    return recorder.record(loaded.config, RecordOptions(loaded, target, duration_ns, max_bytes))
 
 
 def replay(path: str | None, settings: Sequence[str], file: str, *, serve: bool, paced: bool, as_json: bool) -> int:

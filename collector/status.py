@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
+from analyzers import losses
 from analyzers.contract import REASON_HELP
 from collector.client import AgentClient
 from collector.options import Exit
@@ -54,6 +55,7 @@ def status_sentences(answer: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {rejected.get('name')} was not chosen: {_with_remedy(rejected.get('reason'), rejected.get('remedy'))}"
     yield from _engine_sentences(engine)
     yield from _loss_sentences(_map(answer, "loss"))
+    yield from _to_be_expected(_map(engine, "stats"), int(answer.get("undirected", 0)))
     for reason, count in sorted(_map(answer, "not_visible").items()):
         sentence = f", {REASON_HELP[reason]}" if reason in REASON_HELP else ""  # the agent may be a later version
         yield f"  {count} reads or writes not captured, or not in full: {reason}{sentence}"
@@ -91,6 +93,16 @@ def _loss_sentences(loss: Mapping[str, Any]) -> Iterator[str]:
     yield "Lost: " + ", ".join(f"{count} at {stage}" for stage, count in lost.items()) + "."
     if "ring" in lost:
         yield "  the ring was full: raise ring.size, or give the agent more CPU"
+
+
+def _to_be_expected(stats: Mapping[str, Any], undirected: int) -> Iterator[str]:
+    """What is no problem: it is so where conversations are older than the agent. Losses with a remedy are problems."""
+    counts = {name: int(count) for name, count in stats.items() if isinstance(count, int)}
+    for _, count, loss, what in losses.told(counts):
+        if not loss.remedy:
+            yield f"  {count} {what}: to be expected of what was open before the agent, or begins while events are lost"
+    if undirected:
+        yield f"  {undirected} requests that make no edge: nobody saw who asked, in conversations older than the agent"
 
 
 def explain_sentences(answer: Mapping[str, Any]) -> Iterator[str]:

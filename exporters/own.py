@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
+from analyzers.losses import LOSSES
 from analyzers.rows import DriverCounters, EngineState
 from analyzers.snapshot import EMPTY, Snapshot
 from exporters import registry_own as own
@@ -26,24 +27,6 @@ from exporters.series import SeriesReport
 
 Reading = tuple[float, tuple[str, ...]]  # a value and its labels, in the registry's order
 Readings = Iterable[Reading]
-
-# Where each of the engine's counters of loss belongs: stat -> (type, stage).
-LOSSES: Final[Mapping[str, tuple[str, str]]] = {
-    "connections_rejected": ("connection", "table"),
-    "idents_overflow": ("owner", "table"),
-    "rows_overflow": ("request", "table"),
-    "tcp_rows_overflow": ("tcp", "table"),
-    "strings_overflow": ("content", "table"),
-    "contents_overflow": ("content", "table"),
-    "events_invalid": ("event", "parse"),
-    "connections_unknown": ("event", "parse"),
-    "buffer_exhausted": ("byte", "parse"),
-    "orphan_responses": ("response", "pair"),
-    "discarded_exchanges": ("request", "pair"),
-    "pending_overflow": ("request", "pair"),
-    "pending_exhausted": ("request", "pair"),
-    "retransmits_unmatched": ("trouble", "resolve"),
-}
 
 _GENERATORS: Final[Mapping[Format, Callable[[CollectorRegistry], bytes]]] = {
     "text": generate_latest,
@@ -140,8 +123,8 @@ class OwnState:
 
     `absent` has the reason for each metric that cannot be had, by its full name; `watches` says of each resource of the
     API server whether it is being watched; `step_level` is how many steps the agent went down to stay within its budget, and
-    `steps` how often it took each; `restarts` is how often the engine was started again. `now_ns` is of the
-    engine's clock.
+    `steps` how often it took each; `restarts` is how often the engine was started again. `samples_missed` were overwritten
+    before they were read, `stream_dropped` listeners of the live stream were too slow for. `now_ns` is of the engine's clock.
     """
 
     version: str
@@ -163,6 +146,8 @@ class OwnState:
     serves: ServeReport | None = None
     processes: Mapping[str, ProcessUse] = field(default_factory=dict)
     restarts: int = 0
+    samples_missed: int | None = None
+    stream_dropped: int | None = None
     config_valid: bool = True
 
 
@@ -238,13 +223,18 @@ def _lost(state: OwnState) -> Readings:
             yield state.counters.missed, ("call", "hook")
     if state.engine is not None:
         totals: dict[tuple[str, str], int] = {}
-        for stat, where in LOSSES.items():
+        for stat, loss in LOSSES.items():
+            where = (loss.kind, loss.stage)
             totals[where] = totals.get(where, 0) + state.engine.stats.get(stat, 0)
         for where, count in totals.items():
             yield count, where
     yield state.snapshot.undirected, ("request", "resolve")
     for kind, count in state.snapshot.evicted.items():
         yield count, (kind, "resolve")
+    if state.samples_missed is not None:
+        yield state.samples_missed, ("sample", "table")
+    if state.stream_dropped is not None:
+        yield state.stream_dropped, ("stream", "export")
     for exporter, report in state.exports.items():
         yield report.dropped, (exporter, "export")
 

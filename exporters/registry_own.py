@@ -59,7 +59,7 @@ LOST: Final = _own(
     "counter",
     "{item}",
     ("type", "stage"),
-    "What was dropped and where: hook, ring, table, parse, pair, resolve, export. Not 0 means that counts are too low; stage ring asks for a larger ring.size, stage hook for more of the module's maxactive.",
+    "What was dropped and where: hook, ring, table, parse, pair, resolve, recording, export. Not 0 means that counts are too low or have less detail, and `firesteel status` has a sentence for each; stage ring asks for a larger ring.size, stage hook for more of the module's maxactive.",
     _ENGINE,
 )
 NOT_VISIBLE: Final = _own(

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from analyzers.losses import LOSSES
 from analyzers.resolver import NOT_FOUND_INTERNAL, Party
 from analyzers.rows import DriverCounters, EngineState, RequestRow, Role, TcpRow
 from analyzers.snapshot import EMPTY
-from exporters.own import LOSSES, DriverReport, OwnMetrics, OwnState, ProcessUse
+from exporters.own import DriverReport, OwnMetrics, OwnState, ProcessUse
 from exporters.settings import MetricsSettings
 from tests.pages import Bench
 from tests.rows import OUTSIDE, SECOND, FixedResolver, identity, last, request_row, tcp_row

@@ -304,11 +304,15 @@ def test_traces_are_newest_first() -> None:
 
 def test_losses_by_stage_add_up() -> None:
     state = engine_state(
-        stats={"connections_rejected": 1, "pending_overflow": 2, "discarded_exchanges": 4, "requests": 9}
-    )
+        stats={
+            "connections_rejected": 1, "pending_overflow": 2, "discarded_exchanges": 4, "requests": 9,
+            "flows_evicted": 64, "ring_contradictions": 128, "rows_overflow": 256, "orphan_responses": 512,
+        }
+    )  # fmt: skip
     counters = DriverCounters({"DATA": 100}, {"DATA": 8, "OPEN": 16, "CLOSE": 0}, {}, 32, 0)
     assert loss_json(state, counters) == {
-        "ring": 24, "storage": 32, "hook": 0, "connections": 1, "parse": 0, "pair": 6, "export": 0, "recording": 0, "total": 63,
+        "ring": 24, "storage": 32, "hook": 0, "connections": 1, "table": 64, "parse": 128, "pair": 6, "recording": 0,
+        "export": 0, "total": 255,
         "events": {"DATA": 8, "OPEN": 16},
     }  # fmt: skip
     assert loss_json(state, counters, 5)["total"] == loss_json(state, counters)["total"] + 5  # type: ignore[operator]

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from analyzers.losses import LOSSES
 from analyzers.rows import DriverCounters, EngineState
 from analyzers.snapshot import EMPTY
 from exporters.own import (
-    LOSSES,
     ApiReport,
     DriverReport,
     ExportReport,
@@ -66,6 +66,8 @@ STATE = OwnState(
     serves=ServeReport(3, {"pods": 24}, {"whole": 4, "token": 1}, 25, 26, 27),
     processes={"agent": ProcessUse(1.5, 60_000_000), "engine": ProcessUse(0.25, 9_000_000)},
     restarts=1,
+    samples_missed=4,
+    stream_dropped=6,
     step_level=2,
     steps={"stream": 3, "samples": 1},
     config_valid=False,
@@ -160,18 +162,28 @@ def test_loss_is_told_by_type_and_stage(metrics: OwnMetrics) -> None:
     assert series(metrics.render(STATE), "firesteel_lost_total") == {
         ("ring", "DATA"): 10,
         ("ring", "connection"): 1,
+        ("parse", "batch"): 2,
         ("table", "connection"): 2,
+        ("table", "conversation"): 2,
+        ("table", "entry"): 2,
         ("table", "owner"): 2,
+        ("table", "command"): 2,
         ("table", "request"): 2,
         ("table", "tcp"): 2,
         ("table", "content"): 4,
+        ("table", "sample"): 4,
+        ("recording", "event"): 2,
         ("parse", "event"): 4,
         ("parse", "byte"): 2,
+        ("parse", "state"): 2,
         ("pair", "response"): 2,
         ("pair", "request"): 6,
+        ("pair", "conversation"): 2,
         ("resolve", "trouble"): 2,
+        ("resolve", "translation"): 2,
         ("resolve", "request"): 9,
         ("resolve", "topology"): 1,
+        ("export", "stream"): 6,
         ("export", "otlp_spans"): 7,
     }
 
