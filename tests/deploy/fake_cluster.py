@@ -10,8 +10,6 @@ import asyncio
 import copy
 import json
 import re
-import ssl
-import subprocess
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,16 +19,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import kubernetes_validate
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
 from tests.deploy.manifests import runs_on
-from tests.servers import program
+from tests.deploy.served import Ended, Object, executed, served
 
-Object = dict[str, Any]
 Key = tuple[str, str, str]
 """(plural, namespace, name)."""
-Ended = tuple[int, str, str]
-"""(exit code, standard output, standard error)."""
 
 _PATH: Final = re.compile(
     r"/(?:api/v1|apis/[^/]+/v1)(?:/namespaces/(?P<namespace>[^/]+)(?=/))?/(?P<plural>[a-z]+)"
@@ -329,48 +324,14 @@ def _at(item: Any, path: Sequence[str]) -> Any:
 def fake_cluster(minor: int, folder: Path, work: Callable[[Object, Sequence[str]], Ended]) -> Iterator[FakeCluster]:
     """Writes `kubeconfig` into `folder`."""
     cluster = FakeCluster(minor, folder, work)
-    context = _certificate(folder)
-    loop = asyncio.new_event_loop()
-    started = threading.Event()
 
     async def handle(request: web.Request) -> web.StreamResponse:
         return await _handle(cluster, request)
 
-    async def serve() -> None:
-        app = web.Application(client_max_size=8 << 20)
-        app.router.add_route("*", "/{path:.*}", handle)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
-        await site.start()
-        cluster.port = runner.addresses[0][1]
-        started.set()
-        await ended.wait()
-        await runner.cleanup()
-
-    ended = asyncio.Event()
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
-    thread.start()
-    try:
-        assert started.wait(20)
+    with served(folder, handle) as port:
+        cluster.port = port
         cluster.kubeconfig()
         yield cluster
-    finally:
-        loop.call_soon_threadsafe(ended.set)
-        thread.join()
-        loop.close()
-
-
-def _certificate(folder: Path) -> ssl.SSLContext:
-    cert, key = folder / "cert.pem", folder / "key.pem"
-    subprocess.run(
-        [program("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-         "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(cert, key)
-    return context
 
 
 async def _handle(cluster: FakeCluster, request: web.Request) -> web.StreamResponse:
@@ -393,26 +354,9 @@ async def _handle(cluster: FakeCluster, request: web.Request) -> web.StreamRespo
 
 
 async def _exec(cluster: FakeCluster, request: web.Request) -> web.StreamResponse:
-    """Channels of v5.channel.k8s.io: a first byte says which stream a frame is of."""
-    socket = web.WebSocketResponse(protocols=("v5.channel.k8s.io",))
-    if not socket.can_prepare(request):
-        raise Wrong(400, "BadRequest", "only WebSockets are served here")
-    await socket.prepare(request)
-    name = request.path.split("/")[-2]
-    namespace = request.path.split("/")[-4]
+    namespace, name = request.path.split("/")[-4], request.path.split("/")[-2]
     pod = cluster.store["pods", namespace, name]
-    code, out, err = await asyncio.to_thread(cluster.work, pod, request.query.getall("command"))
-    for channel, text in ((1, out), (2, err)):
-        for start in range(0, len(text), 30_000):
-            await socket.send_bytes(bytes([channel]) + text[start : start + 30_000].encode())
-    status: Object = {"metadata": {}, "status": "Success"}
-    if code:
-        causes = [{"reason": "ExitCode", "message": str(code)}]
-        status = {"metadata": {}, "status": "Failure", "reason": "NonZeroExitCode", "message": f"exit code {code}",
-                  "details": {"causes": causes}}  # fmt: skip
-    await socket.send_bytes(b"\x03" + json.dumps(status).encode())
-    await socket.close()
-    async for message in socket:
-        if message.type is WSMsgType.ERROR:
-            break
+    socket = await executed(request, lambda command: cluster.work(pod, command))
+    if socket is None:
+        raise Wrong(400, "BadRequest", "only WebSockets are served here")
     return socket

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests.agents import FIRESTEEL, ROOT, Agent, running_agent
-from tests.deploy.fake_cluster import Ended, FakeCluster, Object, fake_cluster
+from tests.deploy.fake_cluster import FakeCluster, fake_cluster
+from tests.deploy.served import Ended, Object
 from tests.servers import program
 
 PLUGIN = ROOT / "deploy" / "kubectl" / "kubectl-firesteel"
