@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from collector.metadata.kube_objects import Json
+from collector.metadata.kube_shapes import Decode
 
 JSON: Final = "application/json"
 TABLE: Final = "application/json;as=Table;v=v1;g=meta.k8s.io"
@@ -77,7 +78,7 @@ class KubeApi:
         told = self._configuration.auth_settings().get("BearerToken")
         return str(told["value"]) if told else ""
 
-    def get(self, path: str, parameters: Mapping[str, str], accept: str = JSON) -> Json:
+    def get(self, path: str, parameters: Mapping[str, str], accept: str = JSON, decode: Decode = json.loads) -> Json:
         """One answer, parsed. Raises Unavailable or Refused."""
         response = self._send(path, parameters, accept, _READ_SECONDS, compressed=True)
         try:
@@ -88,7 +89,7 @@ class KubeApi:
             response.release_conn()
         self.bytes_read += len(body)
         try:
-            answer = json.loads(body)
+            answer = decode(body)
         except ValueError as error:
             raise Unavailable(f"{path}: the answer is not JSON: {error}") from None
         if not isinstance(answer, Mapping):
@@ -118,7 +119,9 @@ class KubeApi:
             raise Unavailable(f"{path}: the answer is not an object")
         return answer
 
-    def watch(self, path: str, parameters: Mapping[str, str], accept: str, seconds: int) -> Iterator[Json]:
+    def watch(
+        self, path: str, parameters: Mapping[str, str], accept: str, seconds: int, decode: Decode = json.loads
+    ) -> Iterator[Json]:
         """Events as they come, until the server ends the watch (`seconds` was asked for). Raises Unavailable, Refused."""
         asked = {**parameters, "watch": "1", "allowWatchBookmarks": "true", "timeoutSeconds": str(seconds)}
         response = self._send(path, asked, accept, seconds + _READ_SECONDS, compressed=False)
@@ -129,7 +132,7 @@ class KubeApi:
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in lines:
                     if line.strip():
-                        yield _event(path, line)
+                        yield _event(path, line, decode)
                 if len(rest) > _LARGEST_EVENT:
                     raise Unavailable(f"{path}: an event of more than {_LARGEST_EVENT} bytes")
         except self._errors as error:
@@ -171,9 +174,9 @@ def _context(configuration: Any) -> ssl.SSLContext:
     return context
 
 
-def _event(path: str, line: bytes) -> Json:
+def _event(path: str, line: bytes, decode: Decode) -> Json:
     try:
-        event = json.loads(line)
+        event = decode(line)
     except ValueError as error:
         raise Unavailable(f"{path}: an event is not JSON: {error}") from None
     if not isinstance(event, Mapping) or not isinstance(event.get("object"), Mapping):

@@ -8,6 +8,7 @@ batch/v1 (Job), and metav1.Table for rows. Whatever lacks what makes it useful i
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
+from socket import AF_INET, inet_pton
 from typing import Any, Final
 
 Json = Mapping[str, Any]
@@ -90,6 +91,12 @@ class ControllerRecord:
 
 def folded(address: str) -> str:
     """One text for each address: v4-mapped becomes IPv4, IPv6 is compressed. Raises ValueError."""
+    if ":" not in address:
+        try:
+            inet_pton(AF_INET, address)
+        except OSError:
+            raise ValueError(f"{address} is no address") from None
+        return address  # there is one way only to write an IPv4 address, and this is much cheaper than to parse it
     parsed = ip_address(address)
     mapped = getattr(parsed, "ipv4_mapped", None)
     return str(mapped or parsed)

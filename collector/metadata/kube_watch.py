@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from collector.metadata import kube_objects
+from collector.metadata import kube_objects, kube_shapes
 from collector.metadata.kube_api import JSON, METADATA, TABLE, WATCHED_METADATA, KubeApi, Refused, Unavailable
 from collector.metadata.kube_objects import (
     ControllerRecord,
@@ -109,6 +109,7 @@ class Resource:
     put: Callable[[Names, Json, Columns], str]
     drop: Callable[[Names, str], None]
     key: Callable[[Json], str]
+    shape: kube_shapes.Shape
     selector: str = ""
     listed: str = JSON
     watched: str = JSON
@@ -141,6 +142,7 @@ class Watch:
         self._stop = stop
         self._switch = switch or Switch()
         self._columns: Columns = {}
+        self._decoders = kube_shapes.decoders(resource.shape)
         self.state = WatchState(resource.name)
 
     def run(self) -> None:
@@ -187,7 +189,7 @@ class Watch:
         keys: list[str] = []
         parameters = {"limit": _PAGE, "resourceVersion": "0"} | self._selected()
         while True:
-            answer = self._api.get(self._resource.path, parameters, self._resource.listed)
+            answer = self._api.get(self._resource.path, parameters, self._resource.listed, self._decoders.listed)
             with self._switch.writing():
                 keys += self._take_all(answer)
             metadata = answer.get("metadata") or {}
@@ -207,7 +209,8 @@ class Watch:
         seconds = random.randint(*_WATCH_SECONDS)
         parameters = {"resourceVersion": version} | self._selected()
         asked = time.monotonic()
-        for event in self._api.watch(self._resource.path, parameters, self._resource.watched, seconds):
+        events = self._api.watch(self._resource.path, parameters, self._resource.watched, seconds, self._decoders.event)
+        for event in events:
             rests = time.monotonic() - asked > _REST_AFTER
             with self._switch.writing():
                 version = self._take(event) or version
@@ -330,21 +333,23 @@ def _put_controller(kind: str) -> Callable[[Names, Json, Columns], str]:
 
 def of_node(node: str) -> tuple[Resource, ...]:
     """The pods of one node, whole."""
-    return (Resource("pods", "/api/v1/pods", _put_pod, _drop_pod, _uid, f"spec.nodeName={node}"),)
+    return (Resource("pods", "/api/v1/pods", _put_pod, _drop_pod, _uid, kube_shapes.POD, f"spec.nodeName={node}"),)
 
 
 def of_others(node: str) -> tuple[Resource, ...]:
     """Everything else of the cluster, of pods as little as is needed."""
     selector = f"spec.nodeName!={node}"
     return (
-        Resource("elsewhere", "/api/v1/pods", _put_row, _drop_elsewhere, _uid, selector, TABLE, TABLE),
+        Resource(
+            "elsewhere", "/api/v1/pods", _put_row, _drop_elsewhere, _uid, kube_shapes.TABLE, selector, TABLE, TABLE
+        ),
         *_COMMON,
     )
 
 
 def of_cluster() -> tuple[Resource, ...]:
     """All of the cluster: pods whole, for some of their addresses and ports are in no table."""
-    return (Resource("pods", "/api/v1/pods", _put_pod, _drop_pod, _uid), *_COMMON)
+    return (Resource("pods", "/api/v1/pods", _put_pod, _drop_pod, _uid, kube_shapes.POD), *_COMMON)
 
 
 def _drop_pod(index: Names, key: str) -> None:
@@ -360,14 +365,19 @@ def _drop_controller(index: Names, key: str) -> None:
 
 
 _COMMON: Final = (
-    Resource("services", "/api/v1/services", _put_service, lambda index, key: index.drop_service(key), _path),
+    Resource(
+        "services", "/api/v1/services", _put_service, lambda index, key: index.drop_service(key), _path,
+        kube_shapes.SERVICE,
+    ),
     Resource(
         "endpointslices", "/apis/discovery.k8s.io/v1/endpointslices", _put_slice,
-        lambda index, key: index.drop_slice(key), _path,
+        lambda index, key: index.drop_slice(key), _path, kube_shapes.SLICE,
     ),
-    Resource("nodes", "/api/v1/nodes", _put_node, lambda index, key: index.drop_node(key), _name),
+    Resource(
+        "nodes", "/api/v1/nodes", _put_node, lambda index, key: index.drop_node(key), _name, kube_shapes.NODE
+    ),
     *(
-        Resource(name, path, _put_controller(kind), _drop_controller, _uid, "", METADATA, WATCHED_METADATA)
+        Resource(name, path, _put_controller(kind), _drop_controller, _uid, kube_shapes.CONTROLLER, "", METADATA, WATCHED_METADATA)
         for name, path, kind in (
             ("replicasets", "/apis/apps/v1/replicasets", "ReplicaSet"),
             ("jobs", "/apis/batch/v1/jobs", "Job"),

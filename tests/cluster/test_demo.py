@@ -132,7 +132,7 @@ def the_topology_is_the_truth(agent: Agent, demo: Demo, level: str) -> None:
         target = node_of(level, edge.dst_namespace, edge.dst_workload, edge.dst_pod, edge.dst_domain, edge.dst_ip)
         expected[source, target, edge.protocol] += count
     topology = json.loads(agent.get(f"/api/v1/topology?level={level}"))
-    names = {name for key in expected for name in key[:2]} - {"", "host"}
+    names = {name for key in expected for name in key[:2]} - {"", "host", "outside"}
     found: Counter[tuple[str, str, str]] = Counter()
     for edge in topology["edges"]:
         if not {edge["source"], edge["destination"]} & names or edge["protocol"] not in {"http", "dns"}:
