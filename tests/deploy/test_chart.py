@@ -106,7 +106,7 @@ def test_parts_come_and_go_on_their_own(
     }  # fmt: skip
     objects = template(helm, *(f"{key}={str(value).lower()}" for key, value in flags.items()))
     kinds = [item["kind"] for item in objects]
-    assert kinds.count("PodMonitor") == monitor
+    assert kinds.count("PodMonitor") == monitor * (1 + names)
     assert kinds.count("PrometheusRule") == rule
     assert kinds.count("Deployment") == kinds.count("PodDisruptionBudget") == names
     assert kinds.count("NetworkPolicy") == policy * (1 + names)
@@ -185,6 +185,36 @@ def test_tls_changes_probes_and_scrapes(helm: str) -> None:
     assert {agent[f"{probe}Probe"]["httpGet"]["scheme"] for probe in ("liveness", "readiness")} == {"HTTPS"}
     (monitor,) = manifests.of_kind(objects, "PodMonitor")
     assert monitor["spec"]["podMetricsEndpoints"][0]["scheme"] == "https"
+
+
+@pytest.mark.parametrize(("kind", "value"), [("PodMonitor", "podMonitor"), ("ServiceMonitor", "serviceMonitor")])
+def test_the_names_service_is_scraped_by_its_certificates_name(helm: str, kind: str, value: str) -> None:
+    objects = template(
+        helm, "names.enabled=true", f"monitoring.{value}.enabled=true", "monitoring.endpoint.authorization.type=Bearer"
+    )
+    secret, service = (
+        manifests.one(objects, kind, f"firesteel-names{suffix}")
+        for kind, suffix in (("Secret", "-tls"), ("Service", ""))
+    )
+    monitor = manifests.one(objects, kind, "firesteel-names")
+    wanted = monitor["spec"]["selector"]["matchLabels"].items()
+    (deployment,) = manifests.of_kind(objects, "Deployment")
+    selected = [
+        w for w, _ in manifests.containers(objects) if wanted <= w["spec"]["template"]["metadata"]["labels"].items()
+    ]
+    assert selected == [deployment]
+    assert wanted <= service["metadata"]["labels"].items()
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints" if kind == "PodMonitor" else "endpoints"]
+    ports = service["spec"]["ports"] if kind == "ServiceMonitor" else manifests.agent_of(deployment)["ports"]
+    assert endpoint["port"] in {port["name"] for port in ports}
+    assert endpoint["scheme"] == "https"
+    authority = endpoint["tlsConfig"]["ca"]["secret"]
+    assert authority["name"] == secret["metadata"]["name"]
+    assert authority["key"] in secret["data"]
+    assert endpoint["tlsConfig"]["serverName"] == "firesteel-names.firesteel.svc"
+    of_agents = manifests.one(objects, kind, "firesteel")["spec"]
+    (endpoint,) = of_agents["podMetricsEndpoints" if kind == "PodMonitor" else "endpoints"]
+    assert endpoint["authorization"] == {"type": "Bearer"}
 
 
 def test_helm_makes_a_certificate_for_the_names_service(helm: str, tmp_path: Path) -> None:
