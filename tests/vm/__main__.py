@@ -21,8 +21,9 @@ def main() -> int:
     run.add_argument("--kernel", choices=names, required=True)
     run.add_argument("--seconds", type=float, default=300.0, help="kill the machine after so long (300)")
     run.add_argument("--memory", default="2G")
-    run.add_argument("--cpus", type=int, default=2)
+    run.add_argument("--cpus", type=int, default=machine.CPUS)
     run.add_argument("--words", default="", help="more words for the kernel's command line, FS_CGROUP=hybrid")
+    run.add_argument("--counted", action="store_true", help="time counts instructions, a nanosecond each")
     run.add_argument("--exchange", type=Path, help="the host's folder behind /run/exchange")
     run.add_argument("--console", action="store_true", help="print what the kernel said, at the end")
     run.add_argument("command", nargs="+", help="one word: a line for bash; several: a program and its arguments")
@@ -63,6 +64,7 @@ def _run(given: argparse.Namespace) -> int:
         memory=given.memory,
         cpus=given.cpus,
         words=given.words,
+        counted=given.counted,
         exchange=given.exchange,
         told=told,
     )

@@ -114,19 +114,15 @@ def _fetch(kernel: Kernel, place: Path) -> None:
     fresh = place.with_name(place.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
     shutil.rmtree(place, ignore_errors=True)
-    packages, root = fresh / "packages", fresh / "root"
-    packages.mkdir(parents=True)
-    root.mkdir()
+    fresh.mkdir(parents=True)
+    root = fresh / "root"
     need("apt-get", "apt")
     apt = Apt(kernel, fresh)
     apt.run("apt-get", "update", "-q")
-    apt.run("apt-get", "download", "-q", *apt.closure(), cwd=packages)
-    for package in sorted(packages.iterdir()):
-        _run(["dpkg", "-x", str(package), str(root)])
-    _merge(root)
+    apt.unpack(apt.closure(), root, fresh / "packages")
     release = next((root / "usr/lib/modules").iterdir()).name
     _run([need("depmod", "kmod"), "-b", str(root / "usr"), release])
-    for done in (packages, fresh / "lists", fresh / "cache"):
+    for done in (fresh / "lists", fresh / "cache"):
         shutil.rmtree(done)
     (fresh / "release").write_text(release + "\n")
     fresh.rename(place)
@@ -169,15 +165,28 @@ class Apt:
             last = said.strip().splitlines()[-1] if said.strip() else type(error).__name__
             raise Lacking(f"no kernel {self._kernel.name} ({self._kernel.suite}): {last}") from None
 
-    def closure(self) -> Sequence[str]:
-        """The kernel's own packages that its two meta-packages lead to."""
+    def closure(self, *wanted: str) -> Sequence[str]:
+        """The kernel's own packages that these lead to; none named: image and headers."""
         arch = _run(["dpkg", "--print-architecture"]).strip()
-        found = [package.format(arch=arch) for package in _PACKAGES]
-        for package in found:
-            for line in self.run("apt-cache", "show", "--no-all-versions", package).splitlines():
+        found = list(wanted) or [package.format(arch=arch) for package in _PACKAGES]
+        looked = 0
+        while looked < len(found):
+            shown = self.run("apt-cache", "show", "--no-all-versions", *found[looked:])
+            looked = len(found)
+            for line in shown.splitlines():
                 if line.startswith("Depends: "):
-                    found += [name for name in _DEPENDENCY.findall(line[9:]) if name not in found]
+                    found += [name for name in dict.fromkeys(_DEPENDENCY.findall(line[9:])) if name not in found]
         return found
+
+    def unpack(self, packages: Sequence[str], root: Path, scratch: Path) -> None:
+        """Downloads them and lays them over each other in `root`, with merged /usr. `scratch` is used up."""
+        scratch.mkdir(parents=True)
+        root.mkdir(exist_ok=True)
+        self.run("apt-get", "download", "-q", *packages, cwd=scratch)
+        for package in sorted(scratch.iterdir()):
+            _run(["dpkg", "-x", str(package), str(root)])
+        _merge(root)
+        shutil.rmtree(scratch)
 
 
 def _sources(kernel: Kernel) -> Iterator[str]:

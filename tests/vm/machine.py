@@ -20,16 +20,29 @@ from tests.vm import initramfs, kernels
 from tests.vm.kernels import Unpacked, need
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+PATIENCE_VARIABLE = "FIRESTEEL_VM_PATIENCE"
+"""How many times longer than on a quiet machine everything may take, also inside of the machines: 1 if it is not set."""
+CPUS = int(os.environ.get("FIRESTEEL_VM_CPUS") or 2)
+"""Emulated processors: where the host is so busy that one would wait for the other all the time, one is faster."""
 EXCHANGE = Path("/run/exchange")
 """The shared folder as the command sees it."""
 
 _GRACE_SECONDS = 5.0
 # Mitigations cost a lot under emulation and protect nobody here. A panic ends the machine at once (-no-reboot). Taking a
-# hook off waits for all processors: expedited, for each wait takes seconds otherwise.
+# hook off waits for all processors: expedited, for each wait takes seconds otherwise. The kernel's own patience is for
+# processors that run all the time.
 _KERNEL_WORDS = (
     "console=ttyS0 panic=-1 loglevel=5 mitigations=off audit=0 nokaslr random.trust_cpu=on tsc=reliable "
-    "rcupdate.rcu_expedited=1"
+    "rcupdate.rcu_expedited=1 rcupdate.rcu_cpu_stall_timeout=300 watchdog_thresh=60"
 )
+
+_AT_ONCE = ("-accel", "tcg,thread=multi")
+_COUNTED = ("-accel", "tcg,thread=single", "-icount", "shift=0,sleep=on")
+
+
+def patient(seconds: float) -> float:
+    """A time limit that is right on a quiet machine with two processors, as it is meant here."""
+    return seconds * float(os.environ.get(PATIENCE_VARIABLE) or 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +60,16 @@ class Finished:
     @property
     def complaints(self) -> list[str]:
         """The kernel's warnings and worse."""
-        marks = ("WARNING:", "BUG:", "Oops", "Call Trace:", "Kernel panic", "INFO: task", "soft lockup", "rcu_sched")
+        marks = (
+            "WARNING:",
+            "BUG:",
+            "Oops",
+            "Call Trace:",
+            "Kernel panic",
+            "INFO: task",
+            "soft lockup",
+            "detected stalls",
+        )
         return [line for line in self.console.splitlines() if any(mark in line for mark in marks)]
 
 
@@ -58,8 +80,9 @@ def run(
     seconds: float = 300.0,
     exchange: Path | None = None,
     memory: str = "2G",
-    cpus: int = 2,
+    cpus: int = CPUS,
     words: str = "",
+    counted: bool = False,
     cwd: Path = ROOT,
     told: Callable[[str], None] | None = None,
 ) -> Finished:
@@ -67,7 +90,8 @@ def run(
 
     `exchange` is the host's folder behind /run/exchange (else a temporary one), `words` are more words for the kernel's
     command line (FS_CGROUP=hybrid, kasan...), `told` is called with each piece of output as it comes. After `seconds`
-    the machine is killed. Raises Lacking if the kernel or qemu cannot be had here.
+    times FIRESTEEL_VM_PATIENCE the machine is killed. In a `counted` one a nanosecond is an instruction, whatever else the
+    host does: one processor at a time, slower. Raises Lacking if the kernel or qemu cannot be had here.
     """
     unpacked = kernels.get(kernel)
     began = time.monotonic()
@@ -81,10 +105,18 @@ def run(
         console = folder / "console"
         machine = [
             *_machine(unpacked, folder, shared, memory, cpus),
-            *("-serial", f"file:{console}", "-serial", "stdio", "-append", f"{_KERNEL_WORDS} FS_CWD={cwd} {words}"),
+            *(_COUNTED if counted else _AT_ONCE),
+            *(
+                "-serial",
+                f"file:{console}",
+                "-serial",
+                "stdio",
+                "-append",
+                f"{_KERNEL_WORDS} {_passed_on(cwd)} {words}",
+            ),
         ]
         with _started(machine, folder / "complaints") as process:
-            timed_out, output = _follow(process, seconds, told)
+            timed_out, output = _follow(process, patient(seconds), told)
         status = shared / "status"
         return Finished(
             release=unpacked.release,
@@ -100,13 +132,18 @@ def run(
 def _machine(kernel: Unpacked, folder: Path, shared: Path, memory: str, cpus: int) -> list[str]:
     return [
         need("qemu-system-x86_64", "qemu-system-x86"),
-        *("-accel", "tcg,thread=multi", "-cpu", "max,la57=off", "-machine", "pc", "-smp", str(cpus), "-m", memory),
+        *("-cpu", "max,la57=off", "-machine", "pc", "-smp", str(cpus), "-m", memory),
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
         *("-kernel", str(kernel.image), "-initrd", str(initramfs.pack(kernel, folder))),
         *_share("host", Path("/"), read_only=True),
         *_share("kernel", kernel.root, read_only=True),
         *_share("exchange", shared, read_only=False),
     ]
+
+
+def _passed_on(cwd: Path) -> str:
+    """What of this environment the command gets, as words of the kernel's: `.venv` may belong to another tree."""
+    return f"FS_CWD={cwd} PYTHONPATH={ROOT} {PATIENCE_VARIABLE}={patient(1):g}"
 
 
 def _share(tag: str, path: Path, *, read_only: bool) -> list[str]:

@@ -25,13 +25,11 @@ from typing import Any
 from unittest.mock import patch
 
 from probes import facts, kmod, module_file
-from probes.control import ControlPage
 from probes.driver import Rejection
 from tests import socket_calls
 from tests.captures import capturing
 from tests.socket_calls import Ground, Pair
 
-CYCLES = 50
 THREADS = 16
 _RING = 1 << 20
 _PARAMETERS = Path("/sys/module/firesteel/parameters")
@@ -253,23 +251,6 @@ def unload_while_read() -> Any:
     return {"while_open": while_open, "while_mapped": while_mapped, "free": free, "gone": not kmod.PROC.exists()}
 
 
-def cycles_under_load() -> Any:
-    """Loaded, read, its reader killed at a random moment, unloaded: again and again, while others talk."""
-    began = time.monotonic()
-    with _talking():
-        for number in range(CYCLES):
-            loaded = _loaded()
-            page = ControlPage(loaded.one()["control"])
-            page.prepare()
-            page.set_epoch(7)
-            time.sleep(0.02 * (number % 5))
-            page.close()
-            loaded.close()
-            if stays := kmod.unload():
-                return f"cycle {number}: {stays}"
-    return {"cycles": CYCLES, "still_there": kmod.PROC.exists(), "seconds": round(time.monotonic() - began, 1)}
-
-
 def killed_readers() -> Any:
     """The reader dies with its ring mapped, the traffic goes on; the next one starts at once."""
     with _talking():
@@ -337,7 +318,6 @@ QUESTIONS = (
     processors_come_and_go,
     killed_readers,
     unload_while_read,
-    cycles_under_load,
 )
 
 

@@ -10,16 +10,17 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.vm import kernels
 from tests.vm.kernels import Apt, Kernel, Lacking, Unpacked, alone, need
-from tests.vm.machine import ROOT
+from tests.vm.machine import ROOT, patient
 
 SCRIPT = Path("scripts/recompile-module.sh")
 _SECONDS = 900.0
 _PROGRAMS = "make binutils bash dash coreutils sed grep mawk findutils diffutils tar xz-utils perl-base kmod openssl base-files libelf1"
+_META = re.compile(r"linux-headers-(\d+\.\d+-)?(cloud-|rt-)?amd64$")
 _TREE, _MODULES = "firesteel", "var/lib/firesteel/modules"
 _ENTER = """
 set -e
@@ -57,19 +58,49 @@ def recompile(name: str, *arguments: str, modules: Path | None = None) -> "subpr
 
 def inside(name: str, command: Sequence[str], modules: Path | None = None) -> "subprocess.CompletedProcess[str]":
     """Runs a command in the kernel's distribution, this tree in /firesteel, `modules` in /var/lib/firesteel/modules."""
-    if os.geteuid() != 0:
-        raise Lacking("not root: building a module for another kernel takes chroot (sudo make test-vm)")
-    kernel = kernels.get(name)
-    place = kernels.cache() / f"{name}.tools"
+    _need_root()
+    return _in_distribution(kernels.named(name), kernels.get(name), command, modules or _modules(name))
+
+
+def _in_distribution(
+    kernel: Kernel, unpacked: Unpacked, command: Sequence[str], target: Path
+) -> "subprocess.CompletedProcess[str]":
+    place = kernels.cache() / f"{kernel.name}.tools"
     with alone(place):
-        root = _distribution(kernels.named(name), kernel, place)
-        target = modules or _modules(name)
+        root = _distribution(kernel, unpacked, place)
         target.mkdir(parents=True, exist_ok=True)
-        arguments = [str(root), str(kernel.root), str(ROOT), str(target), *command]
+        arguments = [str(root), str(unpacked.root), str(ROOT), str(target), *command]
         return subprocess.run(
             [need("unshare", "util-linux"), "-m", "--propagation", "private", "sh", "-c", _ENTER, "sh", *arguments],
-            capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=_SECONDS, check=False,
+            capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=patient(_SECONDS), check=False,
         )  # fmt: skip
+
+
+def every_kernel(name: str, folder: Path) -> Iterator[tuple[str, "subprocess.CompletedProcess[str]"]]:
+    """Compiles for each kernel that this one's Debian release can install, the newest of each series and flavour.
+
+    Headers are unpacked into `folder`, modules left in `folder`/modules. A release, and how the script ended.
+    """
+    _need_root()
+    kernel = kernels.named(name)
+    apt = Apt(kernel, folder)
+    apt.run("apt-get", "update", "-q")
+    listed = apt.run("apt-cache", "pkgnames", "linux-headers-").split()
+    packages = apt.closure(*sorted(package for package in listed if _META.match(package)))
+    apt.unpack(
+        [package for package in packages if package.startswith(("linux-headers-", "linux-kbuild-"))],
+        folder / "root",
+        folder / "packages",
+    )
+    for headers in sorted((folder / "root/usr/lib/modules").iterdir()):
+        unpacked = Unpacked(name, headers.name, folder / "root")
+        command = ["bash", f"/{_TREE}/{SCRIPT}", "--kernel", headers.name]
+        yield headers.name, _in_distribution(kernel, unpacked, command, folder / "modules")
+
+
+def _need_root() -> None:
+    if os.geteuid() != 0:
+        raise Lacking("not root: building a module for another kernel takes chroot (sudo make test-vm)")
 
 
 def _modules(name: str) -> Path:

@@ -9,29 +9,35 @@ import contextlib
 import json
 import socket
 import struct
+import subprocess
 import sys
 import tempfile
 import threading
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from tests.agents import Agent, running_agent
+from tests.servers import program
+from tests.vm.machine import patient
 
 HTTP_PORT, CLOSED_PORT, DNS_PORT = 27080, 27081, 53
 CONNECTIONS, FOUND, MISSING = 3, 6, 2
 REFUSED = 4
 QUERIES, UNKNOWN_NAMES = 5, 2
 REQUESTS = CONNECTIONS * (FOUND + MISSING)
+CONNECTS = CONNECTIONS + REFUSED
 BODY = b"0123456789"
 _COUNTED = ("request_total", "bytes_total", "connect_total", "retransmit_total")
 _OF_THIS_RUN = ("pid", "src_port", "is_slow")
 _REQUESTS = "kindling_topology_request_total{"
-_SETTLE_SECONDS = 120.0
+_CONNECTS = "kindling_tcp_connect_total{"
+_SETTLE_SECONDS = patient(120.0)
 _TURNS_SECONDS = 6.0
+_LOOK_SECONDS = 2.0
 
 
 def _answers(listener: socket.socket) -> None:
@@ -116,32 +122,63 @@ def _counts(agent: Agent) -> dict[str, float]:
 
 
 def _settled(agent: Agent, expected: float) -> dict[str, float]:
-    """The counts a few turns of the agent after so many requests were counted, so that what is counted twice shows.
+    """The counts once there are so many requests and all connects, and then nothing changes for a few turns of the agent.
 
-    An agent under emulation takes its time for a turn.
+    An agent under emulation takes its time for a turn, and a row may wait for the name of its owner.
     """
     end = time.monotonic() + _SETTLE_SECONDS
+    counts, since = _counts(agent), time.monotonic()
     while time.monotonic() < end:
-        time.sleep(1)
-        if sum(value for key, value in _counts(agent).items() if key.startswith(_REQUESTS)) >= expected:
+        time.sleep(_LOOK_SECONDS)
+        before, counts = counts, _counts(agent)
+        if counts != before or _sum(counts, _REQUESTS) < expected or (expected and _sum(counts, _CONNECTS) < CONNECTS):
+            since = time.monotonic()
+        elif time.monotonic() - since > _TURNS_SECONDS:
             break
-    time.sleep(_TURNS_SECONDS)
-    return _counts(agent)
+    return counts
+
+
+def _sum(counts: dict[str, float], metric: str) -> float:
+    return sum(value for key, value in counts.items() if key.startswith(metric))
+
+
+def _retransmitted() -> int:
+    """Segments that this kernel sent again since it was booted, of whatever connection (Tcp: RetransSegs)."""
+    names, values = (
+        line.split() for line in Path("/proc/net/snmp").read_text().splitlines() if line.startswith("Tcp:")
+    )
+    return int(values[names.index("RetransSegs")])
+
+
+def _loaded() -> dict[str, list[str]]:
+    """What is in the kernel for watching it: BPF programs by name, and probed functions, as `bpftool` and debugfs list them."""
+    command = [program("bpftool"), "--json", "prog", "show"]
+    listed = subprocess.run(command, check=False, capture_output=True, text=True)
+    programs = [row.get("name", "") for row in json.loads(listed.stdout or "[]")]
+    probes = Path("/sys/kernel/debug/kprobes/list").read_text().splitlines()
+    # ffffffff81a0b3c0  k  inet_sendmsg+0x0    [FTRACE]
+    functions = [line.split()[2].partition("+")[0] for line in probes]
+    return {"programs": sorted(programs), "functions": sorted(set(functions))}
 
 
 def observed(drivers: str) -> dict[str, Any]:
     """What an agent that was told to try these drivers says of itself and of the workload."""
     listed = drivers if "," not in drivers else f"[{drivers}]"
     settings = (f"driver={listed}", "kubernetes.enabled=false")
-    with tempfile.TemporaryDirectory() as folder, running_agent(Path(folder), settings, ring="1MiB") as agent:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        agent = stack.enter_context(running_agent(folder, settings, ring="1MiB"))
         # Servers last: a call that somebody was already in when the hooks came is seen by those at its end only.
-        with _servers():
-            _workload()
-            # Without a probe there are none to wait for.
-            counts = _settled(agent, 0 if drivers == "none" else REQUESTS + QUERIES)
-            status = agent.status()
-            hooks = {s.labels["hook"]: s.value for s in agent.page() if s.name == "firesteel_hook_attached"}
-        return {"driver": status["driver"], "counts": counts, "hooks": hooks}
+        stack.enter_context(_servers())
+        before = _retransmitted()
+        _workload()
+        # Without a probe there are none to wait for.
+        counts = _settled(agent, 0 if drivers == "none" else REQUESTS + QUERIES)
+        driver = agent.status()["driver"]
+        hooks = {s.labels["hook"]: s.value for s in agent.page() if s.name == "firesteel_hook_attached"}
+        (info,) = agent.find("firesteel_driver_info")
+        told = {"driver": driver, "column": info.labels["hooks"], "counts": counts, "hooks": hooks}
+        return told | {"loaded": _loaded(), "retransmitted": _retransmitted() - before}
 
 
 def main() -> None:

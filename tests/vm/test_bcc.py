@@ -11,7 +11,7 @@ from probes import bcc_cache, bcc_programs
 from probes.hooks import HookSet, hooks_of
 from tests.vm import compiled, kernels, machine
 
-pytestmark = pytest.mark.timeout(2400)
+pytestmark = pytest.mark.timeout(machine.patient(2400))
 _NAMES = os.environ.get("FIRESTEEL_VM_KERNELS", "").split() or [kernel.name for kernel in kernels.KERNELS]
 _SECONDS = 1800
 _TABLES = ("tests/kernel/test_io_table.py", "tests/kernel/test_modes.py", "tests/kernel/test_connections.py")
@@ -28,7 +28,7 @@ def test_every_call_mode_and_connection_is_told_as_by_the_core_driver(name: str,
     compiled.compiled(name, perf_rings=ring == "perf")
     words = [
         f"export {bcc_cache.VARIABLE}={compiled.cache()} {bcc_programs.RING_VARIABLE}={ring} FIRESTEEL_TEST_DRIVER=bcc",
-        ".venv/bin/python -m pytest -q -p no:cacheprovider --timeout 600 "
+        f".venv/bin/python -m pytest -q -p no:cacheprovider --timeout {machine.patient(600):g} "
         + " ".join((*_TABLES, *(f"--deselect {test}" for test in _NOT_HERE))),
     ]
     finished = machine.run(name, "\n".join(words), seconds=_SECONDS)

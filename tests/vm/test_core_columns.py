@@ -12,9 +12,9 @@ from probes.core import COLUMN_VARIABLE
 from tests.vm import machine
 from tests.vm.machine import EXCHANGE
 
-pytestmark = pytest.mark.timeout(2400)
+pytestmark = pytest.mark.timeout(machine.patient(2400))
 _SECONDS = 2000
-_PYTEST = ".venv/bin/python -m pytest -q -p no:cacheprovider --timeout 600"
+_PYTEST = f".venv/bin/python -m pytest -q -p no:cacheprovider --timeout {machine.patient(600):g}"
 _TABLES = ("test_io_table.py", "test_modes.py")
 
 

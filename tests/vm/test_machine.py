@@ -8,7 +8,7 @@ import pytest
 
 from tests.vm import kernels, machine
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(machine.patient(300))
 KERNEL = "6.1"
 
 
