@@ -24,8 +24,7 @@ from typing import Any
 
 from bench import machine
 from tests.agents import FIRESTEEL
-from tests.fake_kube import FakeKube, fake_kube
-from tests.kernel.test_cluster import kubeconfig
+from tests.fake_kube import FakeKube, fake_kube, kubeconfig
 from tests.servers import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -188,11 +187,11 @@ def follow(folder: Path, place: str) -> None:
     """An agent's names and nothing else of it: told when to report."""
     from collector.metadata.kube_api import KubeApi  # noqa: PLC0415 - its memory is counted from here on
     from collector.metadata.kubernetes import Cluster  # noqa: PLC0415
-    from collector.metadata.names_client import NamesSettings  # noqa: PLC0415
+    from collector.metadata.names_connection import NamesSettings  # noqa: PLC0415
 
     api = KubeApi.connect(str(folder / "kubeconfig"))
     before = _resident(os.getpid())
-    cluster = Cluster(api, OWN_NODE, 300 * 10**9, NamesSettings(place) if place else None)
+    cluster = Cluster(api, OWN_NODE, 300 * 10**9, NamesSettings(place) if place else None, 0.0)
     began, cpu = time.monotonic(), time.process_time()
     cluster.start()
     while not cluster.is_complete:

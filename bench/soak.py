@@ -22,8 +22,8 @@ from pathlib import Path
 
 from tests.agents import Agent, running_agent
 from tests.clients import wrk
-from tests.fake_kube import FakeKube, fake_kube
-from tests.kernel.test_cluster import container, described, kubeconfig
+from tests.fake_kube import FakeKube, fake_kube, kubeconfig
+from tests.pods import container, described
 from tests.receivers import Receiver, http_receiver
 from tests.servers import Server, nginx, program
 

@@ -6,6 +6,7 @@ import os
 import re
 
 from collector import capabilities
+from collector.cluster_checks import CLUSTER_CHECKS
 from collector.findings import FAIL, OK, WARN, Check, Finding
 from collector.host import Host
 from collector.kinds import size_text
@@ -257,4 +258,5 @@ CHECKS = (
     Check("memory", memory),
     Check("listeners", listeners),
     Check("files", files),
+    *CLUSTER_CHECKS,
 )

@@ -5,7 +5,7 @@ from typing import cast
 
 from analyzers.contract import PROTOCOLS
 from analyzers.settings import EngineSettings, PortRule
-from collector.metadata.names_client import NamesSettings
+from collector.metadata.names_connection import NamesSettings
 from collector.schema import Config
 from exporters.settings import Detail, Histograms, MetricsSettings, RowLimits
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -98,6 +99,21 @@ def pod(name: str, ip: str, node: str, *, uid: str = "", namespace: str = "shop"
     }  # fmt: skip
 
 
+def kubeconfig(folder: Path, port: int) -> Path:
+    """As cluster administrators have it; the agent reads it before it gives its privileges up."""
+    path = folder / "kubeconfig"
+    path.write_text(f"""
+apiVersion: v1
+kind: Config
+current-context: test
+clusters: [{{name: test, cluster: {{server: "http://127.0.0.1:{port}"}}}}]
+users: [{{name: test, user: {{token: secret}}}}]
+contexts: [{{name: test, context: {{cluster: test, user: test}}}}]
+""")
+    path.chmod(0o600)
+    return path
+
+
 @contextmanager
 def fake_kube(token: str = "", port: int = 0) -> Iterator[FakeKube]:
     kube = FakeKube(token=token)
@@ -167,9 +183,11 @@ def _pages(kube: FakeKube, resource: str, selector: str, limit: int, *, as_table
     pages: list[tuple[bytes, bytes]] = []
     for number, start in enumerate(range(0, len(items) or 1, limit)):
         page = items[start : start + limit]
-        metadata = {"resourceVersion": str(key[3])}
+        metadata: Object = {"resourceVersion": str(key[3])}
         if start + limit < len(items):
             metadata["continue"] = str(number + 1)
+            if not selector:  # else a real server does not count them
+                metadata["remainingItemCount"] = len(items) - start - limit
         body = _table(page, columns=True) if as_table else {"kind": "List", "items": page}
         text = json.dumps({**body, "metadata": metadata}).encode()
         pages.append((text, zlib.compress(text, 4, wbits=31) if len(text) > _GZIPPED_FROM else b""))

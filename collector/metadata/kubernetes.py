@@ -10,17 +10,17 @@ from typing import Final
 
 from collector.api import Problem
 from collector.metadata.cluster import ClusterIndex
+from collector.metadata.cluster_size import NODES_WITHOUT_NAMES, SPREAD_SECONDS, Spread
 from collector.metadata.kube_api import KubeApi, Unavailable, is_in_cluster
 from collector.metadata.kube_watch import Switch, Watch, WatchState, of_node, of_others
-from collector.metadata.names_client import NamesSettings, NamesState, NamesSubscription
+from collector.metadata.names_client import NamesState, NamesSubscription
+from collector.metadata.names_connection import NamesSettings
 
 NODE_VARIABLE: Final = "NODE_NAME"
 """Set by the DaemonSet from spec.nodeName (downward API); else the host's name is the node's."""
 POD_VARIABLE: Final = "POD_UID"
 """Set by the DaemonSet from metadata.uid: pods of the same controller are agents, and see their nodes from there."""
 _STALE_SECONDS: Final = 600.0
-_NODES_WITHOUT_NAMES: Final = 100
-"""From so many nodes on, agents that each ask for the whole cluster weigh on its API server."""
 _STOP_SECONDS: Final = 2.0
 
 
@@ -31,24 +31,34 @@ def node_name() -> str:
 class Cluster:
     """Owns the threads that watch. `index` answers from the start and from whatever was heard until then."""
 
-    def __init__(self, api: KubeApi, node: str, tombstone_ns: int, names: NamesSettings | None = None) -> None:
-        """With `names`, the rest of the cluster is told by the names service while that can be had."""
+    def __init__(
+        self, api: KubeApi, node: str, tombstone_ns: int, names: NamesSettings | None = None,
+        spread_seconds: float = SPREAD_SECONDS,
+    ) -> None:  # fmt: skip
+        """With `names`, the rest of the cluster is told by the names service while that can be had. `spread_seconds` is the
+        longest time that an agent of a large cluster waits before it asks the API server for that rest."""
         self.node = node
         self.index = ClusterIndex(tombstone_ns, time.monotonic_ns, node)
         self.api = api
         self._own_pod = os.environ.get(POD_VARIABLE, "")
         self._knows_agents = False
         self._stop = threading.Event()
-        self._switch = Switch(on=names is None)
+        self._switch = Switch(on=False)
+        self._spread = Spread(api, self._stop, spread_seconds)
         self._own = [Watch(api, self.index, resource, self._stop) for resource in of_node(node)]
         self._others = [Watch(api, self.index, resource, self._stop, self._switch) for resource in of_others(node)]
         self._names = (
-            NamesSubscription(api, self.index, names, self._switch, self._stop, self._answers) if names else None
+            NamesSubscription(api, self.index, names, self._switch, self._stop, self._answers, self._spread.wait)
+            if names
+            else None
         )
         runs = [(watch.state.name, watch.run) for watch in (*self._own, *self._others)]
-        if self._names:
-            runs.append(("names", self._names.run))
+        runs.append(("names", self._names.run) if self._names else ("spread", self._ask_all))
         self._threads = [threading.Thread(target=run, name=f"kube-{name}", daemon=True) for name, run in runs]
+
+    def _ask_all(self) -> None:
+        self._spread.wait()
+        self._switch.turn(on=True)
 
     def _answers(self) -> bool:
         return all(watch.state.heard > 0 and not watch.state.fault for watch in self._own)
@@ -91,6 +101,10 @@ class Cluster:
             age = f"heard {now - names.heard:.0f} s ago" if names.heard else "not heard yet"
             fault = f": {names.fault}" if names.fault else ""
             told.append(f"names of other nodes' pods are those of the names service at {names.place}, {age}{fault}")
+        if (left := self._spread.left) and not self._switch.on:
+            told.append(
+                f"the rest of this large cluster is asked for in {left:.0f} s, as agents must not ask all at once"
+            )
         fine = [state for state in states if state.complete and not state.fault]
         if fine:
             listed = ", ".join(state.name for state in fine)
@@ -127,7 +141,7 @@ class Cluster:
             what = f"{names.unreadable} rows of the names service were passed over"
             found.append(Problem("warning", what, f"it is of version {names.version}", "bring both to one version"))
         counts = self.index.counts()
-        if self._switch.on and counts.nodes > _NODES_WITHOUT_NAMES:
+        if self._switch.on and counts.nodes > NODES_WITHOUT_NAMES:
             what = f"every one of {counts.nodes} agents asks the API server for the whole cluster"
             remedy = "install the names service, and let kubernetes.names find it"
             found.append(Problem("warning", what, "there is no names service, or it does not answer", remedy))

@@ -5,33 +5,23 @@ The names service spares the API server; it is never needed for names. When it i
 after a while drawn at random (a cluster of agents must not come back as one) the agent's own watches begin.
 """
 
-import json
 import logging
 import random
-import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from collector.metadata import names_stream
+from collector.metadata import names_place, names_stream
 from collector.metadata.cluster import ClusterIndex
-from collector.metadata.kube_api import KubeApi, Refused, Unavailable
+from collector.metadata.kube_api import KubeApi, Unavailable
 from collector.metadata.kube_objects import Json, NodeRecord, PodRecord, ServiceRecord, SliceRecord
 from collector.metadata.kube_watch import Switch
+from collector.metadata.names_connection import NamesConnection, NamesSettings
+from collector.metadata.names_place import NoService
 from collector.metadata.names_stream import KINDS, Garbled, Record
 
-SERVICE: Final = "firesteel-names"
-"""The Service that `kubernetes.names: auto` looks for in the agent's own namespace."""
-_NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-_TOKEN_BYTES: Final = 16_384
-_CONNECT_SECONDS: Final = 10.0
-_SILENT_SECONDS: Final = 35.0
-"""The service says something every ten seconds; after so long without a byte it is taken for gone."""
 _STALE_SECONDS: Final = 120.0
 """A service that has not heard the API server for so long is left, and the API server asked."""
 _FIRST_PAUSE: Final = 1.0
@@ -42,19 +32,6 @@ _LOOK_SECONDS: Final = 0.5
 _LOOK_AGAIN: Final = (240.0, 360.0)
 """How long after `auto` found no service it is looked for again."""
 _log = logging.getLogger(__name__)
-
-
-class NoService(Exception):
-    """`auto`, and there is none: nothing is wrong, the API server is asked."""
-
-
-@dataclass(frozen=True, slots=True)
-class NamesSettings:
-    """The keys kubernetes.names*; `names` is not `off`."""
-
-    names: str
-    ca: str = ""
-    token: str = ""
 
 
 @dataclass(slots=True)
@@ -83,23 +60,21 @@ class NamesSubscription:
 
     def __init__(
         self, api: KubeApi, index: ClusterIndex, settings: NamesSettings, switch: Switch, stop: threading.Event,
-        reachable: Callable[[], bool],
+        reachable: Callable[[], bool], spread: Callable[[], None],
     ) -> None:  # fmt: skip
-        """`reachable` says whether the API server answers this agent: else asking it instead is of no use."""
+        """`reachable` says whether the API server answers this agent: else asking it instead is of no use. `spread`
+        waits, where there is no service, before everything is asked of the API server."""
         self._api = api
         self._index = index
-        self._settings = settings
+        self._names = settings.names
+        self._connection = NamesConnection(api, settings)
         self._switch = switch
         self._stop = stop
         self._reachable = reachable
-        self._trusted: ssl.SSLContext | None = None
-        self._own_token = ""
+        self._spread = spread
         self._epoch = self._since = ""
         self._fall_back_at = 0.0
         self.state = NamesState()
-        with suppress(Unavailable):
-            self._context()  # while root's files can be read
-        self._token()
 
     def run(self) -> None:
         """Never raises: what goes wrong is told in `state`, waited out and tried again."""
@@ -113,6 +88,8 @@ class NamesSubscription:
                 self._stop.wait(random.uniform(0, _FIRST_PAUSE))
             except NoService:
                 self.state.fault, self.state.place, pause = "", "", _FIRST_PAUSE
+                if not self._switch.on:
+                    self._spread()
                 self._fall_back()
                 self._stop.wait(random.uniform(*_LOOK_AGAIN))
             except (Unavailable, Garbled) as fault:
@@ -154,12 +131,12 @@ class NamesSubscription:
 
     def _follow(self) -> None:
         """One subscription, until it ends. Raises Unavailable, Garbled or NoService."""
-        host, port, name = self._place()
-        self.state.place = f"{host}:{port}"
+        place = names_place.find(self._api, self._names)
+        self.state.place = f"{place.host}:{place.port}"
         unpacker = names_stream.Unpacker()
         told: set[tuple[str, str]] | None = None
         greeted = False
-        for data in self._stream(host, port, name):
+        for data in self._connection.stream(place, self._since):
             self.state.bytes_read += len(data)
             for body in unpacker.feed(data):
                 if greeted:
@@ -222,79 +199,6 @@ class NamesSubscription:
         if complete:
             self.state.complete = self.state.subscribed = True
 
-    # --- connecting
-
-    def _place(self) -> tuple[str, int, str]:
-        """Host, port, and the name that the certificate must have. Raises NoService or Unavailable."""
-        if self._settings.names != "auto":
-            host, _, port = self._settings.names.rpartition(":")
-            return host.strip("[]"), int(port), host.strip("[]")
-        namespace = _own_namespace()
-        if not namespace:
-            raise NoService
-        try:
-            found = self._api.get(f"/api/v1/namespaces/{namespace}/services/{SERVICE}", {})
-        except Refused as refusal:
-            if refusal.status in {403, 404}:
-                raise NoService from None
-            raise
-        spec: Mapping[str, Any] = found.get("spec") or {}
-        ports = [entry for entry in spec.get("ports") or () if isinstance(entry.get("port"), int)]
-        named = [entry for entry in ports if entry.get("name") == "names"] or ports
-        name = f"{SERVICE}.{namespace}.svc"
-        address = spec.get("clusterIP")
-        if not named:
-            raise Unavailable(f"Service {namespace}/{SERVICE} has no port")
-        return address if address and address != "None" else name, int(named[0]["port"]), name
-
-    def _stream(self, host: str, port: int, name: str) -> Iterator[bytes]:
-        import urllib3  # noqa: PLC0415 - as in KubeApi: only a cluster is worth it
-
-        errors: tuple[type[Exception], ...] = (urllib3.exceptions.HTTPError, OSError)
-        timeout = urllib3.Timeout(connect=_CONNECT_SECONDS, read=_SILENT_SECONDS)
-        pool: Any
-        if self._settings.ca or not _is_loopback(host):
-            pool = urllib3.HTTPSConnectionPool(
-                host, port, timeout=timeout, retries=False, ssl_context=self._context(), server_hostname=name,
-                assert_hostname=name,
-            )  # fmt: skip
-        else:
-            pool = urllib3.HTTPConnectionPool(host, port, timeout=timeout, retries=False)
-        low, high = names_stream.spoken()
-        fields = {"low": str(low), "high": str(high)} | ({"since": self._since} if self._since else {})
-        headers = {"User-Agent": "firesteel", "Authorization": self._token()}
-        try:
-            response = pool.request("GET", names_stream.PATH, fields=fields, headers=headers, preload_content=False)
-            try:
-                if response.status != 200:
-                    text = response.read(4096).decode(errors="replace")
-                    raise Refused(response.status, f"{host}:{port} answered {response.status}: {_reason(text)}")
-                yield from response.stream(1 << 16, decode_content=False)
-            finally:
-                response.close()
-        except errors as error:
-            raise Unavailable(f"{host}:{port}: {error}") from None
-        finally:
-            pool.close()
-
-    def _context(self) -> ssl.SSLContext:
-        """Read anew each time; where that fails, what was read before holds. Raises Unavailable."""
-        try:
-            self._trusted = ssl.create_default_context(cafile=self._settings.ca or None)
-        except (OSError, ssl.SSLError) as error:
-            if self._trusted is None:
-                raise Unavailable(f"kubernetes.names_ca: {self._settings.ca}: {error}") from None
-        return self._trusted
-
-    def _token(self) -> str:
-        """The value of the header; empty if there is no token."""
-        if not self._settings.token:
-            told = self._api.token()
-            return told if told.lower().startswith("bearer ") or not told else f"Bearer {told}"
-        with suppress(OSError, UnicodeDecodeError), Path(self._settings.token).open("rb") as file:
-            self._own_token = file.read(_TOKEN_BYTES).decode("ascii").strip()
-        return f"Bearer {self._own_token}"
-
 
 def _apply(index: ClusterIndex, kind: str, key: str, record: Record | None) -> None:
     """Pods of the own node are told by the API server, in full."""
@@ -317,25 +221,3 @@ _DROP: Final[Mapping[str, Callable[[ClusterIndex, str], None]]] = {
     "pods": ClusterIndex.drop_elsewhere, "services": ClusterIndex.drop_service, "endpointslices": ClusterIndex.drop_slice,
     "nodes": ClusterIndex.drop_node, "replicasets": ClusterIndex.drop_controller, "jobs": ClusterIndex.drop_controller,
 }  # fmt: skip
-
-
-def _own_namespace() -> str:
-    try:
-        return _NAMESPACE_FILE.read_text(encoding="utf-8").strip()
-    except OSError:
-        return ""
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _reason(text: str) -> str:
-    try:
-        error = json.loads(text)["error"]
-        return f"{error['what']}; {error['remedy']}"
-    except (ValueError, KeyError, TypeError):
-        return text.strip()[:200]

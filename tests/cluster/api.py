@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from tests.fake_kube import FakeKube, fake_kube
-from tests.kernel.test_cluster import kubeconfig
+from tests.fake_kube import FakeKube, fake_kube, kubeconfig
 
 Object = dict[str, Any]
 

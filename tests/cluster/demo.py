@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from tests.cluster.shop import Pod, Shop
-from tests.kernel.test_nat import SERVE
+from tests.http_scripts import SERVE
 
 SERVE6 = SERVE.replace("daemon_threads = True", "daemon_threads = True; address_family = socket.AF_INET6")
 # Answers every question with one address.

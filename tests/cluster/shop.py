@@ -15,10 +15,10 @@ from pathlib import Path
 from tests import servers
 from tests.cluster.api import Api, Object
 from tests.far_hosts import FarHosts, far_hosts
-from tests.kernel.test_cluster import container
-from tests.kernel.test_nat import ASK, SERVE
+from tests.http_scripts import ASK, SERVE
 from tests.namespaces import Namespace
 from tests.nodes import Node, node
+from tests.pods import container
 
 _NUMBERS = itertools.count(1)
 NAMESPACES = ("shop", "kube-system")

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.agents import Agent
+from tests.cluster.agents import EDGES, watched
 from tests.cluster.api import FakeApi, fake_api
 from tests.cluster.shop import Pod, Shop, shop
-from tests.cluster.test_demo import EDGES, watched
 from tests.receivers import until
 
 SLOW_SERVE = """

@@ -2,55 +2,18 @@
 """Ten services through every way in which a pod is reached: no name is missing, no request, and none is counted twice."""
 
 import json
-import os
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from collector.metadata import names_stream
-from tests.agents import FIRESTEEL, Agent, running_agent
-from tests.cluster.api import Api, FakeApi, fake_api
+from tests.agents import FIRESTEEL, Agent
+from tests.cluster.agents import EDGES, api_in, names_service, watched
 from tests.cluster.demo import CATALOG, NODE_PORT, OUTSIDE, Demo, Edge
-from tests.cluster.real_api import real_api
 from tests.cluster.shop import Shop, shop
-from tests.servers import free_port
-
-EDGES = "kindling_topology_request_total"
-
-
-@contextmanager
-def names_service(cluster: Shop) -> Iterator[str]:
-    """`firesteel names` beside the API; answers what an agent must set."""
-    port, pages = free_port(), free_port()
-    settings = (
-        f"kubernetes.kubeconfig={cluster.api.kubeconfig}",
-        f"listen.names=127.0.0.1:{port}",
-        f"listen.metrics=127.0.0.1:{pages}",
-    )
-    command = [*FIRESTEEL, "names", *(part for setting in settings for part in ("--set", setting))]
-    if isinstance(cluster.api, FakeApi):
-        cluster.api.kube.accounts["secret"] = {names_stream.PATH}
-    with (cluster.folder / "names.log").open("wb") as log, subprocess.Popen(command, stderr=log) as process:
-        try:
-            yield f"kubernetes.names=127.0.0.1:{port}"
-        finally:
-            process.terminate()
-
-
-@contextmanager
-def watched(cluster: Shop, name: str, names: str = "kubernetes.names=off") -> Iterator[Agent]:
-    folder = cluster.folder / f"agent-{name}"
-    folder.mkdir()
-    settings = ("kubernetes.enabled=true", f"kubernetes.kubeconfig={cluster.api.kubeconfig}", names)
-    with running_agent(folder, settings) as agent:
-        up = 7 if names.endswith("=off") else 2
-        agent.wait(lambda a: a.total("firesteel_kubernetes_watch_up") + a.total("firesteel_names_up") == up, 30)
-        yield agent
 
 
 def edges_of(agent: Agent, cluster: Shop) -> Counter[Edge]:
@@ -68,14 +31,6 @@ def edges_of(agent: Agent, cluster: Shop) -> Counter[Edge]:
         names["src_ip"] = told["src_ip"] if told["src_namespace"] == "NOT_FOUND_EXTERNAL" else ""
         found[Edge(**names)] += int(series.value)
     return +found
-
-
-REAL = os.environ.get("FIRESTEEL_REAL_API") == "1"
-
-
-def api_in(folder: Path) -> AbstractContextManager[Api]:
-    """The real one where FIRESTEEL_REAL_API=1 asks for it."""
-    return real_api(folder) if REAL else fake_api(folder)
 
 
 @pytest.mark.timeout(300)

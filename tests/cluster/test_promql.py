@@ -18,10 +18,10 @@ from typing import Any
 
 import pytest
 
+from tests.cluster.agents import EDGES, watched
 from tests.cluster.api import fake_api
 from tests.cluster.shop import Pod, shop
-from tests.cluster.test_demo import EDGES, watched
-from tests.kernel.test_scrapes import prometheus
+from tests.prometheus import prometheus
 from tests.receivers import until
 
 SECONDS = float(os.environ.get("FIRESTEEL_PROMQL_SECONDS", "24"))

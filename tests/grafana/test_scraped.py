@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from tests.cluster.agents import watched
 from tests.cluster.api import fake_api
 from tests.cluster.demo import Demo
 from tests.cluster.shop import shop
-from tests.cluster.test_demo import watched
 from tests.grafana.page import showing
 from tests.grafana.prometheus import Prometheus, dashboard, frame, interpolated, panels
-from tests.kernel.test_scrapes import prometheus as scraping
+from tests.prometheus import prometheus as scraping
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser

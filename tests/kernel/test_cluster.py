@@ -3,62 +3,19 @@
 
 import itertools
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from probes import facts
 from tests import clients, servers
-from tests.agents import running_agent
-from tests.fake_kube import Object, fake_kube, pod
+from tests.agents import Agent, running_agent
+from tests.fake_kube import fake_kube, kubeconfig
+from tests.pods import container, described
 
 REQUESTS = "kindling_entity_request_total"
 EDGES = "kindling_topology_request_total"
 _NUMBERS = itertools.count(1)
 _STATIC = "0123456789abcdef0123456789abcdef"
-
-
-@contextmanager
-def container(path: str) -> Iterator[tuple[str, ...]]:
-    """A cgroup in the hierarchy of pods; the prefix has a command run inside. Gone with the block."""
-    hierarchy = facts.gather().pod_hierarchy
-    if hierarchy is None:
-        pytest.skip("no cgroup hierarchy is mounted")
-    folder = hierarchy / path
-    folder.mkdir(parents=True)
-    try:
-        yield ("sh", "-c", f'echo $$ >{folder}/cgroup.procs && exec "$@"', "sh")
-    finally:
-        while folder != hierarchy:
-            try:
-                folder.rmdir()
-            except OSError:
-                break  # another test's pod is beside it
-            folder = folder.parent
-
-
-def kubeconfig(folder: Path, port: int) -> Path:
-    """As cluster administrators have it; the agent reads it before it gives its privileges up."""
-    path = folder / "kubeconfig"
-    path.write_text(f"""
-apiVersion: v1
-kind: Config
-current-context: test
-clusters: [{{name: test, cluster: {{server: "http://127.0.0.1:{port}"}}}}]
-users: [{{name: test, user: {{token: secret}}}}]
-contexts: [{{name: test, context: {{cluster: test, user: test}}}}]
-""")
-    path.chmod(0o600)
-    return path
-
-
-def described(uid: str, name: str, container_id: str, **metadata: object) -> Object:
-    item = pod(name, "10.77.0.1", os.uname().nodename, uid=uid)
-    item["status"]["containerStatuses"] = [{"name": "nginx", "containerID": f"containerd://{container_id}"}]
-    item["metadata"] |= metadata
-    return item
 
 
 @pytest.mark.parametrize(
@@ -127,12 +84,15 @@ def test_a_static_pod_is_found_by_its_manifests_hash(tmp_path: Path) -> None:
             assert (told.labels["workload_kind"], told.labels["workload_name"]) == ("staticpod", "etcd")
 
 
+def _untold(agent: Agent) -> int:
+    return sum(problem["what"].startswith("the API tells nothing") for problem in agent.status()["problems"])
+
+
 def test_without_an_api_the_agent_counts_and_says_so(tmp_path: Path) -> None:
     settings = ("kubernetes.enabled=true", f"kubernetes.kubeconfig={kubeconfig(tmp_path, servers.free_port())}")
     with servers.nginx() as server, running_agent(tmp_path, settings) as agent:
         for _ in range(3):
             clients.curl(server)
         assert agent.counts(REQUESTS, 3, port=str(server.port)) == 3
-        told = [p for p in agent.status()["problems"] if p["what"].startswith("the API tells nothing")]
-        assert len(told) == 7
+        agent.wait(lambda a: _untold(a) == 7)
         assert agent.total("firesteel_kubernetes_watch_up") == 0

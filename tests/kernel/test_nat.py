@@ -13,9 +13,10 @@ from pathlib import Path
 
 from tests import servers
 from tests.agents import Agent, running_agent
-from tests.fake_kube import FakeKube, fake_kube, pod
-from tests.kernel.test_cluster import container, kubeconfig
+from tests.fake_kube import FakeKube, fake_kube, kubeconfig, pod
+from tests.http_scripts import ASK, SERVE
 from tests.nodes import Node, node
+from tests.pods import container
 from tests.processes import engine_of
 
 EDGES = "kindling_topology_request_total"
@@ -25,24 +26,6 @@ VIP, NODE_PORT = "10.96.7.7", 30080
 PORT = 8080
 _NUMBERS = itertools.count(1)
 
-SERVE = """
-import http.server, socketserver, sys, socket
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    def do_GET(self):
-        self.send_response(200); self.send_header("Content-Length", "2"); self.end_headers(); self.wfile.write(b"ok")
-    def log_message(self, *_): pass
-class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-Server((sys.argv[1], int(sys.argv[2])), Handler).serve_forever()
-"""
-ASK = """
-import http.client, sys
-for _ in range(int(sys.argv[3])):
-    c = http.client.HTTPConnection(sys.argv[1], int(sys.argv[2]), timeout=5)
-    c.request("GET", "/orders"); assert c.getresponse().read() == b"ok"; c.close()
-"""
 ASK_ON = """
 import http.client, sys
 c = http.client.HTTPConnection(sys.argv[1], int(sys.argv[2]), timeout=5)

@@ -11,53 +11,16 @@ import subprocess
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tests.agents import running_agent
 from tests.pages import promtool_check
+from tests.prometheus import prometheus
 from tests.receivers import until
-from tests.servers import free_port, listens, nginx, program
+from tests.servers import nginx, program
 
 SECONDS = float(os.environ.get("FIRESTEEL_CHURN_SECONDS", "12"))
-_CONFIG = """
-global: {{scrape_interval: 1s, scrape_timeout: 1s}}
-scrape_configs:
-- job_name: often
-  honor_labels: true
-  static_configs: [{{targets: ["127.0.0.1:{port}"], labels: {{}}}}]
-- job_name: seldom
-  honor_labels: true
-  scrape_interval: 3s
-  static_configs: [{{targets: ["127.0.0.1:{port}"]}}]
-"""
-
-
-@contextmanager
-def prometheus(folder: Path, scraped: int) -> Iterator[str]:
-    """URL of one that scrapes that port."""
-    port = free_port()
-    (folder / "prometheus.yml").write_text(_CONFIG.format(port=scraped))
-    with (folder / "prometheus.log").open("wb") as log:
-        process = subprocess.Popen(
-            [
-                program("prometheus"),
-                f"--config.file={folder / 'prometheus.yml'}",
-                f"--storage.tsdb.path={folder / 'tsdb'}",
-                f"--web.listen-address=127.0.0.1:{port}",
-                "--log.level=debug",
-            ],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-        )  # fmt: skip
-    try:
-        until(lambda: process.poll() is not None or listens(process.pid, "127.0.0.1", port), 30)
-        assert process.poll() is None, (folder / "prometheus.log").read_text()
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 def ask(url: str, expression: str) -> list[dict[str, Any]]:

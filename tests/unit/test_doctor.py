@@ -18,6 +18,7 @@ from collector.host_checks import CHECKS
 from collector.kinds import Endpoint
 from collector.options import Exit
 from collector.schema import Config, Kubernetes, Listeners, Ring, Tls
+from tests.fake_kube import fake_kube, kubeconfig
 
 CORE = ("BPF", "PERFMON", "NET_ADMIN", "SETUID", "SETGID", "SETPCAP")
 
@@ -323,6 +324,8 @@ OLD = {
         ("kprobes", {"sys/kernel/tracing/events/enable": "0"}, "no kprobes", "CONFIG_KPROBES"),
         ("platform", {"etc/os-release": "ID=talos"}, "Talos", "core"),
         ("platform", {"etc/os-release": 'ID="bottlerocket"'}, "Bottlerocket", "core"),
+        ("platform", {"etc/os-release": "ID=cos"}, "Container-Optimized OS", "core"),
+        ("platform", {"etc/os-release": "ID=flatcar"}, "Flatcar", "core"),
     ],
 )  # fmt: skip
 def test_what_compiled_drivers_stand_on(
@@ -356,3 +359,29 @@ def test_inside_gvisor_nothing_can_be_seen(tmp_path: Path) -> None:
 def test_a_kernel_that_brings_its_headers_needs_no_package(tmp_path: Path) -> None:
     changes = {"lib/modules/5.4.0-1-amd64/build/include/generated/autoconf.h": None, "sys/kernel/kheaders.tar.xz": ""}
     assert [finding.state for finding in found(machine(tmp_path, OLD | changes), "headers")] == [OK]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "names", "state", "told"),
+    [
+        (100, "off", OK, "a cluster of 100 nodes"),
+        (101, "off", WARN, "101 nodes and no names service"),
+        (101, "auto", WARN, "101 nodes and no names service"),
+        (101, "names.example.com:9502", OK, "by the names service at names.example.com:9502"),
+    ],
+)
+def test_a_large_cluster_wants_a_names_service(tmp_path: Path, nodes: int, names: str, state: str, told: str) -> None:
+    with fake_kube(token="secret") as kube:
+        for number in range(nodes):
+            kube.put("nodes", {"metadata": {"name": f"n{number}", "uid": f"n-{number}"}, "status": {}})
+        config = Config(kubernetes=Kubernetes(kubeconfig=str(kubeconfig(tmp_path, kube.port)), names=names))
+        (finding,) = found(machine(tmp_path / "host"), "names", config)
+        assert (finding.state, told in finding.sentence, bool(finding.remedy)) == (state, True, state == WARN)
+        assert len(kube.requests) == 1  # one node and how many are left, whatever the size
+
+
+def test_a_cluster_that_refuses_is_told_with_a_remedy(tmp_path: Path) -> None:
+    with fake_kube(token="another") as kube:
+        config = Config(kubernetes=Kubernetes(kubeconfig=str(kubeconfig(tmp_path, kube.port))))
+        (finding,) = found(machine(tmp_path / "host"), "names", config)
+    assert (finding.state, "401" in finding.sentence, "may list nodes" in finding.remedy) == (WARN, True, True)

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from collector.metadata.cluster_size import nodes_of
 from collector.metadata.kube_api import KubeApi, Refused, Unavailable
 from collector.metadata.kubernetes import Cluster
+from collector.metadata.names_connection import NamesSettings
 from tests.fake_kube import PATHS, FakeKube, fake_kube, pod
 
 NODE = "n1"
@@ -194,3 +196,56 @@ def test_an_answer_that_is_no_answer_is_told() -> None:
         api(kube).get("/api/v1/nonsense", {})
     with pytest.raises(Unavailable, match="nodes"):
         api(kube).get(PATHS["nodes"], {})
+
+
+def large(kube: FakeKube, nodes: int) -> None:
+    for number in range(nodes):
+        kube.put("nodes", {"metadata": {"name": f"n{number}", "uid": f"n-{number}"}, "status": {}})
+    kube.put("pods", pod("web-0", "10.1.0.1", NODE))
+    kube.put("pods", pod("db-0", "10.1.0.2", "n2"))
+
+
+@pytest.mark.parametrize("settings", [None, NamesSettings("auto")], ids=["names-off", "no-names-service"])
+def test_agents_of_a_large_cluster_do_not_ask_for_it_all_at_once(
+    monkeypatch: pytest.MonkeyPatch, settings: NamesSettings | None
+) -> None:
+    """The own node is asked for at once."""
+    drawn: list[tuple[float, float]] = []
+
+    def draw(low: float, high: float) -> float:
+        drawn.append((low, high))
+        return 1.5
+
+    monkeypatch.setattr("collector.metadata.cluster_size.random.uniform", draw)
+    with fake_kube() as kube:
+        large(kube, 101)
+        cluster = Cluster(api(kube), NODE, 300 * SECOND, settings)
+        began = time.monotonic()
+        cluster.start()
+        try:
+            assert within(lambda: name_at(cluster, "10.1.0.1") == "web-0")
+            assert within(lambda: (0, 60.0) in drawn)
+            if time.monotonic() - began < 1.0:  # else the machine is too busy to look in time
+                assert not cluster.is_complete
+                assert "the rest of this large cluster is asked for in" in " ".join(cluster.sources())
+            assert within(lambda: cluster.is_complete)
+            assert time.monotonic() - began > 1.5
+            assert name_at(cluster, "10.1.0.2") == "db-0"
+        finally:
+            cluster.stop()
+
+
+def test_in_a_small_cluster_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[float] = []
+
+    def draw(_low: float, high: float) -> float:
+        drawn.append(high)
+        return 0.0
+
+    monkeypatch.setattr("collector.metadata.cluster_size.random.uniform", draw)
+    with fake_kube() as kube:
+        large(kube, 100)
+        assert nodes_of(api(kube)) == 100
+        with watching(kube) as cluster:
+            assert name_at(cluster, "10.1.0.2") == "db-0"
+            assert 60.0 not in drawn

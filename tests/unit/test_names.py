@@ -17,15 +17,14 @@ from typing import Any
 
 import pytest
 
-from collector.metadata import names_client, names_stream
+from collector.metadata import names_client, names_connection, names_place, names_stream
 from collector.metadata.cluster_names import ClusterNames
 from collector.metadata.kube_objects import NodeRecord, PodRecord
 from collector.metadata.kubernetes import Cluster
-from collector.metadata.names_client import NamesSettings
+from collector.metadata.names_connection import NamesSettings
 from collector.metadata.names_journal import NamesJournal
 from tests.agents import FIRESTEEL
-from tests.fake_kube import PATHS, FakeKube, fake_kube, pod
-from tests.kernel.test_cluster import kubeconfig
+from tests.fake_kube import PATHS, FakeKube, fake_kube, kubeconfig, pod
 from tests.names_serving import Serving, api_of, serving
 from tests.pages import promtool_check
 from tests.servers import certificate, free_port
@@ -242,7 +241,7 @@ def test_without_the_service_the_api_is_asked_until_it_is_back(monkeypatch: pyte
 
 def test_a_service_that_hangs_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """No byte for so long: the connection is there, and nobody behind it."""
-    monkeypatch.setattr(names_client, "_SILENT_SECONDS", 1.0)
+    monkeypatch.setattr(names_connection, "_SILENT_SECONDS", 1.0)
     monkeypatch.setattr(names_client, "_LATER_FALLBACK", (0.2, 0.3))
     with a_cluster() as kube, both(kube) as (_, cluster):
         assert cluster.names is not None
@@ -457,7 +456,7 @@ def test_the_newest_state_is_told_once() -> None:
 
 
 def test_auto_finds_the_service_of_its_own_namespace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(names_client, "_NAMESPACE_FILE", tmp_path / "namespace")
+    monkeypatch.setattr(names_place, "_NAMESPACE_FILE", tmp_path / "namespace")
     (tmp_path / "namespace").write_text("monitoring\n")
     with a_cluster() as kube, serving(kube) as service:
         spec = {
