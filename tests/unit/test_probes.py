@@ -202,6 +202,12 @@ def test_the_doctor_tries_nothing_when_no_driver_is_configured() -> None:
     assert [(finding.state, finding.remedy) for finding in told] == [(WARN, "driver: auto")]
 
 
+def test_the_doctor_tells_which_hooks_were_refused_before_those_that_were_taken() -> None:
+    refused = Rejected("core", "trampolines, typed: the kernel does not permit fexit programs", "none is needed")
+    told = findings(replace(REPORT, rejected=(refused,)))
+    assert (OK, f"core by other hooks: {refused.reason}") in [(finding.state, finding.sentence) for finding in told]
+
+
 def test_the_doctor_tells_a_report() -> None:
     good = findings(REPORT)
     assert [finding.state for finding in good] == [OK, OK, WARN]

@@ -33,6 +33,8 @@ CONNECTS = CONNECTIONS + REFUSED
 BODY = b"0123456789"
 _COUNTED = ("request_total", "bytes_total", "connect_total", "retransmit_total")
 _OF_THIS_RUN = ("pid", "src_port", "is_slow")
+# Who listens is known with the first bytes that it serves: a connect that the agent posts before that has no name for it.
+_KNOWN_LATER = ("dst_workload_kind", "dst_workload_name")
 _REQUESTS = "kindling_topology_request_total{"
 _CONNECTS = "kindling_tcp_connect_total{"
 _SETTLE_SECONDS = patient(120.0)
@@ -115,7 +117,8 @@ def _counts(agent: Agent) -> dict[str, float]:
             and series.name.endswith(_COUNTED)
             and series.labels.get("dst_port") in ports
         ):
-            labels = {name: value for name, value in series.labels.items() if value and name not in _OF_THIS_RUN}
+            left_out = _OF_THIS_RUN + (_KNOWN_LATER if series.name.endswith("connect_total") else ())
+            labels = {name: value for name, value in series.labels.items() if value and name not in left_out}
             key = f"{series.name}{json.dumps(labels, sort_keys=True)}"
             found[key] = found.get(key, 0) + series.value
     return {key: value for key, value in sorted(found.items()) if value}
