@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from analyzers.rows import Sample
+from analyzers.table import SampleBatch
 from exporters.own import PluginReport
 
 TURN_SECONDS = 0.5
@@ -164,6 +165,13 @@ class Plugins:
                     self._look_at(sample, time.monotonic() + ANSWER_SECONDS)
             except (_Silent, ValueError) as error:
                 self._strike(error.result if isinstance(error, _Silent) else "crashed")
+
+    def whole(self, batch: SampleBatch) -> None:
+        """Looks at all samples of a file, for as long as it takes. Blocks."""
+        while self._is_starting:
+            self.turn((), self._next_sample)
+        for sample in batch.samples:
+            self.turn((sample,), sample.sequence + 1)
 
     @property
     def _is_starting(self) -> bool:

@@ -5,6 +5,7 @@ and the page it gives.
 Time is the file's. Every counter shows what the whole file came to.
 """
 
+import contextlib
 import json
 import sys
 from dataclasses import replace
@@ -24,6 +25,8 @@ from collector.config import Loaded
 from collector.ends import Level, directed, host_port
 from collector.options import Exit
 from collector.part_settings import engine_settings, metrics_settings
+from collector.plugins import Plugins
+from collector.problems import of_plugins
 from collector.recorded_names import RecordedNames, RecordedRows
 from collector.schema import HOUR, SECOND
 from collector.table_view import TableView
@@ -48,6 +51,11 @@ def show(loaded: Loaded, path: Path, *, as_json: bool, out: TextIO | None = None
     A recording that is damaged further down is printed up to there, and ends with NOT_AS_WISHED.
     """
     out = out or sys.stdout
+    with contextlib.closing(Plugins(loaded.config.protocols.plugins)) as plugins:
+        return _show(loaded, path, plugins, as_json=as_json, out=out)
+
+
+def _show(loaded: Loaded, path: Path, plugins: Plugins, *, as_json: bool, out: TextIO) -> Exit:
     try:
         # One snapshot at the end: no row may end before it, and no counter has to show 0 first.
         settings = replace(engine_settings(loaded.config), row_idle_ns=_FOREVER_NS, early_idle_ns=0)
@@ -56,20 +64,23 @@ def show(loaded: Loaded, path: Path, *, as_json: bool, out: TextIO | None = None
         return refused(path, error)
     try:
         state = table.state()
+        plugins.whole(table.samples_since(plugins.next_sample))
         names = RecordedNames()
         metrics = replace(metrics_settings(loaded.config), scrape_interval_ns=0)
         view = TableView(RecordedRows(table, names), names, metrics, loaded.config.scope)
+        view.told_by_plugins = plugins.apply
         view.turn(state.clock_ns)
         if as_json:
             account = _account(path, head, state, capture) | _contents(view, state.clock_ns, head)
             print(json.dumps(account, indent=2), file=out)
         else:
-            for chunk in view.page(state.clock_ns, head.wall_minus_monotonic_ns):
-                out.write(chunk.decode())
+            out.writelines(chunk.decode() for chunk in view.page(state.clock_ns, head.wall_minus_monotonic_ns))
     finally:
         table.close()
     for told in capture_told(capture) if capture and not as_json else ():
         print(f"firesteel replay: {path}: {told}", file=sys.stderr)
+    for problem in of_plugins(plugins.report()):
+        print(f"firesteel replay: {problem.what}: {problem.cause}; {problem.remedy}", file=sys.stderr)
     fault = _fault(state, capture)
     if not fault:
         return Exit.DONE

@@ -24,7 +24,8 @@ from collector.config_rules import not_yet
 from collector.http_guard import ListenError
 from collector.options import Exit
 from collector.part_settings import engine_settings, metrics_settings
-from collector.problems import of_accounts, of_losses
+from collector.plugins import Plugins
+from collector.problems import of_accounts, of_losses, of_plugins
 from collector.recorded_names import RecordedNames, RecordedRows
 from collector.replay import Unplayable, capture_told, is_capture, refused
 from collector.server import HttpServer
@@ -81,9 +82,12 @@ class _Playing:
         # The clock stands still at the end, so a counter that showed 0 first would show it for ever.
         settings = replace(metrics_settings(loaded.config), scrape_interval_ns=0)
         self._view = TableView(RecordedRows(self._table, self._names), self._names, settings, loaded.config.scope)
+        self._plugins = Plugins(loaded.config.protocols.plugins)
+        self._view.told_by_plugins = self._plugins.apply
 
     def close(self) -> None:
         self._own.close()
+        self._plugins.close()
         self._engine.stop()
         self._table.close()
         self._block.close()
@@ -102,7 +106,7 @@ class _Playing:
         self._engine.start()
         if self._feed is not None:
             self._feed.start()
-        self._turn()
+        await self._turn()
         try:
             await server.start()
         except ListenError as error:
@@ -115,13 +119,17 @@ class _Playing:
             while not stop.is_set():
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), TURN_SECONDS)
-                self._turn()
+                await self._turn()
         finally:
             await server.stop()
         return Exit.DONE
 
-    def _turn(self) -> None:
+    async def _turn(self) -> None:
         self._engine.poll()
+        if self._plugins.names:
+            batch = self._table.samples_since(self._plugins.next_sample)
+            await asyncio.to_thread(self._plugins.turn, batch.samples, batch.next_sequence)
+            self._view.samples_before = self._plugins.next_sample
         self._view.turn(self._clock())
         self._turned = time.monotonic()
 
@@ -138,7 +146,9 @@ class _Playing:
         if self._feed is not None:
             problems += _of_capture(self._path, self._feed.account)
         problems += of_losses(None, engine)
-        problems += of_accounts(self._view.snapshot, self._view.report(), 0)
+        plugins = self._plugins.report()
+        problems += of_accounts(self._view.snapshot, self._view.report(), plugins.skipped)
+        problems += of_plugins(plugins)
         return AgentStatus(
             version=VERSION,
             node="",
@@ -180,6 +190,7 @@ class _Playing:
             snapshot=self._view.snapshot,
             series=self._view.report(),
             restarts=max(0, state.starts - 1),
+            plugins=self._plugins.report() if self._plugins.names else None,
         )
         told = self._own.render(own, "openmetrics" if openmetrics else "text")
         return self._view.page(state.clock_ns, self._head.wall_minus_monotonic_ns, openmetrics=openmetrics, own=told)
