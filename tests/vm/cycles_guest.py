@@ -51,9 +51,9 @@ while True:
     size = max(0, free - random.choice((16, 48, 128)) * 1024) * 1024 // 4096 * 4096
     if size:
         memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE)
-        time.sleep(0.2)
+        time.sleep(4 * random.random())
         memory.close()
-    time.sleep(random.random() / 2)
+    time.sleep(4 * random.random())
 """
 """Takes nearly all that is free, holds it for a moment, gives it back; the kernel may end it instead, then another does."""
 
