@@ -50,7 +50,7 @@ test-cluster: test-ready ## names of a cluster on this machine (as root). FIREST
 	@trap 'scripts/setup.sh give-back' EXIT; $(python) -m pytest tests/cluster $(ARGS)
 
 .PHONY: kube-api
-kube-api: $(stamps)/venv-dev ## etcd and kube-apiserver for test-cluster, built once into the user's cache (needs Go, half an hour)
+kube-api: $(stamps)/venv-dev ## etcd, kube-apiserver and its controllers for test-cluster and test-deploy, built once into the user's cache (needs Go, half an hour)
 	@$(python) -m tests.cluster.real_api
 
 .PHONY: test-vm
@@ -259,7 +259,7 @@ kubectl-plugin: ## kubectl firesteel as one file, and the archive and manifest f
 	@python3 scripts/package-kubectl-plugin.py build/kubectl $(ARGS)
 
 .PHONY: test-deploy
-test-deploy: build/bin/helm test-ready ## chart, manifests, kubectl firesteel, the container's environment
+test-deploy: build/bin/helm test-ready ## chart, manifests, kubectl firesteel, the container's environment. FIRESTEEL_REAL_API=1: also on a real API server
 	@trap 'scripts/setup.sh give-back' EXIT; $(python) -m pytest tests/deploy $(ARGS)
 
 # --- documents and dependencies ----------------------------------------------------------------------------------

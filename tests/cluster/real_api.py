@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A real etcd and kube-apiserver, built through the Go module proxy once and kept in $XDG_CACHE_HOME/firesteel/kube-api.
 
-`python -m tests.cluster.real_api` builds them (about half an hour of processor time). Nothing else of Kubernetes runs: no
-controller, no scheduler, no kubelet; a test writes what they would, and an agent is an account with the rights that docs name.
+`python -m tests.cluster.real_api` builds them and kube-controller-manager (about half an hour of processor time). Here nothing
+else of Kubernetes runs: no scheduler, no kubelet, no controller (tests/deploy/real_cluster.py has these); a test writes what they
+would, and an agent is an account with the rights that docs name.
 """
 
 import base64
@@ -15,7 +16,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +40,11 @@ import (
 \t_ "k8s.io/kubernetes/cmd/kube-apiserver/app"
 )
 """
+_PROGRAMS = {
+    "etcd": "go.etcd.io/etcd/server/v3",
+    "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
+    "kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
+}
 _START_SECONDS = 120.0
 ROLE: list[Object] = [
     {"apiGroups": [""], "resources": ["pods", "services", "nodes"], "verbs": ["get", "list", "watch"]},
@@ -51,8 +57,9 @@ ROLE: list[Object] = [
 
 
 def build() -> None:
-    """Both programs, if they are not there. The module's own go.mod names its staging modules by folder: replaced by releases."""
-    if (FOLDER / "etcd").exists() and (FOLDER / "kube-apiserver").exists():
+    """The programs that are not there. The module's own go.mod names its staging modules by folder: replaced by releases."""
+    missing = {name: package for name, package in _PROGRAMS.items() if not (FOLDER / name).exists()}
+    if not missing:
         return
     FOLDER.mkdir(parents=True, exist_ok=True)
     (FOLDER / "go.mod").write_text("module firesteel.test/kubeapi\n")
@@ -68,10 +75,7 @@ def build() -> None:
     (FOLDER / "go.mod").write_text("\n".join(lines) + "\n")
     (FOLDER / "tools.go").write_text(_TOOLS)
     _go("mod", "tidy", "-e")
-    for name, package in (
-        ("etcd", "go.etcd.io/etcd/server/v3"),
-        ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
-    ):
+    for name, package in missing.items():
         print(f"building {name}", flush=True)
         _go("build", "-trimpath", "-ldflags", "-s -w", "-o", name, package)
 
@@ -143,12 +147,17 @@ def _unverified() -> ssl.SSLContext:
     return ssl._create_unverified_context()
 
 
+def built(name: str) -> str:
+    """The path of one of the programs. Raises MissingProgram."""
+    if not (FOLDER / name).exists():
+        raise MissingProgram(f"{name} was not built: make kube-api")
+    return str(FOLDER / name)
+
+
 @contextmanager
-def real_api(folder: Path) -> Iterator[RealApi]:
-    """On loopback of this thread's network namespace."""
-    for name in ("etcd", "kube-apiserver"):
-        if not (FOLDER / name).exists():
-            raise MissingProgram(f"{name} was not built: make kube-api")
+def real_api(folder: Path, flags: Sequence[str] = ()) -> Iterator[RealApi]:
+    """On loopback of this thread's network namespace; `flags` are more of the API server's."""
+    programs = [built(name) for name in ("etcd", "kube-apiserver")]
     etcd_port, peer_port, port = free_port(), free_port(), free_port()
     key, public = folder / "sa.key", folder / "sa.pub"
     subprocess.run([program("openssl"), "genrsa", "-out", key, "2048"], check=True, capture_output=True)
@@ -156,22 +165,22 @@ def real_api(folder: Path) -> Iterator[RealApi]:
     (folder / "tokens.csv").write_text(f'{ADMIN},admin,1,"system:masters"\n{AGENT},firesteel,2\n')
     store = f"http://127.0.0.1:{etcd_port}"
     etcd = [
-        str(FOLDER / "etcd"), "--data-dir", str(folder / "etcd"), "--unsafe-no-fsync", "--listen-client-urls", store,
+        programs[0], "--data-dir", str(folder / "etcd"), "--unsafe-no-fsync", "--listen-client-urls", store,
         "--advertise-client-urls", store, "--listen-peer-urls", f"http://127.0.0.1:{peer_port}",
         "--initial-advertise-peer-urls", f"http://127.0.0.1:{peer_port}", "--initial-cluster", f"default=http://127.0.0.1:{peer_port}",
     ]  # fmt: skip
     server = [
-        str(FOLDER / "kube-apiserver"), "--etcd-servers", store, "--secure-port", str(port), "--bind-address", "127.0.0.1",
+        programs[1], "--etcd-servers", store, "--secure-port", str(port), "--bind-address", "127.0.0.1",
         "--cert-dir", str(folder / "certs"), "--service-cluster-ip-range", "10.96.0.0/16,fd96::/112",
         "--authorization-mode", "RBAC", "--token-auth-file", str(folder / "tokens.csv"), "--allow-privileged",
         "--disable-admission-plugins", "ServiceAccount", "--service-account-issuer", "https://firesteel.test",
         "--service-account-key-file", str(public), "--service-account-signing-key-file", str(key),
-        "--endpoint-reconciler-type", "none",
+        "--endpoint-reconciler-type", "none", *flags,
     ]  # fmt: skip
     with (folder / "etcd.log").open("wb") as etcd_log, (folder / "apiserver.log").open("wb") as log:
         stored = subprocess.Popen(etcd, stdout=etcd_log, stderr=etcd_log)
         process = subprocess.Popen(server, stdout=log, stderr=log)
-        api = RealApi(f"https://127.0.0.1:{port}", _kubeconfig(folder, port), process, server)
+        api = RealApi(f"https://127.0.0.1:{port}", kubeconfig(folder / "kubeconfig", port, AGENT), process, server)
         try:
             _wait(api, folder)
             _allow(api)
@@ -208,14 +217,14 @@ def _allow(api: RealApi) -> None:
         api.ask("POST", f"{group}/clusterrolebindings", {**bound, "roleRef": {**role, "name": name}})
 
 
-def _kubeconfig(folder: Path, port: int) -> Path:
-    path = folder / "kubeconfig"
+def kubeconfig(path: Path, port: int, token: str) -> Path:
+    """Writes one for the API server on that port of loopback."""
     path.write_text(f"""
 apiVersion: v1
 kind: Config
 current-context: test
 clusters: [{{name: test, cluster: {{server: "https://127.0.0.1:{port}", insecure-skip-tls-verify: true}}}}]
-users: [{{name: test, user: {{token: {AGENT}}}}}]
+users: [{{name: test, user: {{token: {token}}}}}]
 contexts: [{{name: test, context: {{cluster: test, user: test}}}}]
 """)
     path.chmod(0o600)

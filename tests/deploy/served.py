@@ -19,6 +19,7 @@ Object = dict[str, Any]
 Ended = tuple[int, str, str]
 """(exit code, standard output, standard error)."""
 _PIECE = 30_000
+_GOODBYE = 0.2
 
 
 @contextmanager
@@ -32,7 +33,7 @@ def served(folder: Path, handle: Callable[[web.Request], Awaitable[web.StreamRes
     async def serve() -> None:
         app = web.Application(client_max_size=8 << 20)
         app.router.add_route("*", "/{path:.*}", handle)
-        runner = web.AppRunner(app)
+        runner = web.AppRunner(app, shutdown_timeout=1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
         await site.start()
@@ -40,6 +41,7 @@ def served(folder: Path, handle: Callable[[web.Request], Awaitable[web.StreamRes
         started.set()
         await ended.wait()
         await runner.cleanup()
+        await asyncio.sleep(_GOODBYE)  # an end of TLS takes a few turns of the loop after its connection was closed
 
     ended = asyncio.Event()
     thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))

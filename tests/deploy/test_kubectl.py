@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.agents import FIRESTEEL, ROOT, Agent, running_agent
+from tests.agents import ROOT, Agent, running_agent
 from tests.deploy.fake_cluster import FakeCluster, fake_cluster
+from tests.deploy.plugin import run_plugin, work_on
 from tests.deploy.served import Ended, Object
 from tests.servers import program
 
-PLUGIN = ROOT / "deploy" / "kubectl" / "kubectl-firesteel"
 _SECRET = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJzZWNyZXQifQ.c2lnbmF0dXJl"
 
 
@@ -34,17 +34,7 @@ class Plugin:
     """What a node's / is to uninstall."""
 
     def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "KUBECONFIG": str(self.folder / "kubeconfig"), "KUBECTL": program("kubectl"),
-                       "HOME": str(self.folder), "KUBECTL_REMOTE_COMMAND_WEBSOCKETS": "true"}  # fmt: skip
-        return subprocess.run(
-            [str(PLUGIN), *arguments],
-            env=environment,
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=80,
-        )
+        return run_plugin(self.folder, *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -63,20 +53,7 @@ def plugin(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Plugin]:
     if "agent" in request.fixturenames:
         running.append(request.getfixturevalue("agent"))
 
-    def work(pod: Object, command: Sequence[str]) -> Ended:
-        """Inside of a container: the real program, where the agent listens on the node's own loopback."""
-        words = list(command[1:] if command[0] == "firesteel" else command)
-        if words[0] == "uninstall":
-            words = ["uninstall", "--node-root", str(state)]
-        elif words[0] in {"status", "top", "explain"}:
-            words += ["--url", f"http://127.0.0.1:{running[0].api_port}"]
-        environment = {**os.environ, "FIRESTEEL_LISTEN__METRICS": "off", "FIRESTEEL_LISTEN__API": "off"}
-        ended = subprocess.run(
-            [*FIRESTEEL, *words], env=environment, cwd=ROOT, capture_output=True, text=True, check=False
-        )
-        return ended.returncode, ended.stdout, ended.stderr
-
-    with fake_cluster(minor, tmp_path, work) as cluster:
+    with fake_cluster(minor, tmp_path, work_on(state, running)) as cluster:
         cluster.node("a")
         cluster.node("b")
         cluster.node("win", os="windows")
