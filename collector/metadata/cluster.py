@@ -5,12 +5,13 @@ Filled by watches, in threads of their own; asked by the resolver. A pod that wa
 (`tombstone_ns`): its last requests are named after it. An address that another pod has since taken is the new one's.
 """
 
-import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from collector.metadata.cluster_services import ServiceTable
+from collector.metadata.cluster_workloads import Workload, workload
 from collector.metadata.kube_objects import (
     ControllerRecord,
     NodeRecord,
@@ -23,18 +24,6 @@ from collector.metadata.kube_objects import (
 POD_LIMIT: Final = 200_000
 OTHER_LIMIT: Final = 100_000
 ASKED_LIMIT: Final = 131_072
-_TEMPLATE_HASH: Final = re.compile(r"(?P<name>.+)-[bcdfghjklmnpqrstvwxz2456789]{5,10}")
-"""A ReplicaSet is named after its Deployment and the hash of its template, in the API's safe alphabet (rand.SafeEncodeString)."""
-_SCHEDULED_JOB: Final = re.compile(r"(?P<name>.+)-\d{8,10}")
-"""A Job of a CronJob carries its scheduled time in minutes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Workload:
-    """`kind` in lower case, as dashboards made for Kindling expect it."""
-
-    kind: str
-    name: str
 
 
 @dataclass(slots=True)
@@ -66,12 +55,7 @@ class ClusterIndex:
     _by_cgroup: dict[str, str] = field(default_factory=dict)
     _by_container: dict[str, tuple[str, str]] = field(default_factory=dict)
     _by_address: dict[str, list[str]] = field(default_factory=dict)
-    _services: dict[str, ServiceRecord] = field(default_factory=dict)
-    _service_at: dict[str, str] = field(default_factory=dict)
-    _node_ports: dict[int, str] = field(default_factory=dict)
-    _slices: dict[str, SliceRecord] = field(default_factory=dict)
-    _backends: dict[tuple[str, int], dict[str, int]] = field(default_factory=dict)
-    _targets: dict[tuple[str, int], dict[str, int]] = field(default_factory=dict)
+    _services: ServiceTable = field(default_factory=ServiceTable)
     _took: dict[tuple[str, str], int] = field(default_factory=dict)
     """Since when a pod has an address that another one had: (address, uid)."""
     _host_ports: dict[tuple[str, int], list[str]] = field(default_factory=dict)
@@ -133,41 +117,28 @@ class ClusterIndex:
     def put_service(self, service: ServiceRecord) -> None:
         key = f"{service.namespace}/{service.name}"
         with self._lock:
-            if self._services.get(key) == service:
+            if self._services.services.get(key) == service:
                 return
-            self._unlink_service(key)
-            if not self._room(self._services, key):
-                return
-            self._services[key] = service
-            for address in service.addresses:
-                self._service_at[address] = key
-            for port in service.node_ports:
-                self._node_ports[port] = key
-            self._touch(*service.addresses, *service.node_ports)
+            self._touch(*self._services.drop(key))
+            if self._room(self._services.services, key):
+                self._touch(*self._services.put(key, service))
 
     def drop_service(self, key: str) -> None:
         with self._lock:
-            self._unlink_service(key)
+            self._touch(*self._services.drop(key))
 
     def put_slice(self, record: SliceRecord) -> None:
         key = f"{record.namespace}/{record.name}"
         with self._lock:
-            if self._slices.get(key) == record:
+            if self._services.slices.get(key) == record:
                 return
-            self._unlink_slice(key)
-            if not self._room(self._slices, key):
-                return
-            self._slices[key] = record
-            for backend in record.backends:
-                _count(self._backends, backend, f"{record.namespace}/{record.service}", 1)
-            for backend, uid in zip(record.backends, record.targets, strict=False):
-                if uid:
-                    _count(self._targets, backend, uid, 1)
-            self._touch(*record.backends)
+            self._touch(*self._services.drop_slice(key))
+            if self._room(self._services.slices, key):
+                self._touch(*self._services.put_slice(key, record))
 
     def drop_slice(self, key: str) -> None:
         with self._lock:
-            self._unlink_slice(key)
+            self._touch(*self._services.drop_slice(key))
 
     def put_node(self, node: NodeRecord) -> None:
         with self._lock:
@@ -201,7 +172,8 @@ class ClusterIndex:
     def keep_only(self, kind: str, keys: Iterable[str]) -> None:
         """After a whole list: what is not in it went away while nobody watched."""
         tables: dict[str, Mapping[str, object]] = {
-            "pods": self._pods, "elsewhere": self._pods, "services": self._services, "endpointslices": self._slices, "nodes": self._nodes,
+            "pods": self._pods, "elsewhere": self._pods, "services": self._services.services,
+            "endpointslices": self._services.slices, "nodes": self._nodes,
             "replicasets": self._controllers, "jobs": self._controllers,
         }  # fmt: skip
         known = tables[kind]
@@ -290,7 +262,7 @@ class ClusterIndex:
             self._ask((address, port))
             if port and (found := self._newest(self._host_ports.get((address, port), ()))) is not None:
                 return found
-            uids = self._targets.get((address, port), {}) if port else {}
+            uids = self._services.targets(address, port) if port else ()
             return self._newest([uid for uid in uids if uid in self._pods])
 
     def _newest(self, uids: Iterable[str]) -> PodRecord | None:
@@ -303,19 +275,18 @@ class ClusterIndex:
     def service_at(self, address: str) -> ServiceRecord | None:
         with self._lock:
             self._ask(address)
-            return self._services.get(self._service_at.get(address, ""))
+            return self._services.at(address)
 
     def service_of_node_port(self, port: int) -> ServiceRecord | None:
         with self._lock:
             self._ask(port)
-            return self._services.get(self._node_ports.get(port, ""))
+            return self._services.of_node_port(port)
 
     def service_of_backend(self, address: str, port: int) -> str:
         """The name of the only Service that has this backend; empty if there is none or more than one."""
         with self._lock:
             self._ask((address, port))
-            found = {**self._backends.get((address, port), {}), **self._backends.get((address, 0), {})}
-            return next(iter(found)).partition("/")[2] if len(found) == 1 else ""
+            return self._services.of_backend(address, port)
 
     def node_at(self, address: str) -> str:
         with self._lock:
@@ -339,33 +310,21 @@ class ClusterIndex:
         """The controller that a person knows: the Deployment behind a ReplicaSet, the CronJob behind a Job."""
         with self._lock:
             self._ask(pod.owner.uid if pod.owner else "")
-            return self._workload(pod)
-
-    def _workload(self, pod: PodRecord) -> Workload:
-        owner = pod.owner
-        if owner is None:
-            return Workload("pod", pod.name)
-        if owner.kind == "Node":  # a static pod's mirror
-            return Workload("staticpod", pod.name.removesuffix(f"-{owner.name}"))
-        known = self._controllers.get(owner.uid)
-        if known is not None:
-            above = known.owner
-            return Workload(above.kind.lower(), above.name) if above else Workload(known.kind.lower(), known.name)
-        guess = {"ReplicaSet": ("deployment", _TEMPLATE_HASH), "Job": ("cronjob", _SCHEDULED_JOB)}.get(owner.kind)
-        match = guess[1].fullmatch(owner.name) if guess else None
-        if guess and match:  # not told yet: by how its owner names it
-            return Workload(guess[0], match["name"])
-        return Workload(owner.kind.lower(), owner.name)
+            return workload(pod, self._controllers)
 
     def workloads(self) -> set[tuple[str, Workload]]:
         """Every workload that has a pod now, with its namespace."""
         with self._lock:
-            return {(pod.namespace, self._workload(pod)) for uid, pod in self._pods.items() if uid not in self._gone}
+            return {
+                (pod.namespace, workload(pod, self._controllers))
+                for uid, pod in self._pods.items()
+                if uid not in self._gone
+            }
 
     def counts(self) -> Counts:
         with self._lock:
             return Counts(
-                len(self._pods), len(self._services), len(self._slices), len(self._nodes), len(self._controllers),
+                len(self._pods), len(self._services.services), len(self._services.slices), len(self._nodes), len(self._controllers),
                 self._left_out,
             )  # fmt: skip
 
@@ -417,39 +376,6 @@ class ClusterIndex:
                 self._host_ports[place] = others
             else:
                 self._host_ports.pop(place, None)
-
-    def _unlink_service(self, key: str) -> None:
-        gone = self._services.pop(key, None)
-        if gone is None:
-            return
-        for address in gone.addresses:
-            if self._service_at.get(address) == key:
-                del self._service_at[address]
-        for port in gone.node_ports:
-            if self._node_ports.get(port) == key:
-                del self._node_ports[port]
-        self._touch(*gone.addresses, *gone.node_ports)
-
-    def _unlink_slice(self, key: str) -> None:
-        gone = self._slices.pop(key, None)
-        if gone is None:
-            return
-        for backend in gone.backends:
-            _count(self._backends, backend, f"{gone.namespace}/{gone.service}", -1)
-        for backend, uid in zip(gone.backends, gone.targets, strict=False):
-            if uid:
-                _count(self._targets, backend, uid, -1)
-        self._touch(*gone.backends)
-
-
-def _count(table: dict[tuple[str, int], dict[str, int]], place: tuple[str, int], key: str, by: int) -> None:
-    """How many slices say so; what nobody says any more is gone from the table."""
-    counts = table.setdefault(place, {})
-    counts[key] = counts.get(key, 0) + by
-    if counts[key] <= 0:
-        del counts[key]
-    if not counts:
-        del table[place]
 
 
 def _host_places(pod: PodRecord) -> tuple[tuple[str, int], ...]:

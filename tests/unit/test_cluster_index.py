@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from collector.metadata import kube_objects
-from collector.metadata.cluster import ClusterIndex, Workload
+from collector.metadata.cluster import ClusterIndex
+from collector.metadata.cluster_workloads import Workload
 from collector.metadata.kube_objects import (
     ControllerRecord,
     Malformed,

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lists and watches against an API server that does what real ones do, and breaks as they break."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from collector.metadata.cluster import ClusterIndex
 from collector.metadata.cluster_size import nodes_of
 from collector.metadata.kube_api import KubeApi, Refused, Unavailable
+from collector.metadata.kube_watch import Watch, of_others
 from collector.metadata.kubernetes import Cluster
 from collector.metadata.names_connection import NamesSettings
 from tests.fake_kube import PATHS, FakeKube, fake_kube, pod
@@ -249,3 +252,40 @@ def test_in_a_small_cluster_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> Non
         with watching(kube) as cluster:
             assert name_at(cluster, "10.1.0.2") == "db-0"
             assert 60.0 not in drawn
+
+
+def test_ten_minutes_of_no_answer_at_the_start_are_waited_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a clock of its own: how often it asks, how long it waits, and that it is there within a minute of the API."""
+    pauses: list[float] = []
+    with fake_kube() as kube:
+        kube.put(
+            "nodes",
+            {
+                "metadata": {"name": NODE, "uid": "n"},
+                "status": {"addresses": [{"type": "InternalIP", "address": "10.0.0.1"}]},
+            },
+        )
+        kube.refuse["/api/v1/nodes"] = 503
+
+        def wait(_watch: Watch, seconds: float) -> None:
+            pauses.append(seconds)
+            if sum(pauses) >= 600:
+                kube.refuse.clear()
+
+        monkeypatch.setattr(Watch, "_wait", wait)
+        stop, index = threading.Event(), ClusterIndex(300 * SECOND, time.monotonic_ns, NODE)
+        (resource,) = [resource for resource in of_others(NODE) if resource.name == "nodes"]
+        watch = Watch(api(kube), index, resource, stop)
+        thread = threading.Thread(target=watch.run, daemon=True)
+        thread.start()
+        try:
+            assert within(lambda: watch.state.complete, 60)
+        finally:
+            stop.set()
+        assert index.node_at("10.0.0.1") == NODE
+        assert watch.state.fault == ""
+    refused = watch.state.failures
+    assert 600 <= sum(pauses[:refused]) <= 660
+    assert all(2**n / 2 <= pause <= 2**n for n, pause in enumerate(pauses[:6]))
+    assert max(pauses) <= 60
+    assert refused <= 30
