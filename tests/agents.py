@@ -103,10 +103,19 @@ class Agent:
 
 @contextmanager
 def running_agent(
-    folder: Path, settings: Sequence[str] = (), *, prefix: Sequence[str] = (), ring: str = "8MiB"
+    folder: Path,
+    settings: Sequence[str] = (),
+    *,
+    prefix: Sequence[str] = (),
+    ring: str = "8MiB",
+    metrics_port: int = 0,
+    program: Sequence[str] = FIRESTEEL,
 ) -> Iterator[Agent]:
-    """`settings` are --set arguments, `prefix` a command to run it under (capsh, ip netns exec). Stopped by SIGTERM."""
-    metrics, api = free_port(), free_port()
+    """`settings` are --set arguments, `prefix` a command to run it under (capsh, ip netns exec). Stopped by SIGTERM.
+
+    `metrics_port` is a free one by default, `program` another version's command.
+    """
+    metrics, api = metrics_port or free_port(), free_port()
     fixed = [
         f"listen.metrics=127.0.0.1:{metrics}",
         f"listen.api=127.0.0.1:{api}",
@@ -117,7 +126,7 @@ def running_agent(
     log = folder / "agent.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*prefix, *FIRESTEEL, "run", *options], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            [*prefix, *program, "run", *options], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output
         )
     agent = Agent(process, metrics, api, log)
     try:
