@@ -25,10 +25,18 @@ class Scope:
     def has_edge(self, asking: Party, answering: Party) -> bool:
         return self.has(asking) and (asking.observed or self.has(answering))
 
-    def has_row(self, role: Role, ends: Ends) -> bool:
-        """Whether a row's conversation is shown, whichever end it was seen from."""
-        if not self.excluded_namespaces and not self.excluded_workloads:
+    @property
+    def has_everything(self) -> bool:
+        return not self.excluded_namespaces and not self.excluded_workloads
+
+    def has_row(self, role: Role, ends: Ends, *, both_here: bool = False) -> bool:
+        """Whether a row's conversation is shown, whichever end it was seen from. Only a row that is told for both ends,
+        `both_here`, can be of interest although its own end is excluded: the engine does not even have the others
+        (analyzers/native/scope.c)."""
+        if self.has_everything:
             return True
+        if not both_here and not self.has(ends.local):
+            return False
         if role is Role.SERVER:
             return self.has_edge(ends.remote, ends.local)
         if role is Role.CLIENT:

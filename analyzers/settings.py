@@ -9,6 +9,7 @@ from analyzers._native import ffi, lib
 from analyzers.contract import CLUSTERINGS, PROTOCOLS
 from analyzers.memory import SharedBlock
 
+CGROUPS_ASIDE = int(lib.FS_CGROUPS_ASIDE)
 _MILLISECOND = 1_000_000
 _SECOND = 1_000_000_000
 _UNDECODED = 255  # protocol number of a port rule that leaves the port undecoded
@@ -35,7 +36,8 @@ class EngineSettings:
     `parse_bytes` of an I/O reach the parsers, `stream_bytes` once pipelining is known; `capture_bytes` may leave the
     engine, and of what nobody decodes `undecoded_bytes`, unblanked, for plugins of the agent alone. `poll_us` is the longest sleep while nothing happens. `excluded_netns` are inode numbers. `count_verbs` makes
     a row of each HTTP method, `count_fine` counts durations in buckets fit for exponential histograms as well. What is
-    `unwanted` is not counted; a path that ends in * stands for all that begin so.
+    `unwanted` is not counted; a path that ends in * stands for all that begin so. Owners in `cgroups_aside` (ids, any
+    order, CGROUPS_ASIDE at most) are counted only where the other end of a conversation is on this node and is not.
     """
 
     max_connections: int = 65536
@@ -69,6 +71,7 @@ class EngineSettings:
     protocols_unwanted: frozenset[str] = frozenset()
     unwanted_comms: tuple[str, ...] = ()
     unwanted_paths: tuple[str, ...] = ()
+    cgroups_aside: tuple[int, ...] = ()
 
 
 # What is more than a number under the same name; the rest is copied as it is.
@@ -83,6 +86,7 @@ _SHAPED = {
     "protocols_unwanted",
     "unwanted_comms",
     "unwanted_paths",
+    "cgroups_aside",
 }
 _PLAIN = tuple(setting.name for setting in fields(EngineSettings) if setting.name not in _SHAPED)
 
@@ -171,6 +175,8 @@ def _fill(config: Any, settings: EngineSettings, switched_off: frozenset[str]) -
         config.protocols_unwanted |= 1 << _protocol(name, "protocols_unwanted")
     _fill_texts(config.unwanted_comm, "unwanted_comms", settings.unwanted_comms)
     _fill_paths(config.unwanted_paths, settings.unwanted_paths)
+    _fill_array(config.cgroup_aside, "cgroups_aside", tuple(sorted(settings.cgroups_aside)), exact=False)
+    config.cgroups_aside = len(settings.cgroups_aside)
     if len(settings.port_rules) > len(config.port_rule):
         raise ValueError(
             f"engine setting port_rules: {len(settings.port_rules)} rules, at most {len(config.port_rule)}"

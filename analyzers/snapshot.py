@@ -151,7 +151,8 @@ class SnapshotBuilder:
         self._end_gone()
         self._traces.expire(self._now_ns - self.gauge_idle_ns)
         named = [name_sample(sample, self._resolver) for sample in samples]
-        return self._freeze(tuple([n for n in named if self.scope.has_row(n.sample.role, n.ends)]))
+        shown = [n for n in named if self.scope.has_row(n.sample.role, n.ends, both_here=n.sample.peer is not None)]
+        return self._freeze(tuple(shown))
 
     def _end_gone(self) -> None:
         """Accounts of pods that will never move again."""
@@ -223,7 +224,7 @@ class SnapshotBuilder:
             return
         if ends.remote.former:
             source.version = -1  # what comes after is the successor's
-        in_scope = self.scope.has_row(key.role, ends)
+        in_scope = self.scope.has_row(key.role, ends, both_here=key.peer is not None)
         source.edge = edge_of(key, ends, key.protocol, key.l4) if in_scope else None
         source.is_server = key.role is Role.SERVER
         books: list[_AnyBook] = []

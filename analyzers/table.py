@@ -138,6 +138,18 @@ class SharedTable:
         self._tcp = new
         return rows
 
+    def identities(self) -> list[Identity]:
+        """Every owner in use, also those that no row is told of."""
+        left = int(self._table.idents_used) - 1  # entry 0 is nobody
+        found: list[Identity] = []
+        for index in range(1, lib.FS_IDENTS):
+            if left <= 0:
+                break
+            if self._table.idents[index].generation:
+                found.append(self._identity(index))
+                left -= 1
+        return found
+
     def samples_since(self, sequence: int) -> SampleBatch:
         """Samples from number `sequence` on (the first ever is 1), as far as they are still there."""
         head = int(self._table.sample_head)

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from analyzers.samples import NamedSample
@@ -20,6 +21,7 @@ from analyzers.settings import ConfigBlock
 from analyzers.table import SharedTable
 from collector import log, own_state, privileges, problems, system_calls
 from collector.api import AgentStatus, Configuration, Driver, Explanation, Hook, RejectedDriver
+from collector.aside import OwnersAside
 from collector.capture import Capture
 from collector.config_rules import not_yet
 from collector.exports import Exports
@@ -110,6 +112,8 @@ class Agent:
         self._polling = Polling(metrics.counter_ttl_ns) if report.driver == "none" else None
         rows = self._polling.rows if self._polling else self._table
         self._view = TableView(rows, self._names, metrics, config.scope)
+        self._aside = OwnersAside(self._names)
+        self._aside.configure(self._view.scope)
         if self._cluster is not None:
             self._view.end_with(self._cluster.index.gone_pods)
         self._own = OwnMetrics()
@@ -224,8 +228,12 @@ class Agent:
 
     async def _learn(self, now: float) -> None:
         """Reads /proc for owners that were not seen before, off the loop's thread."""
-        if unknown := self._names.unknown(self._view.owners()):
+        owners = self._view.owners()
+        everybody = self._table.identities() if self._aside.wanted else []
+        if unknown := self._names.unknown([*owners, *everybody]):
             await asyncio.to_thread(self._names.learn, unknown)
+        if self._aside.turn(everybody, now):
+            self._tell_engine()
         due = now - self._refreshed > _REFRESH_SECONDS
         if due or (self._names.has_new_namespaces and now - self._read_at > _REFRESH_SHARE * self._read_took):
             began = time.monotonic()
@@ -268,11 +276,16 @@ class Agent:
     def _put_in_force(self, config: Config) -> None:
         """What depends on the level of the step-down."""
         lessened = self._step_down.lessened(config)
-        self._block.apply(engine_settings(lessened))
         self._view.configure(metrics_settings(lessened), lessened.scope)
+        self._aside.configure(self._view.scope)
+        self._tell_engine()
         self._exports.configure(lessened)
         self._view.count_calls(self._exports.counts_calls, fine=self._exports.counts_finely)
         self._server.pause_stream(not self._step_down.streams)
+
+    def _tell_engine(self) -> None:
+        settings = engine_settings(self._step_down.lessened(self._config))
+        self._block.apply(replace(settings, cgroups_aside=self._aside.cgroups))
 
     def _stepped(self) -> None:
         self._put_in_force(self._config)
@@ -363,6 +376,7 @@ class Agent:
             self._capture, self._table, self._view, self._config,
             config_valid=not self._faults(), cluster=self._cluster, exports=self._exports.reports(),
             step_down=self._step_down, plugins=self._plugins.report(), stream_dropped=self._server.stream_dropped,
+            left_out=len(self._aside.cgroups),
         )  # fmt: skip
 
     def explain(self, ip: str, port: int) -> Explanation:

@@ -72,6 +72,7 @@ def gather(
     capture: Capture, table: SharedTable, view: TableView, config: Config, *, config_valid: bool,
     cluster: Cluster | None = None, exports: Mapping[str, ExportReport] | None = None,
     step_down: StepDown | None = None, plugins: PluginReport | None = None, stream_dropped: int | None = None,
+    left_out: int | None = None,
 ) -> OwnState:  # fmt: skip
     """All of it as of now."""
     report = capture.report
@@ -99,6 +100,7 @@ def gather(
         restarts=max(0, state.starts - 1),
         samples_missed=view.missed_samples,
         stream_dropped=stream_dropped,
+        left_out=left_out,
         config_valid=config_valid,
     )
 

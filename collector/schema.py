@@ -70,7 +70,8 @@ class Scope:
     exclude_namespaces: tuple[str, ...] = key(
         Items(_NAMES, 64),
         "[]",
-        "Namespaces whose pods make no series. Pods of other namespaces that talk with them still do.",
+        "Namespaces whose pods make no series. Pods of other namespaces that talk with them still do. The engine is told "
+        "their cgroups, and the kernel sends no data of connections of which nobody else on the node is an end.",
     )
     exclude_workloads: tuple[str, ...] = key(
         Items(Text(r"[^/\s]{1,253}/[^/\s]{1,253}", "a namespace, / and a workload's name"), 256),
@@ -86,13 +87,13 @@ class Scope:
         Items(Text(r"[^\x00]{1,15}", "a process name of at most 15 characters"), 64),
         "[]",
         "Process names (as in /proc/PID/comm) whose conversations make no series, on either side where both are on the "
-        "node. The kernel sends no data of their new connections.",
+        "node. The kernel sends no data of their connections.",
     )
     exclude_protocols: tuple[str, ...] = key(
         Items(Choice(PROTOCOLS), len(PROTOCOLS)),
         "[]",
         "Protocols whose requests are not counted. Once one is recognised, the kernel sends no more data of that "
-        "connection, until it ends.",
+        "connection.",
     )
     exclude_paths: tuple[str, ...] = key(
         Items(

@@ -10,7 +10,7 @@ from typing import Protocol
 from analyzers.resolver import Resolver
 from analyzers.rows import Identity, RequestKey, RequestRow, Role, Sample, TcpKey, TcpRow
 from analyzers.samples import NamedSample, name_sample
-from analyzers.scope import Scope
+from analyzers.scope import EVERYTHING, Scope
 from analyzers.snapshot import EMPTY, MINUTE_NS, Snapshot, SnapshotBuilder
 from analyzers.table import SampleBatch
 from collector.schema import Scope as ScopeSection
@@ -51,6 +51,7 @@ class TableView:
         self._builder.gone_idle_ns = _gone_idle_ns(settings)
         self._series = SeriesStore(settings)
         self._next_sample = 1
+        self.scope = EVERYTHING
         self._leave_out(excluded)
         self._read: tuple[list[RequestRow], list[TcpRow]] | None = None
         self.snapshot: Snapshot = EMPTY
@@ -65,6 +66,7 @@ class TableView:
             frozenset(excluded.exclude_namespaces if excluded else ()),
             frozenset(excluded.exclude_workloads if excluded else ()),
         )
+        self.scope = scope
         if scope != self._builder.scope:
             self._builder.leave_out(scope)
             self._names.scope = scope
@@ -130,7 +132,8 @@ class TableView:
         found = [sample for sample in self._table.samples_since(after + 1).samples if self._wanted(sample)]
         kept = [self.told_by_plugins(sample) for sample in found[-limit:]] if limit > 0 else []
         named = [name_sample(sample, self._resolver) for sample in kept]
-        return [one for one in named if self._names.scope.has_row(one.sample.role, one.ends)]
+        scope = self._names.scope
+        return [n for n in named if scope.has_row(n.sample.role, n.ends, both_here=n.sample.peer is not None)]
 
     def page(
         self,

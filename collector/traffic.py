@@ -61,7 +61,8 @@ class TrafficNames:
         named_requests = []
         for row in requests:
             ends = self._ends(row.key, known_requests, self._requests)
-            if (row.key.role is Role.UNKNOWN or draws_edge(row.key, ends)) and self.scope.has_row(row.key.role, ends):
+            shown = row.key.role is Role.UNKNOWN or draws_edge(row.key, ends)
+            if shown and self.scope.has_row(row.key.role, ends, both_here=row.key.peer is not None):
                 named_requests.append(NamedRequest(row, ends))
         named_tcp = []
         for tcp_row in tcp:

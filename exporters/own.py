@@ -124,7 +124,8 @@ class OwnState:
     `absent` has the reason for each metric that cannot be had, by its full name; `watches` says of each resource of the
     API server whether it is being watched; `step_level` is how many steps the agent went down to stay within its budget, and
     `steps` how often it took each; `restarts` is how often the engine was started again. `samples_missed` were overwritten
-    before they were read, `stream_dropped` listeners of the live stream were too slow for. `now_ns` is of the engine's clock.
+    before they were read, `stream_dropped` listeners of the live stream were too slow for; `left_out` is how many
+    cgroups the engine was told to leave out. `now_ns` is of the engine's clock.
     """
 
     version: str
@@ -148,6 +149,7 @@ class OwnState:
     restarts: int = 0
     samples_missed: int | None = None
     stream_dropped: int | None = None
+    left_out: int | None = None
     config_valid: bool = True
 
 
@@ -338,6 +340,7 @@ READERS: Final[tuple[tuple[Metric, Callable[[OwnState], Readings]], ...]] = (
     (own.EXPORT_WAITING, lambda state: [(report.waiting, (name,)) for name, report in state.exports.items()]),
     (own.ENGINE_RESTARTS, lambda state: [(state.restarts, ())]),
     (own.ENGINE_LAG, _lag),
+    (own.LEFT_OUT, lambda state: [] if state.left_out is None else [(state.left_out, ())]),
     (own.STEP_LEVEL, lambda state: [(state.step_level, ())]),
     (own.STEPS, lambda state: [(count, (step,)) for step, count in state.steps.items()]),
     (own.CONFIG_VALID, lambda state: [(int(state.config_valid), ())]),

@@ -223,6 +223,14 @@ ENGINE_LAG: Final = _own(
     "Time since the engine last took a turn. Above a few seconds it is stuck or starved.",
     _ENGINE,
 )
+LEFT_OUT: Final = _own(
+    "firesteel_left_out_containers",
+    "gauge",
+    "{container}",
+    (),
+    "Containers (cgroups) that the engine counts nothing of because of scope.exclude_namespaces and scope.exclude_workloads. 0 although these are set: no such pod was seen, or the cluster tells no names.",
+    _ENGINE,
+)
 STEP_LEVEL: Final = _own(
     "firesteel_step_down_level",
     "gauge",
@@ -400,6 +408,7 @@ OWN: Final = (
     EXPORT_WAITING,
     ENGINE_RESTARTS,
     ENGINE_LAG,
+    LEFT_OUT,
     STEP_LEVEL,
     STEPS,
     CONFIG_VALID,

@@ -48,18 +48,26 @@ class Receiver:
     traces: list[ExportTraceServiceRequest] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     attempts: int = 0
+    # What was read of it so far: on a busy machine there is a lot, and tests ask again and again.
+    _points: dict[str, tuple[int, list[tuple[dict[str, Any], Any]]]] = field(default_factory=dict)
+    _spans: list[tuple[dict[str, Any], Span]] = field(default_factory=list)
+    _spans_read: int = 0
 
     def points(self, name: str) -> list[tuple[dict[str, Any], Any]]:
         """Attributes (the resource's included) and point of every data point of a metric, in the order of arrival."""
-        return [
+        read, known = self._points.get(name, (0, []))
+        fresh = self.metrics[read:]
+        known += [
             (attributes(resource.resource.attributes) | attributes(point.attributes), point)
-            for request in self.metrics
+            for request in fresh
             for resource in request.resource_metrics
             for scope in resource.scope_metrics
             for metric in scope.metrics
             if metric.name == name
             for point in getattr(metric, metric.WhichOneof("data") or "").data_points
         ]
+        self._points[name] = (read + len(fresh), known)
+        return known
 
     def names(self) -> set[str]:
         return {
@@ -71,13 +79,16 @@ class Receiver:
         }
 
     def spans(self) -> list[tuple[dict[str, Any], Span]]:
-        return [
+        fresh = self.traces[self._spans_read :]
+        self._spans_read += len(fresh)
+        self._spans += [
             (attributes(resource.resource.attributes) | attributes(span.attributes), span)
-            for request in self.traces
+            for request in fresh
             for resource in request.resource_spans
             for scope in resource.scope_spans
             for span in scope.spans
         ]
+        return self._spans
 
 
 def attributes(pairs: Any) -> dict[str, Any]:

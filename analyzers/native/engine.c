@@ -124,6 +124,8 @@ static void read_config(struct fs_engine *e)
 		e->config.tcp_row_limit = FS_TCP_ROWS;
 	if (e->config.port_rules > FS_PORT_RULES)
 		e->config.port_rules = FS_PORT_RULES;
+	if (e->config.cgroups_aside > FS_CGROUPS_ASIDE)
+		e->config.cgroups_aside = FS_CGROUPS_ASIDE;
 	e->config.protocols_enabled |= 1u << FS_PROTOCOL_NOSUPPORT;
 	for (uint32_t i = 0; i < FS_UNWANTED_COMMS; i++)
 		e->config.unwanted_comm[i][15] = 0;

@@ -86,9 +86,9 @@ uint32_t fs_ident(struct fs_engine *e, const struct fs_head *head, const char co
 	ident->cgroup_id = head->cgroup_id;
 	ident->pid = head->flags & FS_NO_PROCESS ? 0 : head->pid;
 	ident->flags = head->flags & FS_NO_PROCESS ? FS_IDENT_FROM_SOFTIRQ : 0;
-	ident->flags |= fs_comm_is_unwanted(e, name) ? FS_IDENT_UNWANTED : 0;
 	ident->updated_ns = e->now_ns;
 	memcpy(ident->comm, name, 16);
+	fs_ident_scope(e, ident);
 	__atomic_store_n(&ident->generation, fs_new_generation(e), __ATOMIC_RELEASE);
 	fs_index_add(&e->by_ident, hash, index);
 	e->table->idents_used++;

@@ -15,7 +15,7 @@ static bool is_loopback(const struct fs_tuple *t)
 	       memcmp(t->remote, one, 16) == 0 || (memcmp(t->remote, mapped, 12) == 0 && t->remote[12] == 127);
 }
 
-static uint8_t *address_slot(struct fs_engine *e, const uint8_t address[16])
+static uint8_t *address_slot(const struct fs_engine *e, const uint8_t address[16])
 {
 	return e->addresses[fs_hash_end(fs_mix_bytes(FS_HASH_SEED, address, 16)) % FS_ADDRESSES];
 }
@@ -26,7 +26,7 @@ void fs_address_seen(struct fs_engine *e, const uint8_t address[16])
 }
 
 /* Whether the other end may be told yet: its address is one of this node's. */
-bool fs_may_have_other_end(struct fs_engine *e, const struct fs_connection *c)
+bool fs_may_have_other_end(const struct fs_engine *e, const struct fs_connection *c)
 {
 	return is_loopback(&c->tuple) || memcmp(address_slot(e, c->tuple.remote), c->tuple.remote, 16) == 0;
 }
@@ -109,6 +109,7 @@ void fs_ident_told(struct fs_engine *e, struct fs_connection *c)
 	struct fs_connection *other = fs_connection_at(e, c->peer);
 	fs_ident_set(e, &other->peer_ident, c->ident);
 	fs_connection_key_changed(other);
+	fs_mode_leave_out(e, other);
 }
 
 static void link_ends(struct fs_engine *e, struct fs_connection *a, struct fs_connection *b)

@@ -241,7 +241,8 @@ void fs_row_bytes(struct fs_engine *e, struct fs_connection *c, uint64_t request
 {
 	struct fs_row *row = &e->table->rows[c->row];
 
-	if (!(request_bytes | response_bytes) || c->authority == FS_AUTHORITY_THEIRS || fs_connection_is_unwanted(e, c))
+	if (!(request_bytes | response_bytes) || c->authority == FS_AUTHORITY_THEIRS ||
+	    fs_connection_counts_nothing(e, c))
 		return;
 	if (!row->generation || row->generation != c->row_generation) {
 		c->exchange_bytes[FS_SIDE_REQUEST] += request_bytes;
@@ -269,7 +270,7 @@ void fs_row_exists(struct fs_engine *e, struct fs_connection *c)
 	const struct fs_row *row = &e->table->rows[c->row];
 
 	if ((!c->row || row->generation != c->row_generation) && !is_in_overflow(e, c) &&
-	    !fs_connection_is_unwanted(e, c))
+	    !fs_connection_counts_nothing(e, c))
 		(void)row_for(e, c, &nothing, 0, &new_edge);
 }
 

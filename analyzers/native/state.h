@@ -248,7 +248,7 @@ void fs_role_spoke(struct fs_engine *e, struct fs_connection *c, uint8_t request
 
 /* mirror.c */
 void fs_address_seen(struct fs_engine *e, const uint8_t address[16]);
-bool fs_may_have_other_end(struct fs_engine *e, const struct fs_connection *c);
+bool fs_may_have_other_end(const struct fs_engine *e, const struct fs_connection *c);
 uint32_t fs_mirror_hash(const struct fs_tuple *t);
 void fs_mirror_add(struct fs_engine *e, struct fs_connection *c);
 void fs_mirror_remove(struct fs_engine *e, struct fs_connection *c);
@@ -377,7 +377,9 @@ void fs_tcp_rows_sweep(struct fs_engine *e, uint32_t count);
 /* scope.c */
 void fs_scope_changed(struct fs_engine *e);
 bool fs_comm_is_unwanted(const struct fs_engine *e, const char comm[16]);
+void fs_ident_scope(const struct fs_engine *e, struct fs_ident *ident);
 bool fs_connection_is_unwanted(const struct fs_engine *e, const struct fs_connection *c);
+bool fs_connection_counts_nothing(const struct fs_engine *e, const struct fs_connection *c);
 bool fs_request_is_unwanted(const struct fs_engine *e, const struct fs_connection *c, const struct fs_counted *counted,
 			    uint8_t protocol);
 

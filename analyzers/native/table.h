@@ -26,13 +26,16 @@
 #define FS_FINE_BUCKETS 60 /* two for each of 29 octaves, one below and one above */
 #define FS_PORT_RULES 64
 #define FS_UNWANTED_COMMS 64
+#define FS_CGROUPS_ASIDE 2048
 #define FS_NATS 32768
 #define FS_DOMAINS 4096
 #define FS_DOMAIN_BYTES 254
 
 enum fs_ident_flag {
 	FS_IDENT_FROM_SOFTIRQ = 1 << 0, /* told by a softirq event only, so cgroup and comm are absent */
-	FS_IDENT_UNWANTED = 1 << 1 /* the user left this command out */
+	FS_IDENT_UNWANTED = 1 << 1, /* the user left this command out */
+	FS_IDENT_ASIDE =
+		1 << 2 /* the user left its namespace or workload out: whom it talks with may still tell of it */
 };
 
 /* Who owns a local socket. Entry 0 means "unknown". */
@@ -249,7 +252,7 @@ struct fs_sample {
 	X(nat_applied, "connections whose dialled address was translated to the one that answered") \
 	X(nat_lost, "times conntrack told more than could be read, so that translations were missed")  \
 	X(domains_learned, "names of addresses that DNS answers told, each again when it had expired") \
-	X(requests_unwanted, "requests left out by the scope settings: by path, protocol or command") \
+	X(requests_unwanted, "requests left out by the scope settings: by path, protocol, command, namespace or workload") \
 	X(entries_damaged, "entries of the shared table that a new engine found out of bounds and ended") \
 	X(rows_ended_early, "rows ended after being idle for less than they may, because a table was nearly full") \
 	X(comms_overflow, "local owners counted without their command because their cgroup had too many") \
@@ -355,6 +358,9 @@ struct fs_engine_config {
 	uint8_t reserved[1];
 	char unwanted_comm[FS_UNWANTED_COMMS][16]; /* an empty one ends */
 	struct fs_path_rules unwanted_paths;
+	uint32_t cgroups_aside;
+	uint32_t reserved2;
+	uint64_t cgroup_aside[FS_CGROUPS_ASIDE]; /* of FS_IDENT_ASIDE, ascending */
 };
 
 #endif

@@ -106,9 +106,17 @@ static struct fs_tcp_row *health_of(struct fs_engine *e, struct fs_connection *c
 	return row;
 }
 
+/* What a socket of its own measures is told by nobody else. */
+static bool is_aside(const struct fs_engine *e, const struct fs_connection *c)
+{
+	return e->table->idents[c->ident].flags & FS_IDENT_ASIDE;
+}
+
 void fs_tcp_health(struct fs_engine *e, struct fs_connection *c)
 {
 	c->flags &= ~(uint32_t)FS_C_SRTT_NEW;
+	if (is_aside(e, c))
+		return;
 	health_of(e, c)->srtt_us = c->srtt_us;
 }
 
@@ -122,7 +130,7 @@ bool fs_tcp_is_attempt(const struct fs_connection *c)
 /* A connection that never came about is no closed connection: its CONNECT row tells. */
 void fs_tcp_closed(struct fs_engine *e, struct fs_connection *c)
 {
-	if (!c->srtt_us && !(c->flags & FS_C_SEEN_BYTES))
+	if ((!c->srtt_us && !(c->flags & FS_C_SEEN_BYTES)) || is_aside(e, c))
 		return;
 	struct fs_tcp_row *row = health_of(e, c);
 	row->closed++;
@@ -171,6 +179,8 @@ void fs_connect_event(struct fs_engine *e, const struct fs_connect *event)
 		fs_connection_key_changed(c);
 	}
 	c->connect_ns = event->duration_ns;
+	if (is_aside(e, c))
+		return;
 	make_key(&c->tuple, FS_ROLE_CLIENT, FS_TCP_CONNECT, event->error, &key);
 	set_dialled(c, &key);
 	key.ident = c->ident;
@@ -187,6 +197,8 @@ void fs_trouble_event(struct fs_engine *e, const struct fs_trouble *event)
 	struct fs_tcp_row *row, key;
 
 	if (c && c->kind == FS_KIND_STREAM) {
+		if (is_aside(e, c))
+			return;
 		row = health_of(e, c);
 	} else {
 		const struct fs_listener *l =

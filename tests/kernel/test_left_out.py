@@ -1,15 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
 """scope.exclude_* over the real kernel: what is left out is not counted, everything else is, exactly."""
 
+import os
+import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.agents import Agent, running_agent
+from tests.fake_kube import fake_kube, kubeconfig
+from tests.kernel.test_processes import readable_file
+from tests.pods import container, described
 from tests.servers import nginx, program, redis
 
-WANTED, UNWANTED = 7, 5
+WANTED, UNWANTED, MANY = 7, 5, 3000
+# Asks a port over one connection: for each line that comes in, the next of these counts, and answers with a line.
+ASK = """
+import socket, sys
+with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as client:
+    for count in sys.argv[2:]:
+        sys.stdin.readline()
+        for _ in range(int(count)):
+            client.sendall(b"GET / HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
+            assert client.recv(65536).startswith(b"HTTP/1.1 ")
+        print(flush=True)
+    sys.stdin.readline()
+"""
+LEFT_OUT = "firesteel_left_out_containers"
+REQUESTS, EDGES = "kindling_entity_request_total", "kindling_topology_request_total"
 
 
 def ask(port: int, path: str, count: int) -> None:
@@ -60,3 +81,77 @@ def test_a_protocol_of_which_the_kernel_sends_no_more(tmp_path: Path) -> None:
         assert agent.total("kindling_topology_request_total", dst_port=str(server.port)) == 0
         # 20 000 reads and writes, of which nothing came; others run on this machine too.
         assert agent.total("firesteel_events_total", type="data") - seen < 10_000
+
+
+def ask_from(prefix: Sequence[str], port: int, count: int) -> None:
+    with asking(prefix, port, count) as go_on:
+        go_on()
+
+
+@contextmanager
+def asking(prefix: Sequence[str], port: int, *counts: int) -> Iterator[Callable[[], None]]:
+    """One connection, open for the block. Each call asks the next of `counts` times and returns when all were answered."""
+    command = [*prefix, program("python3"), "-c", ASK, str(port), *map(str, counts)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:
+        assert client.stdin is not None
+        assert client.stdout is not None
+        to, of = client.stdin, client.stdout
+
+        def go_on() -> None:
+            to.write(b"\n")
+            to.flush()
+            assert of.readline() == b"\n"
+
+        yield go_on
+        to.close()
+        assert client.wait(60) == 0
+
+
+def test_a_namespace_of_which_the_kernel_sends_nothing_until_it_is_wanted_again(tmp_path: Path) -> None:
+    """Two pods of a namespace that is left out and one that is not: each request is counted where docs/config.md says."""
+    ids = {name: (f"11111111-2222-3333-{place:04}-{os.getpid():012}", f"{place:032x}{os.getpid():032x}")
+           for place, name in enumerate(("dns-0", "probe-0", "web-0"), 1)}  # fmt: skip
+    paths = {name: f"kubepods/besteffort/pod{uid}/{container_id}" for name, (uid, container_id) in ids.items()}
+    with (
+        fake_kube(token="secret") as kube,
+        container(paths["dns-0"]) as in_dns,
+        container(paths["probe-0"]) as in_probe,
+        container(paths["web-0"]) as in_web,
+        nginx(prefix=in_dns) as dns,
+        nginx(prefix=in_web) as web,
+        readable_file() as file,
+    ):
+        kube.put("nodes", {"metadata": {"name": "n", "uid": "n"}, "status": {}})
+        for name, (uid, container_id) in ids.items():
+            namespace = "shop" if name == "web-0" else "system"
+            kube.put("pods", described(uid, name, container_id, namespace=namespace))
+        told = f"kubernetes: {{enabled: true, kubeconfig: {kubeconfig(tmp_path, kube.port)}}}\n"
+        file.write_text(told + "scope: {exclude_namespaces: [system]}\n")
+        with running_agent(tmp_path, prefix=("env", f"FIRESTEEL_CONFIG={file}")) as agent:
+            ask_from(in_probe, dns.port, UNWANTED)
+            ask_from(in_dns, web.port, 1)
+            agent.wait(lambda one: one.total(LEFT_OUT) == 2)
+            assert agent.total(LEFT_OUT) == 2
+            with asking(in_probe, dns.port, UNWANTED, MANY) as go_on:
+                go_on()
+                # What the engine has counted comes after what it was sent before, so by then it knows the connection.
+                ask_from(in_dns, web.port, 1)
+                assert agent.counts(REQUESTS, 2, port=str(web.port)) == 2
+                before = unwanted(agent)
+                go_on()
+            ask_from(in_probe, web.port, WANTED)
+            ask_from(in_web, dns.port, UNWANTED)
+            assert agent.counts(EDGES, UNWANTED, dst_port=str(dns.port)) == UNWANTED
+            assert {one.labels["src_pod"] for one in agent.find(EDGES, dst_port=str(dns.port))} == {"web-0"}
+            assert agent.total(REQUESTS, port=str(dns.port)) == 0
+            assert agent.counts(REQUESTS, WANTED + 2, port=str(web.port)) == WANTED + 2
+            assert agent.total(EDGES, dst_port=str(web.port)) == 0
+            assert unwanted(agent) == before, "the kernel sent what nobody wants"
+
+            file.write_text(told)
+            agent.process.send_signal(signal.SIGHUP)
+            agent.wait(lambda one: one.total(LEFT_OUT) == 0)
+            assert agent.total(LEFT_OUT) == 0
+            ask_from(in_probe, dns.port, WANTED)
+            assert agent.counts(REQUESTS, WANTED, port=str(dns.port), pod="dns-0") == WANTED
+            assert agent.total(EDGES, dst_port=str(dns.port), src_pod="probe-0") == WANTED

@@ -8,7 +8,7 @@ from analyzers.rows import Role
 from analyzers.scope import Scope
 from analyzers.snapshot import SnapshotBuilder
 from collector.traffic import TrafficNames
-from tests.rows import SECOND, FixedResolver, pod, request_row, sample, tcp_row
+from tests.rows import CLIENT, SECOND, SERVER, FixedResolver, pod, request_row, sample, tcp_row
 
 EXCLUDED = Scope(frozenset({"system"}))
 WEB, DNS = pod("web", namespace="shop", observed=True), pod("dns", namespace="system", observed=True)
@@ -61,3 +61,28 @@ def test_a_change_holds_from_then_on() -> None:
     builder.leave_out(EXCLUDED)
     snapshot = builder.build([request_row(1, count=10)], [], [], 2 * SECOND)
     assert [account.count for account in snapshot.edges] == [3]
+
+
+@pytest.mark.parametrize(
+    ("asking", "answering", "edges", "entities"),
+    [(WEB, WEB, 1, 1), (WEB, DNS, 1, 0), (DNS, WEB, 0, 1), (DNS, DNS, 0, 0)],
+)
+@pytest.mark.parametrize("role", [Role.CLIENT, Role.SERVER])
+def test_of_a_row_for_both_ends_each_has_its_part(
+    asking: Party, answering: Party, edges: int, entities: int, role: Role
+) -> None:
+    resolver = FixedResolver({1: asking, 2: answering}, {"10.0.0.1": asking, "10.0.0.2": answering})
+    builder = SnapshotBuilder(resolver)
+    builder.leave_out(EXCLUDED)
+    peer = SERVER if role is Role.CLIENT else CLIENT
+    snapshot = builder.build([request_row(1, role, peer=peer)], [], [], SECOND)
+    assert (len(snapshot.edges), len(snapshot.entities)) == (edges, entities)
+
+
+def test_a_socket_of_an_excluded_namespace_tells_nothing_of_its_health() -> None:
+    """What is measured there is nobody else's, whoever asked."""
+    resolver = FixedResolver({1: WEB, 2: DNS}, {"10.0.0.1": WEB, "10.0.0.2": DNS})
+    for scope, told in ((Scope(), 1), (EXCLUDED, 0)):
+        builder = SnapshotBuilder(resolver)
+        builder.leave_out(scope)
+        assert len(builder.build([], [tcp_row(1, Role.SERVER)], [], SECOND).health) == told

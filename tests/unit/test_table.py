@@ -364,7 +364,8 @@ def test_names_come_from_the_contract() -> None:
 def test_every_setting_reaches_the_block() -> None:
     names = {name for name, _ in ffi.typeof("struct fs_engine_config").fields}
     ours = {field.name for field in fields(EngineSettings)} - {"slow_default_ns", "unwanted_comms"}
-    assert ours | {"unwanted_comm"} == names - {"magic", "version", "generation", "stop", "port_rule", "reserved"}
+    others = {"magic", "version", "generation", "stop", "port_rule", "cgroup_aside", "reserved", "reserved2"}
+    assert ours | {"unwanted_comm"} == names - others
     settings = EngineSettings(
         max_connections=1, contents_per_workload=2, row_limit=3, tcp_row_limit=4, connection_idle_ns=5, row_idle_ns=6,
         no_response_ns=7, slow_ns={"dns": 8}, slow_default_ns=9, bucket_ns=(1, 2, 3, 4, 5, 6, 7, 8),
@@ -372,6 +373,7 @@ def test_every_setting_reaches_the_block() -> None:
         capture_bytes=13, parse_bytes=14, stream_bytes=15, poll_us=16, url_clustering="blank",
         dns_nxdomain_is_error=False, measure=True, message_mode=False,
         port_rules=(PortRule(80, "http"), PortRule(9, None)), excluded_netns=(17, 18),
+        cgroups_aside=(20, 19),
     )  # fmt: skip
     block = ConfigBlock(settings)
     config = block._config
@@ -387,6 +389,7 @@ def test_every_setting_reaches_the_block() -> None:
     assert config.port_rules == 2
     assert [(rule.port, rule.protocol) for rule in config.port_rule[0:3]] == [(80, 1), (9, 255), (0, 0)]
     assert list(config.excluded_netns)[:3] == [17, 18, 0]
+    assert (config.cgroups_aside, list(config.cgroup_aside)[:3]) == (2, [19, 20, 0])
     assert (config.magic, config.version, config.generation) == (lib.FS_TABLE_MAGIC, lib.FS_TABLE_VERSION, 1)
     block.apply(replace(settings, port_rules=()))
     assert (config.generation, config.port_rules) == (2, 0)
