@@ -25,7 +25,6 @@ BUDGET = 0.05
 """Of a core at that rate."""
 _VIP = "10.96.7.8"
 _FIRST_PORT, _PORTS = 1024, 60_000
-_PORT = 9
 _IDLE_SECONDS = 1.0
 _WAIT_SECONDS = 20.0
 
@@ -68,22 +67,19 @@ def connections(seconds: float, rate: int = RATE) -> tuple[int, float]:
             opened.close()
 
 
-def translate(made: Node) -> socket.socket:
-    """The rule, and what is behind it: a socket that takes datagrams until it is full."""
-    backend = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    backend.bind((made.ipv4, _PORT))
-    last = _FIRST_PORT + _PORTS - 1
-    rule = ("-d", f"{_VIP}/32", "-p", "udp", "--dport", f"{_FIRST_PORT}:{last}")
-    made.space.run(
-        "iptables", "-t", "nat", "-A", "OUTPUT", *rule, "-j", "DNAT", "--to-destination", f"{made.ipv4}:{_PORT}"
-    )
-    return backend
+def translate(made: Node) -> None:
+    """The rule. The port stays, or connections of one socket could not be told apart behind it; nobody is there to answer."""
+    ports = f"{_FIRST_PORT}:{_FIRST_PORT + _PORTS - 1}"
+    rule = ("-d", f"{_VIP}/32", "-p", "udp", "--dport", ports)
+    made.space.run("iptables", "-t", "nat", "-A", "OUTPUT", *rule, "-j", "DNAT", "--to-destination", made.ipv4)
+    made.space.run("iptables", "-A", "INPUT", "-d", f"{made.ipv4}/32", "-p", "udp", "--dport", ports, "-j", "DROP")
 
 
 def cost(seconds: float) -> ConntrackCost:
     """As root. RuntimeError where translations cannot be read."""
     driver, table = FakeDriver(), SharedTable.create()
-    with node() as made, made.entered(), translate(made):
+    with node() as made, made.entered():
+        translate(made)
         listening = conntrack.listen()
         if listening.fd is None:
             raise RuntimeError(f"{listening.reason}: {listening.remedy}")

@@ -199,7 +199,8 @@ def test_no_request_misses_its_translation_among_ten_thousand_others_a_second(tm
         made.pod("client-0")
         ip = made.pod("web-0", port=PORT)
         made.service("web", 80, {"web-0": (ip, PORT)})
-        with watched(made, tmp_path) as agent, conntrack_bench.translate(made.node), ThreadPoolExecutor(1) as pool:
+        with watched(made, tmp_path) as agent, ThreadPoolExecutor(1) as pool:
+            conntrack_bench.translate(made.node)
             others = pool.submit(conntrack_bench.connections, 4.0)
             asked = 0
             while not others.done() or not asked:
