@@ -67,7 +67,8 @@ enum fs_connection_flag {
 	FS_C_MIRRORED = 1 << 16, /* in the index of tuples */
 	FS_C_SEEN_BYTES = 1 << 17,
 	FS_C_ROLE_GUESSED = 1 << 18, /* no evidence but the absence of a listener: who asks decides */
-	FS_C_HANDSHAKE_FAILED = 1 << 19,
+	FS_C_EXCHANGE_FAILED =
+		1 << 19, /* the undecoded exchange in progress: a handshake, or a close that tells of an error */
 	FS_C_HANDSHAKE_OVER = 1 << 20,
 	FS_C_ANNOUNCED = 1 << 21, /* its attempt succeeded, but the connection itself was not told yet */
 	FS_C_FIRST_SETTLED = 1 << 22, /* its first request waited for the other end to be told */

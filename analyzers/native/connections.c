@@ -211,6 +211,9 @@ void fs_connection_close(struct fs_engine *e, const struct fs_close *event)
 	if (event->srtt_us)
 		c->srtt_us = event->srtt_us;
 	if (c->kind == FS_KIND_STREAM) {
+		fs_release_held(e, c);
+		if (!(event->head.flags & FS_LOST_BEFORE))
+			fs_closing_end(e, c, event->head.time_ns);
 		fs_connection_settle(e, c, event->head.time_ns, patience_ns);
 		if (!(c->flags & FS_C_SEEN_BYTES) && c->role == FS_ROLE_CLIENT && fs_may_count(e, c))
 			fs_row_exists(e, c);

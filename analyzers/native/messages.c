@@ -590,6 +590,7 @@ void fs_deliver(struct fs_engine *e, struct fs_connection *c, const struct fs_ch
 			fs_opaque_bytes(e, c, k->direction, k->bytes - at, k->start_ns, k->end_ns);
 			if (at == 0)
 				fs_opaque_text(e, c, k->direction, fs_cursor_over(k->payload, k->captured, true));
+			fs_closing_chunk(e, c, k, at, true);
 			break;
 		}
 		at += advance(e, c, k, at);

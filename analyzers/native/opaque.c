@@ -57,7 +57,7 @@ static void count(struct fs_engine *e, struct fs_connection *c, uint64_t end_ns,
 	struct fs_counted counted = {
 		.request_content = c->content,
 		.response_content = c->answer_content,
-		.flags = flags | (c->flags & FS_C_HANDSHAKE_FAILED ? FS_ROW_ERROR : 0),
+		.flags = flags | (c->flags & FS_C_EXCHANGE_FAILED ? FS_ROW_ERROR : 0),
 		.status = c->answer_status,
 		.start_ns = first_ns[FS_SIDE_REQUEST],
 		.end_ns = end_ns,
@@ -67,7 +67,7 @@ static void count(struct fs_engine *e, struct fs_connection *c, uint64_t end_ns,
 		.request_bytes = c->exchange_bytes[FS_SIDE_REQUEST],
 		.response_bytes = c->exchange_bytes[FS_SIDE_RESPONSE],
 	};
-	c->flags &= ~(uint32_t)(FS_C_EXCHANGE | FS_C_ANSWERED | FS_C_HANDSHAKE_FAILED);
+	c->flags &= ~(uint32_t)(FS_C_EXCHANGE | FS_C_ANSWERED | FS_C_EXCHANGE_FAILED);
 	c->exchange_bytes[FS_SIDE_REQUEST] = c->exchange_bytes[FS_SIDE_RESPONSE] = 0;
 	if (fs_may_count(e, c) && fs_row_count(e, c, &counted)) {
 		e->table->stats.exchanges++;
@@ -154,6 +154,38 @@ void fs_opaque_bytes(struct fs_engine *e, struct fs_connection *c, uint8_t direc
 		fs_mode_set(e, c, FS_MODE_FLIPS, 0);
 }
 
+/* What the response, or an alert in its place, says of the exchange in progress. */
+static void answer_told(struct fs_engine *e, struct fs_connection *c)
+{
+	fs_string_release(e, c->answer_content);
+	c->answer_content = fs_string_hold(e, &e->outcome.response_content, 0);
+	c->answer_status = e->outcome.status;
+	c->flags |= e->outcome.error ? FS_C_EXCHANGE_FAILED : 0;
+}
+
+/*
+ * A client that does not trust what it was shown says so before it has sealed anything: its handshake failed. True if
+ * this is but the header of such a record, which servers read by a call of its own.
+ */
+static bool see_refusal(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *k)
+{
+	const uint32_t shaken = FS_C_HANDSHAKE_OVER | FS_C_EXCHANGE | FS_C_ANSWERED;
+	struct fs_cursor bytes = fs_cursor_over(k->payload, k->captured, k->captured < k->bytes);
+
+	if (c->protocol != FS_PROTOCOL_TLS || (c->flags & shaken) != shaken || !c->answer_content || !k->captured ||
+	    k->direction != c->requester)
+		return false;
+	enum fs_framed framed = fs_frame(e, c, k->direction, FS_SIDE_REQUEST, bytes, NULL, false);
+	if (framed != FS_FRAME_MESSAGE)
+		return framed == FS_FRAME_MORE && c->scratch[k->direction][0]; /* as tls.c remembers it */
+	fs_stitch(e, c->protocol, &e->message, NULL);
+	if (e->outcome.error) {
+		e->outcome.status = e->message.status;
+		answer_told(e, c);
+	}
+	return false;
+}
+
 /* The first message of each side of an encrypted connection is readable: whom it was for, and whether it was refused. */
 void fs_opaque_handshake(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *k)
 {
@@ -178,11 +210,8 @@ void fs_opaque_handshake(struct fs_engine *e, struct fs_connection *c, const str
 		/* A record read in two calls, its header first: the parser remembers it. */
 		if (framed == FS_FRAME_MORE && k->captured == k->bytes)
 			return;
-		if (framed == FS_FRAME_MESSAGE) {
-			c->answer_content = fs_string_hold(e, &e->outcome.response_content, 0);
-			c->answer_status = e->outcome.status;
-			c->flags |= e->outcome.error ? FS_C_HANDSHAKE_FAILED : 0;
-		}
+		if (framed == FS_FRAME_MESSAGE)
+			answer_told(e, c);
 		c->flags |= FS_C_HANDSHAKE_OVER;
 		fs_requests_discard(e, c);
 	}
@@ -194,6 +223,18 @@ static uint64_t advance(struct fs_stream *s, uint64_t to)
 	s->next = s->known ? fs_max(s->next, to) : to;
 	s->known = 1;
 	return fresh;
+}
+
+static void see_fresh(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *k, uint64_t fresh)
+{
+	if (see_refusal(e, c, k)) {
+		c->exchange_bytes[FS_SIDE_REQUEST] += fresh;
+		return;
+	}
+	fs_opaque_handshake(e, c, k);
+	fs_opaque_bytes(e, c, k->direction, fresh, k->start_ns, k->end_ns);
+	if (fresh == k->bytes)
+		fs_opaque_text(e, c, k->direction, fs_cursor_over(k->payload, k->captured, true));
 }
 
 void fs_opaque_chunk(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *k)
@@ -212,10 +253,8 @@ void fs_opaque_chunk(struct fs_engine *e, struct fs_connection *c, const struct 
 	if (!s->known)
 		(void)advance(s, (1ull << 32) + k->seq);
 	uint64_t fresh = advance(s, fs_extend(s, k->seq) + k->bytes);
-	if (!fresh)
-		return;
-	fs_opaque_handshake(e, c, k);
-	fs_opaque_bytes(e, c, k->direction, fresh, k->start_ns, k->end_ns);
-	if (fresh == k->bytes)
-		fs_opaque_text(e, c, k->direction, fs_cursor_over(k->payload, k->captured, true));
+	if (fresh)
+		see_fresh(e, c, k, fresh);
+	/* What comes late may still tell how the conversation ends. */
+	fs_closing_chunk(e, c, k, 0, fresh == k->bytes);
 }

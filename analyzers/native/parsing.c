@@ -132,7 +132,10 @@ void fs_protocol_set(struct fs_engine *e, struct fs_connection *c, uint8_t proto
 	if (protocol == FS_PROTOCOL_NOSUPPORT && c->kind == FS_KIND_STREAM) {
 		fs_mode_set(e, c, e->config.undecoded_bytes ? FS_MODE_STREAM : FS_MODE_LENGTHS,
 			    e->config.undecoded_bytes);
-	} else if (protocol != FS_UNDECIDED && protocol != FS_PROTOCOL_WEBSOCKET) {
+	} else if (protocol == FS_PROTOCOL_WEBSOCKET) {
+		/* Heads of frames are short. */
+		fs_mode_set(e, c, FS_MODE_STREAM, e->config.parse_bytes);
+	} else if (protocol != FS_UNDECIDED) {
 		known->key = key;
 		known->protocol = protocol;
 	}

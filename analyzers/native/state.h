@@ -322,6 +322,11 @@ void fs_opaque_drop(struct fs_engine *e, struct fs_connection *c);
 void fs_opaque_unanswered(struct fs_engine *e, struct fs_connection *c, uint64_t now_ns);
 void fs_opaque_handshake(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *chunk);
 
+/* closing.c */
+void fs_closing_chunk(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *chunk, uint64_t at,
+		      bool in_order);
+void fs_closing_end(struct fs_engine *e, struct fs_connection *c, uint64_t now_ns);
+
 /* datagrams.c */
 void fs_datagram_event(struct fs_engine *e, const struct fs_datagram *event);
 void fs_flow_idle(struct fs_engine *e, struct fs_connection *c);

@@ -51,6 +51,10 @@ def main() -> None:
                 pieces = [pieces[0], b"".join(pieces[:3])]
             for piece in dict.fromkeys(piece[:LONGEST] for piece in pieces):
                 save(target, bytes([options, 0, len(piece) // 2 % 256]) + piece)
+        if conversation.name == "http-websocket":
+            for side, options in (("client", 1), ("server", 0)):
+                for piece in conversation.sent(side)[1:]:
+                    save("websocket", bytes([options, 0, 1]) + piece)
         if target == "http1":
             for data in conversation.sent("client"):
                 words = data.split(b" ", 2)

@@ -132,7 +132,21 @@ def test_numbers_beyond_those_of_an_integer_are_negative(write: Write) -> None:
         ROCKETMQ, [("client", write(PULL, -(2**31), {"topic": "t"})), ("server", write(19, -(2**31), flag=RESPONSE))]
     )
     assert call.outcome
-    assert (call.request.id, call.outcome.status, call.outcome.error) == (2**31, 19, True)
+    assert (call.request.id, call.outcome.status, call.outcome.response_content) == (2**31, 19, "19")
+
+
+@both
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [(0, False), (1, True), (2, True), (19, False), (20, False), (21, True), (209, True), (210, False)],
+)
+def test_a_long_poll_that_ends_in_vain_is_no_error(write: Write, code: int, error: bool) -> None:
+    """PULL_NOT_FOUND, PULL_RETRY_IMMEDIATELY and POLLING_TIMEOUT; an offset that moved (21) and a full broker (209) are."""
+    (call,) = calls_of(
+        ROCKETMQ, [("client", write(PULL, 1, {"topic": "t"})), ("server", write(code, 1, flag=RESPONSE))]
+    )
+    assert call.outcome
+    assert (call.outcome.status, call.outcome.response_content, call.outcome.error) == (code, str(code), error)
 
 
 @both

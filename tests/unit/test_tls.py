@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.conversations import load
+from tests.conversations import counted, events_of, load
 from tests.parsing import Body, Detected, Flag, Framed, Message, Outcome, Parser, Protocol, Side, detect, stitch
 
 TLS = Protocol.TLS
@@ -48,18 +48,18 @@ def named(raw: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("name", "server_name", "alert", "status", "error", "offered", "chosen"),
+    ("name", "server_name", "told", "status", "error", "offered", "chosen"),
     [
-        ("tls12", "shop.example.com", "", 0, False, 0x0303, 0x0303),
-        ("tls13", "api.example.com", "", 0, False, 0x0304, 0x0304),
-        ("tls-no-name", "", "", 0, False, 0x0303, 0x0303),
+        ("tls12", "shop.example.com", "TLSv1.2", 0, False, 0x0303, 0x0303),
+        ("tls13", "api.example.com", "TLSv1.3", 0, False, 0x0304, 0x0304),
+        ("tls-no-name", "", "TLSv1.2", 0, False, 0x0303, 0x0303),
         ("tls-version", "localhost", "protocol_version", 70, True, 0x0304, 0),
         ("tls-refused", "", "handshake_failure", 40, True, 0x0303, 0),
-        ("tls-distrusted", "bad.test", "", 0, False, 0x0304, 0x0303),
+        ("tls-distrusted", "bad.test", "TLSv1.2", 0, False, 0x0304, 0x0303),
     ],
 )
 def test_recordings(
-    name: str, server_name: str, alert: str, status: int, error: bool, offered: int, chosen: int
+    name: str, server_name: str, told: str, status: int, error: bool, offered: int, chosen: int
 ) -> None:
     conversation = load(name)
     client, server = conversation.sent("client")[0], conversation.sent("server")[0]
@@ -67,7 +67,7 @@ def test_recordings(
     assert detect(TLS, server) is Detected.RESPONSE
     outcome = outcome_of(client, server)
     found = (outcome.request_content, outcome.response_content, outcome.status, outcome.error)
-    assert found == (server_name if name != "tls-refused" else outcome.request_content, alert, status, error)
+    assert found == (server_name if name != "tls-refused" else outcome.request_content, told, status, error)
     assert framed(client, Side.REQUEST).note == offered
     assert framed(server, Side.RESPONSE).note == chosen
     assert framed(client, Side.REQUEST).length == len(client)
@@ -78,6 +78,30 @@ def test_a_client_that_refuses_the_certificate() -> None:
     alert = framed(conversation.sent("client")[1], Side.REQUEST)
     outcome = stitch(TLS, alert, None)
     assert (outcome.response_content, outcome.error) == ("unknown_ca", True)
+
+
+@pytest.mark.parametrize("side", ["server", "client"])
+@pytest.mark.parametrize(
+    ("name", "request_", "told", "error"),
+    [
+        ("tls12", "shop.example.com", "TLSv1.2", False),
+        ("tls13", "api.example.com", "TLSv1.3", False),
+        ("tls-version", "localhost", "protocol_version", True),
+        ("tls-distrusted", "bad.test", "unknown_ca", True),
+    ],
+)
+def test_a_connection_has_one_handshake(name: str, request_: str, told: str, error: bool, side: str) -> None:
+    """Whatever else is said on it has nothing in its place."""
+    rows, _ = counted(events_of(load(name), side=side))
+    found = {(row.request, row.response, "error" in row.flags): row.count for row in rows if row.response}
+    assert found == {(request_, told, error): 1}
+    assert {row.request for row in rows} == {request_}
+
+
+def test_a_refusal_that_is_read_in_two_calls() -> None:
+    made = events_of(load("tls-distrusted"), cut=lambda number, _: [HEADER] if number == 2 else [])
+    (told,) = (row for row in counted(made)[0] if row.response)
+    assert (told.request, told.response, told.status, told.count) == ("bad.test", "unknown_ca", 48, 1)
 
 
 @pytest.mark.parametrize("name", ["tls12", "tls13", "tls-no-name"])

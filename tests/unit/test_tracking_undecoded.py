@@ -173,9 +173,11 @@ def test_tls_is_counted_by_exchanges_under_the_name_that_was_asked_for(engine: I
         engine.feed([c.sends(10 + i * 10, record), c.receives(15 + i * 10, record)])
     assert engine.mode(7) == "lengths"
     engine.feed([c.close(99)])
-    (row,) = engine.rows()
-    assert (row.protocol, row.request, row.response, row.count) == ("tls", "example.com", "", 4)
-    assert (row.request_bytes, row.response_bytes) == (len(hello) + 63, len(server_hello) + 63)
+    later, shaken = engine.rows()
+    assert (later.protocol, later.request, later.response, later.count) == ("tls", "example.com", "", 3)
+    assert (later.request_bytes, later.response_bytes) == (63, 63)
+    assert (shaken.protocol, shaken.request, shaken.response, shaken.count) == ("tls", "example.com", "TLSv1.2", 1)
+    assert (shaken.request_bytes, shaken.response_bytes) == (len(hello), len(server_hello))
     assert engine.stat("discarded_exchanges") == 0
 
 

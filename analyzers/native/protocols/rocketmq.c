@@ -6,8 +6,8 @@
  *   length of all that follows (4), how the header is written (1), length of the header (3), header, body
  *
  * request content   "Topic:orders" where a topic is named, else the name of the request's code
- * response content  the code of the response, which is 0 if all went well. Others are errors: a consumer that waited in
- *                   vain is told 19 (PULL_NOT_FOUND).
+ * response content  the code of the response, which is 0 if all went well. Others are errors, but for those with which a
+ *                   consumer's long poll ends in vain: clients take these for an answer and ask again.
  * id                opaque. A broker asks its clients too: reversed.
  *
  * Groups, message properties and what stands in bodies are not kept.
@@ -185,13 +185,21 @@ static enum fs_framed frame(struct fs_frame_input *in, struct fs_message *out)
 	return FS_FRAME_MESSAGE;
 }
 
+/* ResponseCode's PULL_NOT_FOUND, PULL_RETRY_IMMEDIATELY (nothing that matches) and POLLING_TIMEOUT (of POP). */
+static bool is_nothing_new(uint16_t code)
+{
+	return code == 19 || code == 20 || code == 210;
+}
+
 static void stitch(const struct fs_message *request, const struct fs_message *response,
 		   const struct fs_parser_options *options, struct fs_outcome *out)
 {
 	(void)options;
 	fs_outcome_begin(request, response, out);
-	if (response)
-		fs_label_decimal(&out->response_content, response->status);
+	if (!response)
+		return;
+	out->error = response->status != 0 && !is_nothing_new(response->status);
+	fs_label_decimal(&out->response_content, response->status);
 }
 
 const struct fs_protocol fs_protocol_rocketmq = {

@@ -9,7 +9,7 @@
  *           offered as note. Response: the record of a ServerHello with the version in note, or of an alert with its
  *           number as status and its level in method. Other records are messages without content. Each goes on until
  *           the other side speaks.
- *   stitch  server name; name of the alert; an error if the alert is fatal.
+ *   stitch  server name; name of the alert, or the version that the server chose; an error if the alert is fatal.
  *
  * Many programs read a record's header and its body in two calls. So a hello may also come without its record header,
  * and an alert if its header, which came alone, was answered with FS_FRAME_MORE (scratch[0] remembers that).
@@ -342,6 +342,18 @@ static void write_alert(uint16_t number, struct fs_label *out)
 	fs_label_decimal(out, number);
 }
 
+static void write_version(uint32_t version, struct fs_label *out)
+{
+	switch (version) {
+	case 0x0300: fs_label_literal(out, "SSLv3"); break;
+	case 0x0301: fs_label_literal(out, "TLSv1"); break;
+	case 0x0302: fs_label_literal(out, "TLSv1.1"); break;
+	case 0x0303: fs_label_literal(out, "TLSv1.2"); break;
+	case 0x0304: fs_label_literal(out, "TLSv1.3"); break;
+	default: break; /* the response was no ServerHello */
+	}
+}
+
 static void stitch(const struct fs_message *request, const struct fs_message *response,
 		   const struct fs_parser_options *options, struct fs_outcome *out)
 {
@@ -354,6 +366,8 @@ static void stitch(const struct fs_message *request, const struct fs_message *re
 	out->response_content.text[0] = 0;
 	if (alert->method)
 		write_alert(alert->status, &out->response_content);
+	else if (response)
+		write_version(response->note, &out->response_content);
 }
 
 const struct fs_protocol fs_protocol_tls = {

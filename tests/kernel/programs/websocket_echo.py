@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A WebSocket server of aiohttp that sends back every message; its argument is the port."""
+"""A WebSocket server of aiohttp that sends back every message; its argument is the port. "close 4001" has it close so."""
 
 import sys
 
@@ -10,8 +10,13 @@ async def echo(request: web.Request) -> web.WebSocketResponse:
     answer = web.WebSocketResponse()
     await answer.prepare(request)
     async for message in answer:
-        if message.type is WSMsgType.TEXT:
-            await answer.send_str(message.data)
+        if message.type is not WSMsgType.TEXT:
+            continue
+        asked, _, code = message.data.partition(" ")
+        if asked == "close":
+            await answer.close(code=int(code))
+            break
+        await answer.send_str(message.data)
     return answer
 
 
