@@ -20,6 +20,7 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from analyzers.losses import LOSSES
 from analyzers.rows import DriverCounters, EngineState
 from analyzers.snapshot import EMPTY, Snapshot
+from exporters import registry_cluster as cluster
 from exporters import registry_own as own
 from exporters.metric import Metric
 from exporters.prometheus import Format
@@ -344,20 +345,20 @@ READERS: Final[tuple[tuple[Metric, Callable[[OwnState], Readings]], ...]] = (
     (own.STEP_LEVEL, lambda state: [(state.step_level, ())]),
     (own.STEPS, lambda state: [(count, (step,)) for step, count in state.steps.items()]),
     (own.CONFIG_VALID, lambda state: [(int(state.config_valid), ())]),
-    (own.WATCH_UP, lambda state: [(int(up), (resource,)) for resource, up in state.watches.items()]),
-    (own.WATCH_AGE, lambda state: [(age, (name,)) for name, age in state.api.ages.items()] if state.api else ()),
-    (own.API_REQUESTS, lambda state: [(state.api.requests, ())] if state.api else ()),
-    (own.API_BYTES, lambda state: [(state.api.bytes_read, ())] if state.api else ()),
-    (own.NAMES_UP, _follows(lambda report: [(int(report.up), ())])),
-    (own.NAMES_AGE, _follows(lambda report: [(report.age, ())])),
-    (own.NAMES_BYTES, _follows(lambda report: [(report.bytes_read, ())])),
-    (own.NAMES_STARTS, _follows(lambda report: [(count, (how,)) for how, count in report.starts.items()])),
-    (own.NAMES_AGENTS, _serves(lambda report: [(report.agents, ())])),
-    (own.NAMES_OBJECTS, _serves(lambda report: [(count, (name,)) for name, count in report.objects.items()])),
-    (own.NAMES_SERVED, _serves(lambda report: [(count, (how,)) for how, count in report.streams.items()])),
-    (own.NAMES_SENT, _serves(lambda report: [(report.bytes_sent, ())])),
-    (own.NAMES_HISTORY, _serves(lambda report: [(report.history_bytes, ())])),
-    (own.NAMES_LEFT_OUT, _serves(lambda report: [(report.left_out, ())])),
+    (cluster.WATCH_UP, lambda state: [(int(up), (resource,)) for resource, up in state.watches.items()]),
+    (cluster.WATCH_AGE, lambda state: [(age, (name,)) for name, age in state.api.ages.items()] if state.api else ()),
+    (cluster.API_REQUESTS, lambda state: [(state.api.requests, ())] if state.api else ()),
+    (cluster.API_BYTES, lambda state: [(state.api.bytes_read, ())] if state.api else ()),
+    (cluster.NAMES_UP, _follows(lambda report: [(int(report.up), ())])),
+    (cluster.NAMES_AGE, _follows(lambda report: [(report.age, ())])),
+    (cluster.NAMES_BYTES, _follows(lambda report: [(report.bytes_read, ())])),
+    (cluster.NAMES_STARTS, _follows(lambda report: [(count, (how,)) for how, count in report.starts.items()])),
+    (cluster.NAMES_AGENTS, _serves(lambda report: [(report.agents, ())])),
+    (cluster.NAMES_OBJECTS, _serves(lambda report: [(count, (name,)) for name, count in report.objects.items()])),
+    (cluster.NAMES_SERVED, _serves(lambda report: [(count, (how,)) for how, count in report.streams.items()])),
+    (cluster.NAMES_SENT, _serves(lambda report: [(report.bytes_sent, ())])),
+    (cluster.NAMES_HISTORY, _serves(lambda report: [(report.history_bytes, ())])),
+    (cluster.NAMES_LEFT_OUT, _serves(lambda report: [(report.left_out, ())])),
     (own.CPU, lambda state: [(use.cpu_seconds, (name,)) for name, use in state.processes.items()]),
     (own.MEMORY, lambda state: [(use.memory_bytes, (name,)) for name, use in state.processes.items()]),
 )

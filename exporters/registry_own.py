@@ -3,34 +3,28 @@
 
 from typing import Final
 
-from exporters.metric import Kind, Metric
+from exporters.registry_cluster import CLUSTER, own
 
 _ENGINE: Final = "the engine has not reported yet"
 _DRIVER: Final = "no driver is attached"
 _EXPORT: Final = "nothing is pushed or written elsewhere"
 
 
-def _own(name: str, kind: Kind, unit: str, labels: tuple[str, ...], text: str, absent: str = "") -> Metric:
-    """The OpenTelemetry name is the one of Prometheus less what its exporter appends."""
-    otel = name.removesuffix("_total").removesuffix("_seconds").removesuffix("_bytes").replace("_", ".", 1)
-    return Metric(name, otel, kind, unit, labels, text, absent)
-
-
-BUILD_INFO: Final = _own(
+BUILD_INFO: Final = own(
     "firesteel_build_info",
     "gauge",
     "1",
     ("version",),
     "1; the version that runs. Compare nodes to find one left behind.",
 )
-DRIVER_INFO: Final = _own(
+DRIVER_INFO: Final = own(
     "firesteel_driver_info",
     "gauge",
     "1",
     ("driver", "hooks", "kernel"),
     "1; how this kernel is watched. A node with another driver than its neighbours may see less: ask `firesteel doctor` there.",
 )
-HOOK_ATTACHED: Final = _own(
+HOOK_ATTACHED: Final = own(
     "firesteel_hook_attached",
     "gauge",
     "1",
@@ -38,7 +32,7 @@ HOOK_ATTACHED: Final = _own(
     "1 if the hook is attached, 0 if it could not be: the metrics it feeds are absent. `firesteel doctor` names the reason.",
     _DRIVER,
 )
-EVENTS: Final = _own(
+EVENTS: Final = own(
     "firesteel_events_total",
     "counter",
     "{event}",
@@ -46,7 +40,7 @@ EVENTS: Final = _own(
     "Events written by the kernel side and consumed by the engine. If the two drift apart, events wait in the ring or were lost.",
     _DRIVER,
 )
-MERGED: Final = _own(
+MERGED: Final = own(
     "firesteel_io_merged_total",
     "counter",
     "{operation}",
@@ -54,7 +48,7 @@ MERGED: Final = _own(
     "Reads and writes that needed no event of their own. The higher its share, the cheaper the observation.",
     _DRIVER,
 )
-LOST: Final = _own(
+LOST: Final = own(
     "firesteel_lost_total",
     "counter",
     "{item}",
@@ -62,7 +56,7 @@ LOST: Final = _own(
     "What was dropped and where: hook, ring, table, parse, pair, resolve, recording, export. Not 0 means that counts are too low or have less detail, and `firesteel status` has a sentence for each; stage ring asks for a larger ring.size, stage hook for more of the module's maxactive.",
     _ENGINE,
 )
-NOT_VISIBLE: Final = _own(
+NOT_VISIBLE: Final = own(
     "firesteel_payload_not_visible_total",
     "counter",
     "{event}",
@@ -70,7 +64,7 @@ NOT_VISIBLE: Final = _own(
     "Reads and writes whose bytes were counted but could not be read, by reason. They show as NOSUPPORT where a protocol was expected.",
     _DRIVER,
 )
-PARSED: Final = _own(
+PARSED: Final = own(
     "firesteel_parsed_messages_total",
     "counter",
     "{message}",
@@ -78,7 +72,7 @@ PARSED: Final = _own(
     "Messages that a parser understood. 0 for a protocol that is in use: check protocols.enabled.",
     _ENGINE,
 )
-PARSE_FAILURES: Final = _own(
+PARSE_FAILURES: Final = own(
     "firesteel_parse_failures_total",
     "counter",
     "{message}",
@@ -86,7 +80,7 @@ PARSE_FAILURES: Final = _own(
     "Messages that a parser gave up on. A high share of firesteel_parsed_messages_total is worth a report with a recording.",
     _ENGINE,
 )
-PLUGIN: Final = _own(
+PLUGIN: Final = own(
     "firesteel_plugin_exchanges_total",
     "counter",
     "{exchange}",
@@ -94,7 +88,7 @@ PLUGIN: Final = _own(
     "Sampled exchanges that a protocol of protocols.plugins decoded, failed at (it raised), or ended its process with: timeout, crashed; skipped for want of time has no plugin. status says what was raised.",
     "no protocol in Python is configured (protocols.plugins)",
 )
-ENGINE_STAT: Final = _own(
+ENGINE_STAT: Final = own(
     "firesteel_engine_stat_total",
     "counter",
     "{item}",
@@ -102,7 +96,7 @@ ENGINE_STAT: Final = _own(
     "The engine's own account, one series for each line of the table in analyzers/native/table.h. For finding out why a count is not as expected.",
     _ENGINE,
 )
-INTRA_POD: Final = _own(
+INTRA_POD: Final = own(
     "firesteel_intra_pod_requests_total",
     "counter",
     "{request}",
@@ -110,14 +104,14 @@ INTRA_POD: Final = _own(
     "Requests over loopback inside one pod, as to a sidecar. They are no edge, and are only counted here.",
     _ENGINE,
 )
-UNDIRECTED: Final = _own(
+UNDIRECTED: Final = own(
     "firesteel_undirected_requests_total",
     "counter",
     "{request}",
     (),
     "Requests of conversations for which nobody could tell who asked. They make neither an edge nor an entity; if it grows, the agent joined long-lived conversations in their middle.",
 )
-CONNECTIONS: Final = _own(
+CONNECTIONS: Final = own(
     "firesteel_connections",
     "gauge",
     "{connection}",
@@ -125,7 +119,7 @@ CONNECTIONS: Final = _own(
     "Connections that are tracked now. Near connections.max new ones are not seen.",
     _ENGINE,
 )
-PENDING: Final = _own(
+PENDING: Final = own(
     "firesteel_pending_requests",
     "gauge",
     "{request}",
@@ -133,7 +127,7 @@ PENDING: Final = _own(
     "Requests that wait for a response now. If it only grows, responses are not recognised.",
     _ENGINE,
 )
-TABLE_FILL: Final = _own(
+TABLE_FILL: Final = own(
     "firesteel_table_fill_ratio",
     "gauge",
     "1",
@@ -141,42 +135,42 @@ TABLE_FILL: Final = _own(
     "How full a table is, 0 to 1. At 1 new rows are counted in an overflow row: exclude a noisy port or namespace.",
     _ENGINE,
 )
-UNRESOLVED: Final = _own(
+UNRESOLVED: Final = own(
     "firesteel_unresolved_addresses",
     "gauge",
     "{address}",
     ("reason",),
     "Addresses in use now that have no name, by reason. Few are normal; a jump after a change of the cluster asks for a look at RBAC and the names service.",
 )
-SERIES: Final = _own(
+SERIES: Final = own(
     "firesteel_series",
     "gauge",
     "{row}",
     ("metric",),
     "Rows on the page by kind of metric. Each is a few series; compare with metrics.rows.",
 )
-SERIES_OVERFLOW: Final = _own(
+SERIES_OVERFLOW: Final = own(
     "firesteel_series_overflow_total",
     "counter",
     "{row}",
     ("metric",),
     "Rows that found no place and were counted under `other`, or left out of the trace view. Not 0: raise metrics.rows, drop a label, or use workload detail.",
 )
-DETAIL: Final = _own(
+DETAIL: Final = own(
     "firesteel_metrics_detail_info",
     "gauge",
     "1",
     ("detail",),
     "1; the detail in force, pod or workload. At workload detail labels of single pods are empty on purpose.",
 )
-METRIC_ABSENT: Final = _own(
+METRIC_ABSENT: Final = own(
     "firesteel_metric_absent_info",
     "gauge",
     "1",
     ("metric", "reason"),
     "1 for each metric that cannot be had on this node, with the reason. Its panel is empty because of this, not because nothing happened.",
 )
-SAMPLES: Final = _own(
+SAMPLES: Final = own(
     "firesteel_samples_total",
     "counter",
     "{request}",
@@ -184,7 +178,7 @@ SAMPLES: Final = _own(
     "Requests handed out as samples, and those shed because of samples.rate. Shed ones are counted in all metrics all the same.",
     _ENGINE,
 )
-EXPORTED: Final = _own(
+EXPORTED: Final = own(
     "firesteel_exported_total",
     "counter",
     "{item}",
@@ -192,7 +186,7 @@ EXPORTED: Final = _own(
     "Points, spans or lines that a receiver took. If it stands still while firesteel_export_failures_total grows, nothing arrives.",
     _EXPORT,
 )
-EXPORT_FAILURES: Final = _own(
+EXPORT_FAILURES: Final = own(
     "firesteel_export_failures_total",
     "counter",
     "{failure}",
@@ -200,7 +194,7 @@ EXPORT_FAILURES: Final = _own(
     "Attempts of an exporter that did not succeed; most are tried again. `firesteel status` names the endpoint and the cause, firesteel_lost_total with stage export says what was lost.",
     _EXPORT,
 )
-EXPORT_WAITING: Final = _own(
+EXPORT_WAITING: Final = own(
     "firesteel_export_waiting",
     "gauge",
     "{item}",
@@ -208,14 +202,14 @@ EXPORT_WAITING: Final = _own(
     "Items that wait for an exporter now. At export.otlp.queue the oldest are dropped.",
     _EXPORT,
 )
-ENGINE_RESTARTS: Final = _own(
+ENGINE_RESTARTS: Final = own(
     "firesteel_engine_restarts_total",
     "counter",
     "{restart}",
     (),
     "Times the engine was started again after it had ended by itself. Not 0: `firesteel status` names the parser that was at work.",
 )
-ENGINE_LAG: Final = _own(
+ENGINE_LAG: Final = own(
     "firesteel_engine_lag_seconds",
     "gauge",
     "s",
@@ -223,7 +217,7 @@ ENGINE_LAG: Final = _own(
     "Time since the engine last took a turn. Above a few seconds it is stuck or starved.",
     _ENGINE,
 )
-LEFT_OUT: Final = _own(
+LEFT_OUT: Final = own(
     "firesteel_left_out_containers",
     "gauge",
     "{container}",
@@ -231,14 +225,14 @@ LEFT_OUT: Final = _own(
     "Containers (cgroups) that the engine counts nothing of because of scope.exclude_namespaces and scope.exclude_workloads. 0 although these are set: no such pod was seen, or the cluster tells no names.",
     _ENGINE,
 )
-STEP_LEVEL: Final = _own(
+STEP_LEVEL: Final = own(
     "firesteel_step_down_level",
     "gauge",
     "1",
     (),
     "How many steps the agent went down to stay within budget.cpu and budget.memory: 1 no live stream, 2 no samples, 3 no paths, 4 no pods. Requests are counted all the same.",
 )
-STEPS: Final = _own(
+STEPS: Final = own(
     "firesteel_step_downs_total",
     "counter",
     "{step}",
@@ -246,133 +240,21 @@ STEPS: Final = _own(
     "How often each step down was taken. If it grows, the budget is too small for what this node does.",
     "no budget is watched",
 )
-CONFIG_VALID: Final = _own(
+CONFIG_VALID: Final = own(
     "firesteel_config_valid",
     "gauge",
     "1",
     (),
     "1 if the configuration file is in force, 0 if its newest version was refused and an older one still is. `firesteel status` says why.",
 )
-WATCH_UP: Final = _own(
-    "firesteel_kubernetes_watch_up",
-    "gauge",
-    "1",
-    ("resource",),
-    "1 while a resource of the API server is being watched, 0 while names get stale. Look at RBAC and the API server's health.",
-    "there is no cluster",
-)
-WATCH_AGE: Final = _own(
-    "firesteel_kubernetes_heard_age_seconds",
-    "gauge",
-    "s",
-    ("resource",),
-    "Since the API server last said anything of a resource. A watch is quiet for a minute at most: bookmarks come in between.",
-    "there is no cluster",
-)
-API_REQUESTS: Final = _own(
-    "firesteel_kubernetes_requests_total",
-    "counter",
-    "{request}",
-    (),
-    "Requests to the API server. Its rate times the number of agents is what they cost it.",
-    "there is no cluster",
-)
-API_BYTES: Final = _own(
-    "firesteel_kubernetes_received_bytes_total",
-    "counter",
-    "By",
-    (),
-    "Bytes of the API server's answers, unpacked. With the names service an agent only asks for its own node's pods.",
-    "there is no cluster",
-)
-NAMES_UP: Final = _own(
-    "firesteel_names_up",
-    "gauge",
-    "1",
-    (),
-    "1 while the names service tells this agent what changes in the cluster, 0 while the API server is asked or names get stale.",
-    "no names service is followed",
-)
-NAMES_AGE: Final = _own(
-    "firesteel_names_heard_age_seconds",
-    "gauge",
-    "s",
-    (),
-    "Since the names service last said anything; it does every ten seconds.",
-    "no names service is followed",
-)
-NAMES_BYTES: Final = _own(
-    "firesteel_names_received_bytes_total",
-    "counter",
-    "By",
-    (),
-    "Bytes that the names service sent to this agent.",
-    "no names service is followed",
-)
-NAMES_STARTS: Final = _own(
-    "firesteel_names_subscriptions_total",
-    "counter",
-    "{subscription}",
-    ("how",),
-    "How this agent came to follow the names service: told everything (whole), gone on where it was (resumed), or not at all (failed). fallback: the API server was asked instead.",
-    "no names service is followed",
-)
-NAMES_AGENTS: Final = _own(
-    "firesteel_names_agents",
-    "gauge",
-    "{agent}",
-    (),
-    "Agents that follow this names service now. All replicas together should have as many as there are nodes.",
-    "this is no names service",
-)
-NAMES_OBJECTS: Final = _own(
-    "firesteel_names_objects",
-    "gauge",
-    "{object}",
-    ("resource",),
-    "Objects of the cluster that this names service tells of.",
-    "this is no names service",
-)
-NAMES_SERVED: Final = _own(
-    "firesteel_names_streams_total",
-    "counter",
-    "{stream}",
-    ("how",),
-    "Streams of this names service: whole, resumed, fell_behind (the agent was too slow and begins anew), or why one was refused: token, version, not_ready, too_many.",
-    "this is no names service",
-)
-NAMES_SENT: Final = _own(
-    "firesteel_names_sent_bytes_total",
-    "counter",
-    "By",
-    (),
-    "Bytes that this names service sent to agents, before TLS.",
-    "this is no names service",
-)
-NAMES_HISTORY: Final = _own(
-    "firesteel_names_history_bytes",
-    "gauge",
-    "By",
-    (),
-    "Changes that this names service keeps, packed, so that an agent can go on where it was; 16 MiB at most.",
-    "this is no names service",
-)
-NAMES_LEFT_OUT: Final = _own(
-    "firesteel_names_left_out_total",
-    "counter",
-    "{object}",
-    (),
-    "Objects beyond this names service's limits (200 000 pods, 100 000 of any other kind), of which agents are not told.",
-    "this is no names service",
-)
-CPU: Final = _own(
+CPU: Final = own(
     "firesteel_cpu_seconds_total",
     "counter",
     "s",
     ("process",),
     "Processor time of each of the agent's processes. Its rate is what the observation costs in user space.",
 )
-MEMORY: Final = _own(
+MEMORY: Final = own(
     "firesteel_memory_bytes",
     "gauge",
     "By",
@@ -412,20 +294,7 @@ OWN: Final = (
     STEP_LEVEL,
     STEPS,
     CONFIG_VALID,
-    WATCH_UP,
-    WATCH_AGE,
-    API_REQUESTS,
-    API_BYTES,
-    NAMES_UP,
-    NAMES_AGE,
-    NAMES_BYTES,
-    NAMES_STARTS,
-    NAMES_AGENTS,
-    NAMES_OBJECTS,
-    NAMES_SERVED,
-    NAMES_SENT,
-    NAMES_HISTORY,
-    NAMES_LEFT_OUT,
+    *CLUSTER,
     CPU,
     MEMORY,
 )

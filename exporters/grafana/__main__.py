@@ -12,7 +12,7 @@ from typing import Final
 
 import yaml
 
-from exporters.grafana.boards import Boards
+from exporters.grafana.boards import plain_boards
 from exporters.grafana.panels import dashboard_json
 from exporters.grafana.rules import Rules, rules_json
 from exporters.grafana.topology_boards import TopologyBoards
@@ -26,7 +26,7 @@ _HEAD: Final = (
 
 def files(prefix: str = "kindling") -> dict[Path, str]:
     """Path below the repository -> text."""
-    boards = (*TopologyBoards(prefix).all(), *Boards(prefix).all())
+    boards = (*TopologyBoards(prefix).all(), *plain_boards(prefix))
     made = {
         DASHBOARDS / f"{board.uid}.json": json.dumps(dashboard_json(board), indent=2, ensure_ascii=False) + "\n"
         for board in boards

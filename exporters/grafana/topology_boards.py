@@ -5,7 +5,7 @@ from typing import Final
 
 from exporters import registry_own as own
 from exporters import registry_traffic as traffic
-from exporters.grafana.boards import CLUSTER, FAILED_ATTEMPT, Boards
+from exporters.grafana.board_forms import CLUSTER, FAILED_ATTEMPT, BoardForms
 from exporters.grafana.expressions import selector, total
 from exporters.grafana.panels import WIDTH, Dashboard, Panel, Query, Row, Variable
 from exporters.metric import Metric
@@ -33,7 +33,7 @@ class TopologyBoards:
 
     def __init__(self, prefix: str = "kindling") -> None:
         self._prefix = prefix
-        self._boards = Boards(prefix)
+        self._boards = BoardForms(prefix)
 
     def all(self) -> tuple[Dashboard, ...]:
         return (self.panel(), self.node_graph())
