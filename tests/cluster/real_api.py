@@ -75,9 +75,12 @@ def build() -> None:
     (FOLDER / "go.mod").write_text("\n".join(lines) + "\n")
     (FOLDER / "tools.go").write_text(_TOOLS)
     _go("mod", "tidy", "-e")
+    major, second, _ = KUBERNETES.split(".")
+    told_version = {"gitVersion": f"v{KUBERNETES}", "gitMajor": major, "gitMinor": second}
+    flags = ["-s -w", *(f"-X k8s.io/component-base/version.{key}={value}" for key, value in told_version.items())]
     for name, package in missing.items():
         print(f"building {name}", flush=True)
-        _go("build", "-trimpath", "-ldflags", "-s -w", "-o", name, package)
+        _go("build", "-trimpath", "-ldflags", " ".join(flags), "-o", name, package)
 
 
 def _go(*arguments: str) -> str:

@@ -120,11 +120,8 @@ def test_it_takes_every_file(space: RealCluster) -> None:
 
 @pytest.mark.parametrize("chart", _CHARTS)
 def test_it_takes_the_chart(chart: str, space: RealCluster) -> None:
-    helm = os.environ.get("FIRESTEEL_HELM") or str(ROOT / "build" / "bin" / "helm")
-    if not Path(helm).exists():
-        pytest.skip("no helm: make helm")
     told = subprocess.run(
-        [helm, "template", "firesteel", str(ROOT / "deploy/helm/firesteel"), "--namespace", "firesteel", "--kube-version", KUBERNETES,
+        [_helm(), "template", "firesteel", str(ROOT / "deploy/helm/firesteel"), "--namespace", "firesteel", "--kube-version", KUBERNETES,
          *(part for setting in _CHARTS[chart] for part in ("--set", setting))],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
@@ -171,6 +168,50 @@ def test_one_file_applied_and_deleted(cluster: RealCluster) -> None:
     assert "unchanged" in kubectl(cluster, "apply", "-f", file).stdout
     assert kubectl(cluster, "delete", "--wait=false", "-f", file).returncode == 0
     until(lambda: ours(cluster) == before)
+
+
+def test_helm_installs_and_uninstalls(cluster: RealCluster) -> None:
+    """As the quick start says it, on a node of another profile, with the names service; its notes name what is there."""
+    environment = {**os.environ, "KUBECONFIG": str(cluster.folder / "kubeconfig"), "HOME": str(cluster.folder)}
+
+    def helm(*arguments: str) -> str:
+        told = subprocess.run(
+            [_helm(), *arguments, "--namespace", "firesteel"], env=environment, capture_output=True, text=True, check=False
+        )  # fmt: skip
+        assert told.returncode == 0, told.stderr
+        return told.stdout
+
+    before = ours(cluster)
+    notes = helm("install", "firesteel", str(ROOT / "deploy/helm/firesteel"), "--create-namespace", "--set", "names.enabled=true",
+                 "--set", "profiles.core.enabled=false", "--set", "profiles.none.enabled=true")  # fmt: skip
+    assert "ds/firesteel-none " in notes
+    label = ["label", "namespace", "firesteel", "pod-security.kubernetes.io/enforce=privileged"]
+    assert kubectl(cluster, *label).returncode == 0
+    assert kubectl(cluster, "label", "node", "a", "firesteel/profile=none").returncode == 0
+    until(lambda: progress(cluster, "firesteel-none") == (1, 1, 1))
+    # The certificate of the names service stays through an upgrade.
+    key = cluster.api.ask("GET", f"{SPACE}/secrets/firesteel-names-tls")["data"]["tls.key"]
+    helm(
+        "upgrade",
+        "firesteel",
+        str(ROOT / "deploy/helm/firesteel"),
+        "--reuse-values",
+        "--set",
+        "monitoring.podMonitor.enabled=true",
+    )
+    assert cluster.api.ask("GET", f"{SPACE}/secrets/firesteel-names-tls")["data"]["tls.key"] == key
+    assert {"firesteel", "firesteel-names"} <= {name for kind, name in ours(cluster) if kind == "PodMonitor"}
+    helm("uninstall", "firesteel")
+    assert kubectl(cluster, "label", "node", "a", "firesteel/profile-").returncode == 0
+    gone(cluster)
+    until(lambda: ours(cluster) == before)
+
+
+def _helm() -> str:
+    helm = os.environ.get("FIRESTEEL_HELM") or str(ROOT / "build" / "bin" / "helm")
+    if not Path(helm).exists():
+        pytest.skip("no helm: make helm")
+    return helm
 
 
 def progress(cluster: RealCluster, name: str) -> tuple[int, int, int]:
