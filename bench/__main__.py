@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from bench import agent, engine, footprint, machine, overhead, page, panel, programs, report
+from bench import agent, engine, footprint, machine, overhead, page, panel, programs, protocols, report
 from bench.figures import Section
 from tests.servers import MissingProgram
 
@@ -28,6 +28,7 @@ BUSY_LOAD = 1.0
 
 SECTIONS: Mapping[str, Callable[[], Section]] = {
     "engine": engine.run,
+    "protocols": protocols.run,
     "page": page.run,
     "footprint": footprint.run,
     "programs": programs.run,

@@ -12,8 +12,10 @@ import pytest
 
 from analyzers import recording
 from analyzers.settings import EngineSettings
-from bench import footprint, page, processes, report, scale, traffic, tripwire
+from bench import footprint, page, processes, protocols, report, scale, traffic, tripwire
 from bench.figures import Line, Pair, Section, Table, median_ratio, spread
+from tests.conversations import load
+from tests.parsing import listed, name_of
 
 
 def test_the_ratio_is_the_median_of_pairs_and_not_of_rates() -> None:
@@ -75,6 +77,20 @@ def test_made_up_traffic_is_what_it_says(tmp_path: Path, mode: traffic.Mode, kin
     assert {name.lower(): count for name, count in state.events.items() if count} == {"open": 10, kind: events}
     assert sum(row.count for row in rows if row.key.protocol == "http") == 1000
     assert state.stats["requests"] == 1000
+
+
+def test_every_protocol_has_recordings_to_measure() -> None:
+    assert {name_of(number) for number in listed()} | {"grpc", "websocket"} == set(protocols.TYPICAL)
+    for protocol, names in protocols.TYPICAL.items():
+        recorded = {load(name).protocol for name in names}
+        assert recorded == {"http" if protocol == "websocket" else protocol}
+
+
+@pytest.mark.parametrize(("name", "requests"), [("dns-dig-udp", 11), ("http-websocket", 5), ("memcached-packets", 0)])
+def test_a_request_costs_what_its_connection_does_not(tmp_path: Path, name: str, requests: int) -> None:
+    found, each = protocols.costs(name, tmp_path, total=400, rounds=1)
+    assert each == requests or not requests
+    assert len(found) == 1
 
 
 def test_the_report_says_what_was_missed_and_what_was_not_measured() -> None:

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Engine CPU for a request of each protocol: what real programs once said, said again on thousands of connections.
+
+Opening and closing connections is not part of it: a recording without a word between costs as much, and is taken off. A
+login is: it is spread over the requests that follow it in the recording.
+"""
+
+from __future__ import annotations
+
+import statistics
+import struct
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from analyzers import recording
+from analyzers.settings import EngineSettings
+from bench.figures import Line, Section, Table, quick, spread
+from tests import events
+from tests.conversations import Conversation, events_of, load
+
+TYPICAL = {
+    "http": ("http-wrk-nginx", "http-curl-nginx"),
+    "http2": ("http2-h2load-nginx",),
+    "grpc": ("grpc-unary",),
+    "dns": ("dns-dig-udp", "dns-dig-tcp"),
+    "tls": ("tls12", "tls13"),
+    "websocket": ("http-websocket",),
+    "mysql": ("mysql-pymysql", "mysql-prepared"),
+    "postgresql": ("postgresql-pgbench-simple", "postgresql-pgbench-extended", "postgresql-pgbench-prepared"),
+    "mongodb": ("mongodb-pymongo",),
+    "redis": ("redis-resp2", "redis-resp3", "redis-pipelined"),
+    "memcached": ("memcached-pymemcache", "memcached-packets"),
+    "kafka": ("kafka-topics", "kafka-groups"),
+    "rocketmq": ("rocketmq-work-json", "rocketmq-work-binary"),
+    "dubbo": ("dubbo-hessian2", "dubbo-fastjson2"),
+    "amqp": ("amqp-work",),
+    "mqtt": ("mqtt-work-3", "mqtt-work-5"),
+}
+"""Recordings of each protocol's everyday requests, the first of which has the line in the summary."""
+BUDGET_NS = 1000.0
+_EVENTS = 200_000
+_ROUNDS = 5
+_BETWEEN_NS = 1_000_000
+_HEAD = struct.Struct("<QQ")  # time and connection of struct fs_head
+_SERVER, _CLIENT = ("10.0.0.2", 53), ("10.0.0.1", 40000)
+
+
+def _datagrams(conversation: Conversation) -> Iterable[bytes]:
+    yield events.open_event(0, 1, _SERVER, ("0.0.0.0", 0), l4="udp", comm="server", pid=5)
+    for number, (side, data) in enumerate(conversation.chunks, 1):
+        direction = events.OUT if side == "server" else events.IN
+        yield events.datagram(number * 1000, 1, direction, _SERVER, _CLIENT, data, pid=5)
+    yield events.close(len(conversation.chunks) * 1000 + 1000, 1)
+
+
+def _once(conversation: Conversation) -> list[bytes]:
+    return list(_datagrams(conversation) if conversation.datagrams else events_of(conversation))
+
+
+def write(path: Path, once: Sequence[bytes], connections: int) -> None:
+    """The same events for one connection after the other."""
+    lasts = max(_HEAD.unpack_from(event)[0] for event in once) + _BETWEEN_NS
+    padded = [bytearray(event.ljust((len(event) + 7) & ~7, b"\0")) for event in once]
+    times = [_HEAD.unpack_from(event)[0] for event in once]
+    with path.open("wb") as file:
+        file.write(recording.pack_head("core", "made-up", 0))
+        for number in range(1, connections + 1):
+            for event, time_ns in zip(padded, times, strict=True):
+                _HEAD.pack_into(event, 0, number * lasts + time_ns, number)
+                file.write(event)
+
+
+def _engine_ns(path: Path) -> tuple[int, int]:
+    """Its CPU time over one replay, and the requests and exchanges it counted."""
+    table = recording.replay(path, EngineSettings())
+    try:
+        state = table.state()
+    finally:
+        table.close()
+    if state.state != "finished":
+        raise RuntimeError(f"the engine did not finish {path.name}: {state.failure or state.state}")
+    return state.cpu_ns, state.stats["requests"] + state.stats["exchanges"]
+
+
+def costs(name: str, folder: Path, *, total: int, rounds: int) -> tuple[list[float], int]:
+    """Nanoseconds of engine CPU for a request of that recording, by round, and the requests of one connection."""
+    once = _once(load(name))
+    connections = max(1, total // len(once))
+    said, silent = folder / name, folder / f"{name}-silent"
+    write(said, once, connections)
+    write(silent, [once[0], once[-1]], connections)
+    found = []
+    for _ in range(rounds):
+        spent, requests = _engine_ns(said)
+        if not requests:
+            raise RuntimeError(f"the engine counted no request of {name}")
+        found.append((spent - _engine_ns(silent)[0]) / requests)
+    said.unlink()
+    silent.unlink()
+    return found, requests // connections
+
+
+def run() -> Section:
+    lines, rows = [], []
+    with tempfile.TemporaryDirectory(prefix="firesteel-bench-") as folder:
+        for protocol, names in TYPICAL.items():
+            for name in names:
+                total, rounds = (_EVENTS // 10, 2) if quick() else (_EVENTS, _ROUNDS)
+                found, each = costs(name, Path(folder), total=total, rounds=rounds)
+                rows.append((protocol, name, f"{each}", spread(found, lambda value: f"{value:,.0f} ns")))
+                if name == names[0]:
+                    middle = statistics.median(found)
+                    what = f"engine, a request of {protocol}"
+                    lines.append(Line(what, f"{middle:,.0f} ns", "at most 1,000 ns", middle <= BUDGET_NS))
+    table = Table(
+        "Engine time per request, by protocol",
+        ("protocol", "recording", "requests of a connection", "CPU per request"),
+        rows,
+        "CPU of the engine's process without that of opening and closing connections; logins are spread over requests.",
+    )
+    return Section(lines, (table,))
