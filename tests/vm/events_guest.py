@@ -25,7 +25,17 @@ from tests.vm.machine import patient
 _LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 _PORTS = range(21000, 21200)
 _SIZES = (1, 128, 512, 513, 5000)
-_NOT_COMPARED = {"sock", "cookie", "start_ns", "duration_ns", "first_start_ns", "first_end_ns", "srtt_us", "parent"}
+_NOT_COMPARED = {
+    "sock",
+    "cookie",
+    "start_ns",
+    "duration_ns",
+    "first_start_ns",
+    "first_end_ns",
+    "srtt_us",
+    "parent",
+    "retransmits",
+}
 _OFFSETS = {"seq": 0, "peer_seq": 1, "first_seq": 0, "second_seq": 1}
 """0: of the direction that the event is of; 1: of the other."""
 

@@ -21,6 +21,7 @@ SCRIPT = Path("scripts/recompile-module.sh")
 _SECONDS = 900.0
 _PROGRAMS = "make binutils bash dash coreutils sed grep mawk findutils diffutils tar xz-utils perl-base kmod openssl base-files libelf1"
 _META = re.compile(r"linux-headers-(\d+\.\d+-)?(cloud-|rt-)?amd64$")
+_HEADERS = re.compile(r"linux-(headers-\d+\.\d+\.\d+|kbuild-)")
 _TREE, _MODULES = "firesteel", "var/lib/firesteel/modules"
 _ENTER = """
 set -e
@@ -79,19 +80,20 @@ def _in_distribution(
 def every_kernel(name: str, folder: Path) -> Iterator[tuple[str, "subprocess.CompletedProcess[str]"]]:
     """Compiles for each kernel that this one's Debian release can install, the newest of each series and flavour.
 
-    Headers are unpacked into `folder`, modules left in `folder`/modules. A release, and how the script ended.
+    Headers are unpacked into `folder`, modules left in `folder`/modules. A release, and how the script ended. What the
+    release lists but its mirror no longer has cannot be installed: it is printed, and left out.
     """
     _need_root()
     kernel = kernels.named(name)
     apt = Apt(kernel, folder)
     apt.run("apt-get", "update", "-q")
     listed = apt.run("apt-cache", "pkgnames", "linux-headers-").split()
-    packages = apt.closure(*sorted(package for package in listed if _META.match(package)))
-    apt.unpack(
-        [package for package in packages if package.startswith(("linux-headers-", "linux-kbuild-"))],
-        folder / "root",
-        folder / "packages",
-    )
+    for meta in sorted(package for package in listed if _META.match(package)):
+        try:
+            packages = [package for package in apt.closure(meta) if _HEADERS.match(package)]
+            apt.unpack(packages, folder / "root", folder / f"{meta}.packages")
+        except Lacking as lacking:
+            print(f"{meta} is not to be had: {lacking}", flush=True)
     for headers in sorted((folder / "root/usr/lib/modules").iterdir()):
         unpacked = Unpacked(name, headers.name, folder / "root")
         command = ["bash", f"/{_TREE}/{SCRIPT}", "--kernel", headers.name]
