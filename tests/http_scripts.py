@@ -8,8 +8,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200); self.send_header("Content-Length", "2"); self.end_headers(); self.wfile.write(b"ok")
     def log_message(self, *_): pass
-class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
+class Server(socketserver.ThreadingTCPServer):  # HTTPServer asks the resolver for the name of its address
     daemon_threads = True
+    allow_reuse_address = True
     request_queue_size = 128
 Server((sys.argv[1], int(sys.argv[2])), Handler).serve_forever()
 """

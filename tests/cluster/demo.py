@@ -41,6 +41,7 @@ while True:
 """
 CATALOG, WEB, OPEN, DNS, CACHE = "10.96.0.10", "10.96.0.11", "10.96.0.12", "10.96.0.53", "fd96::10"
 OUTSIDE = "203.0.113.9"
+BALANCED = "198.51.100.7"
 NODE_PORT, OPEN_PORT = 30080, 30081
 BUYER, VISITOR = "203.0.113.50", "203.0.113.51"
 STATIC = "0123456789abcdef0123456789abcdef"
@@ -114,7 +115,9 @@ class Demo:
         )  # fmt: skip
         shop.service("catalog", 80, [(pod, pod.ip, 8080) for pod in self.catalogs], vip=CATALOG)
         shop.service("db", 8080, [(self.db, self.db.ip, 8080)])
-        shop.service("web", 80, [(self.web, self.web.ip, 8080)], vip=WEB, node_port=NODE_PORT, policy="Local")
+        shop.service(
+            "web", 80, [(self.web, self.web.ip, 8080)], vip=WEB, node_port=NODE_PORT, policy="Local", balancer=BALANCED
+        )
         shop.service(
             "open",
             80,
@@ -138,6 +141,8 @@ class Demo:
         self._expect(self.frontend, self.db, 7, "db", 8080)
         ask(self.frontend, node, NODE_PORT, 6)
         self._expect(self.frontend, self.web, 6, "web", 8080)
+        ask(self.frontend, BALANCED, 80, 5)
+        self._expect(self.frontend, self.web, 5, "web", 8080)
         ask(self.frontend, self.exporter.ip, 9100, 5)
         self._expect(self.frontend, self.exporter, 5, "exporter", 9100)
         ask(self.frontend, DNS, 53, 4, DNS_ASK)
@@ -177,6 +182,16 @@ class Demo:
                 "http",
             )
             self.truth[Edge(*outside, *named, src_ip=client)] += 5
+        self.shop.far.ask(BUYER, BALANCED, 80, 3)
+        through = (
+            self.web.namespace,
+            f"{self.web.kind}/{self.web.workload}",
+            self.web.name,
+            "main",
+            "web",
+            self.web.ip,
+        )
+        self.truth[Edge(*outside, *through, "8080", "http", src_ip=BUYER)] += 3
         ask(self.frontend, self.far_node, 9100, 5)
         self._add(
             self.frontend,

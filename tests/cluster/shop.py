@@ -183,26 +183,29 @@ class Shop:
 
     def service(
         self, name: str, port: int, backends: Sequence[tuple[Pod | str, str, int]], *, vip: str = "", node_port: int = 0,
-        l4: str = "TCP", namespace: str = "shop", policy: str = "",
+        l4: str = "TCP", namespace: str = "shop", policy: str = "", balancer: str = "",
     ) -> None:  # fmt: skip
-        """`backends` are (pod or the UID of one elsewhere, address, port). Without `vip` it is headless."""
+        """`backends` are (pod or the UID of one elsewhere, address, port). Without `vip` it is headless. `balancer` is the
+        address of a load balancer before the nodes, whose packets they take for the Service's own."""
         targets = [(address, at) for _, address, at in backends]
         v6 = ":" in targets[0][0]
-        for dialled in ([(vip, port)] if vip else []) + ([(self.node.ipv4, node_port)] if node_port else []):
-            self.node.service(l4.lower(), dialled, targets)
+        for address, at in ((vip, port), (self.node.ipv4 if node_port else "", node_port), (balancer, port)):
+            if address:
+                self.node.service(l4.lower(), (address, at), targets)
         told: Object = {"name": "main", "port": port, "targetPort": targets[0][1], "protocol": l4}
         address = vip or "None"
         spec: Object = {
-            "type": "NodePort" if node_port else "ClusterIP", "clusterIP": address, "clusterIPs": [address],
+            "type": "LoadBalancer" if balancer else "NodePort" if node_port else "ClusterIP", "clusterIP": address, "clusterIPs": [address],
             "ipFamilies": ["IPv6" if v6 else "IPv4"], "ipFamilyPolicy": "SingleStack",
             "ports": [{**told, "nodePort": node_port} if node_port else told],
         }  # fmt: skip
         if policy:
             spec["externalTrafficPolicy"] = policy
-        self.api.put(
-            "services",
-            {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": namespace}, "spec": spec},
-        )
+        status: Object = {"loadBalancer": {"ingress": [{"ip": balancer}]}} if balancer else {}
+        self.api.put("services", {
+            "apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": namespace}, "spec": spec,
+            "status": status,
+        })  # fmt: skip
         endpoints = [
             {"addresses": [ip], "targetRef": {"kind": "Pod", "namespace": namespace, "name": pod.name if isinstance(pod, Pod) else "elsewhere",
                                               "uid": pod.uid if isinstance(pod, Pod) else pod}}
@@ -213,8 +216,7 @@ class Shop:
             "metadata": {"name": f"{name}-1", "namespace": namespace, "labels": {"kubernetes.io/service-name": name}},
             "endpoints": endpoints, "ports": [{"name": "main", "port": targets[0][1], "protocol": l4}],
         })  # fmt: skip
-        if vip:
-            self.addresses.add(vip)
+        self.addresses |= {address for address in (vip, balancer) if address}
 
 
 def _begun(server: AbstractContextManager[servers.Server]) -> Exception | None:

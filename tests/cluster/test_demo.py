@@ -12,7 +12,7 @@ import pytest
 
 from tests.agents import FIRESTEEL, Agent
 from tests.cluster.agents import EDGES, api_in, names_service, watched
-from tests.cluster.demo import CATALOG, NODE_PORT, OUTSIDE, Demo, Edge
+from tests.cluster.demo import BALANCED, CATALOG, NODE_PORT, OUTSIDE, Demo, Edge
 from tests.cluster.shop import Shop, shop
 
 
@@ -119,6 +119,7 @@ def addresses_explain_themselves(agent: Agent, demo: Demo) -> None:
     assert "is a backend of Service web" in web
     assert "the API server tells of pods" in web
     assert "is Service shop/catalog" in steps(CATALOG)
+    assert "is Service shop/web" in steps(BALANCED)
     assert "port 9100 there is pod kube-system/exporter-z2z4x" in steps(f"{demo.far_node}:9100")
     assert "port 30080 of every node is Service shop/web" in steps(f"{demo.shop.node.ipv4}:{NODE_PORT}")
     assert "it was asked for by the name api.example.com" in steps(OUTSIDE)
