@@ -26,6 +26,8 @@ done
 # docker finds the list of what it leaves out beside the Dockerfile; the others want to be told.
 options=()
 [ "$engine" = docker ] || options=(--ignorefile deploy/images/Dockerfile.dockerignore)
+# The second image begins with the first one's build; buildah does not keep it by itself.
+[ "$engine" != buildah ] || options+=(--layers)
 for target in small full; do
 	tag=$name:$version
 	[ $target = small ] || tag=$tag-full
