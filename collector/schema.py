@@ -195,7 +195,8 @@ class Payload:
     stream_bytes: int = key(
         Count(64, 4096),
         "4096",
-        "The same for short first messages, and for all once pipelining or multiplexing is known.",
+        "The same for short first messages, and for all once pipelining or multiplexing is known; up to eight times as many "
+        "where messages lay behind these.",
     )
     redact: str = key(
         Choice(("standard",)),

@@ -18,7 +18,7 @@
 #define FS_BUFFERS 1024
 #define FS_BUFFER_BYTES 8192
 #define FS_HELD 2048
-#define FS_HELD_PER_CONNECTION 8
+#define FS_HELD_PER_CONNECTION 16 /* an I/O may be FS_LONG_EVENTS of them */
 #define FS_HELD_BYTES (FS_PAYLOAD_MAX + 192)
 #define FS_HOLD_NS 50000000ull
 #define FS_SETTLE_NS 50000000ull
@@ -29,6 +29,10 @@
 #define FS_ANNOUNCED_IDLE_NS 60000000000ull
 #define FS_RUN_BEFORE_FLIPS 16
 #define FS_EVENT_BYTES_MAX (FS_PAYLOAD_MAX + 192)
+#define FS_CUT_WEIGHS 32 /* requests, against one head behind what was captured */
+#define FS_CUTS_TOO_MANY UINT8_MAX
+#define FS_DEEP_NS 1000000000ull
+#define FS_DEEP_BYTES (64u << 20) /* in that time, of connections of which more is captured */
 #define FS_BELIEVABLE_JUMP (1u << 26)
 #define FS_PIPELINE_QUIET_NS 200000000ull /* before a pipelining client's next request is known to be the only one */
 #define FS_DRAINED_OFTEN 16 /* requests that began with nothing waiting, for a client to be known for that */
@@ -112,6 +116,7 @@ struct fs_connection {
 	uint8_t mode;
 	uint8_t authority;
 	uint8_t clean;
+	uint8_t cuts; /* heads behind what was captured, although more was: less the requests since */
 	uint8_t tries;
 	uint8_t last_direction;
 	uint8_t held;

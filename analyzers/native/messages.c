@@ -24,36 +24,6 @@ static bool pairs_by_id(const struct fs_engine *e, const struct fs_connection *c
 	return p && p->pairs_by_id;
 }
 
-uint8_t *fs_buffer(struct fs_engine *e, const struct fs_stream *s)
-{
-	return fs_pool_at(&e->buffers, s->buffer);
-}
-
-void fs_unbuffer(struct fs_engine *e, struct fs_stream *s)
-{
-	if (s->buffer)
-		fs_pool_give(&e->buffers, s->buffer);
-	s->buffer = 0;
-	s->buffered = 0;
-}
-
-/* How many of the bytes were taken: fewer if the buffer is full or there is none. */
-uint32_t fs_buffer_append(struct fs_engine *e, struct fs_stream *s, const uint8_t *bytes, uint32_t length)
-{
-	if (!s->buffer) {
-		s->buffer = fs_pool_take(&e->buffers);
-		s->buffered = 0;
-	}
-	uint32_t room = s->buffer ? FS_BUFFER_BYTES - s->buffered : 0;
-	uint32_t taken = length < room ? length : room;
-	if (taken < length)
-		e->table->stats.buffer_exhausted += length - taken;
-	if (taken)
-		memcpy(fs_buffer(e, s) + s->buffered, bytes, taken);
-	s->buffered = (uint16_t)(s->buffered + taken);
-	return taken;
-}
-
 static void lose(struct fs_engine *e, struct fs_connection *c, uint8_t direction)
 {
 	struct fs_stream *s = &c->stream[direction];
@@ -177,13 +147,6 @@ void fs_gap(struct fs_engine *e, struct fs_connection *c, uint8_t direction, uin
 		fs_lost(e, c, direction);
 }
 
-/* The bytes of one side from where a message, or a part of one, starts. */
-struct piece {
-	struct fs_cursor bytes;
-	uint32_t before; /* of them were buffered earlier */
-	bool cut; /* what comes next was not captured */
-};
-
 static bool start_request(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *k,
 			  struct fs_cursor bytes)
 {
@@ -271,7 +234,8 @@ static void tell_more(struct fs_engine *e, struct fs_connection *c, uint8_t dire
 }
 
 /* What a parser could not take. */
-static void give_up(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *k, const struct piece *piece)
+static void give_up(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *k,
+		    const struct fs_piece *piece)
 {
 	struct fs_stream *s = &c->stream[k->direction];
 
@@ -281,31 +245,9 @@ static void give_up(struct fs_engine *e, struct fs_connection *c, const struct f
 		return;
 	}
 	if (piece->cut)
-		fs_mode_need_bytes(e, c);
+		fs_mode_need_more(e, c);
 	fs_lost(e, c, k->direction);
 	fs_authority_lost_payload(e, c, k->reason);
-}
-
-static struct piece piece_at(struct fs_engine *e, struct fs_stream *s, const struct fs_chunk *k, uint64_t at)
-{
-	uint32_t captured = at < k->captured ? k->captured - (uint32_t)at : 0;
-	const uint8_t *bytes = k->payload + (captured ? at : 0);
-	struct piece piece = {.before = s->buffered, .cut = k->captured < k->bytes};
-
-	if (s->buffered) {
-		piece.cut |= fs_buffer_append(e, s, bytes, captured) < captured;
-		piece.bytes = fs_cursor_over(fs_buffer(e, s), s->buffered, piece.cut);
-	} else {
-		piece.bytes = fs_cursor_over(bytes, captured, piece.cut);
-	}
-	return piece;
-}
-
-/* Keeps an incomplete head until more of it comes. False if there is no room for it. */
-static bool keep(struct fs_engine *e, struct fs_stream *s, const struct piece *piece)
-{
-	uint32_t length = (uint32_t)fs_left(&piece->bytes);
-	return piece->before || fs_buffer_append(e, s, piece->bytes.at, length) == length;
 }
 
 /* The oldest request that a message of this side may answer. */
@@ -340,24 +282,27 @@ static uint64_t parse(struct fs_engine *e, struct fs_connection *c, const struct
 {
 	struct fs_stream *s = &c->stream[k->direction];
 	enum fs_side side = side_of(c, k->direction);
-	struct piece piece = piece_at(e, s, k, at);
+	struct fs_piece piece = fs_piece_at(e, s, k, at);
 	enum fs_framed framed = FS_FRAME_INVALID;
 
 	if (fs_left(&piece.bytes))
 		framed = frame_next(e, c, k, side, piece.bytes);
-	if (framed == FS_FRAME_MORE && !piece.cut && keep(e, s, &piece))
+	if (framed == FS_FRAME_MORE && !piece.cut && fs_piece_keep(e, s, &piece))
 		return k->bytes - at;
 	bool has_length = framed == FS_FRAME_END ? e->message.length >= piece.before : e->message.length > piece.before;
 	if (framed < FS_FRAME_MESSAGE || !has_length || (s->phase == FS_PHASE_HEAD) != (framed == FS_FRAME_MESSAGE)) {
 		give_up(e, c, k, &piece);
 		return 0;
 	}
-	/* A head that was cut lasts until the other side speaks, but then it hides the responses to later requests. */
-	bool hides = e->message.body == FS_BODY_UNTIL_FLIP || e->message.flags & FS_MESSAGE_SWITCH;
-	if (side == FS_SIDE_RESPONSE && e->message.flags & FS_MESSAGE_CUT && hides && c->waiting > 1) {
+	/* A head that was cut lasts until the other side speaks, but then it hides the messages behind it. */
+	bool hides = e->message.flags & FS_MESSAGE_CUT &&
+		     (e->message.body == FS_BODY_UNTIL_FLIP || e->message.flags & FS_MESSAGE_SWITCH);
+	if (hides && side == FS_SIDE_RESPONSE && c->waiting > 1) {
 		give_up(e, c, k, &piece);
 		return 0;
 	}
+	if (hides && side == FS_SIDE_REQUEST && c->waiting)
+		fs_mode_need_more(e, c);
 	uint64_t length = e->message.length - piece.before, here = k->bytes - at;
 	uint64_t used = length < here ? length : here;
 	uint8_t then = framed == FS_FRAME_MESSAGE ? e->message.body
@@ -377,76 +322,6 @@ static uint64_t parse(struct fs_engine *e, struct fs_connection *c, const struct
 	return used;
 }
 
-/* What was said before a protocol showed: a greeting, or the rest of a message that had begun before anybody looked. */
-static void settle_before(struct fs_engine *e, struct fs_connection *c, bool is_complete)
-{
-	if (is_complete)
-		fs_opaque_settle(e, c);
-	if (!is_complete || c->flags & FS_C_MIDSTREAM)
-		fs_opaque_drop(e, c);
-	else
-		fs_opaque_flush(e, c);
-}
-
-/* First bytes of a message on a connection whose protocol is not known. True if it is now, or may be with more bytes. */
-static bool recognise(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *k)
-{
-	struct fs_stream *s = &c->stream[k->direction];
-	struct piece piece = piece_at(e, s, k, 0);
-	enum fs_detected how = FS_NOT_MINE;
-	const struct fs_protocol *p = NULL;
-
-	if (fs_left(&piece.bytes))
-		p = fs_detect_any(e, c, k->direction, piece.bytes, false, &how);
-	if (p) {
-		uint8_t requester = how == FS_MINE_REQUEST ? k->direction : !k->direction;
-		if (piece.before) /* parse() appends this chunk itself */
-			s->buffered = (uint16_t)piece.before;
-		settle_before(e, c, how != FS_MINE_RESPONSE || fs_is_opaque(p->id));
-		fs_protocol_set(e, c, p->id);
-		if (fs_is_opaque(p->id)) {
-			if (c->requester == FS_DIRECTION_UNKNOWN)
-				fs_role_spoke(e, c, requester);
-			if (piece.before)
-				fs_opaque_bytes(e, c, k->direction, piece.before, s->first_ns, s->last_ns);
-			fs_unbuffer(e, s);
-			return true;
-		}
-		fs_role_spoke(e, c, requester);
-		if (how == FS_MINE_RESPONSE && !p->pairs_by_id) {
-			e->table->stats.orphan_responses++;
-			fs_lost(e, c, k->direction);
-		}
-		return true;
-	}
-	if (how == FS_TOO_SHORT && !piece.cut && keep(e, s, &piece)) {
-		s->last_ns = k->end_ns;
-		return true;
-	}
-	if (++c->tries >= FS_DETECT_TRIES)
-		fs_protocol_set(e, c, FS_PROTOCOL_NOSUPPORT);
-	fs_opaque_bytes(e, c, k->direction, piece.before + k->bytes, s->first_ns, k->end_ns);
-	fs_opaque_text(e, c, k->direction, piece.bytes);
-	fs_unbuffer(e, s);
-	s->phase = FS_PHASE_OPAQUE;
-	return false;
-}
-
-/* A message that ended before anybody could tell what it is. */
-void fs_give_up_short(struct fs_engine *e, struct fs_connection *c, uint8_t direction)
-{
-	struct fs_stream *s = &c->stream[direction];
-	uint64_t bytes = s->buffered;
-
-	if (!bytes || c->protocol != FS_UNDECIDED)
-		return;
-	fs_unbuffer(e, s);
-	s->phase = FS_PHASE_OPAQUE;
-	if (++c->tries >= FS_DETECT_TRIES)
-		fs_protocol_set(e, c, FS_PROTOCOL_NOSUPPORT);
-	fs_opaque_bytes(e, c, direction, bytes, s->first_ns, s->last_ns);
-}
-
 static void flip(struct fs_engine *e, struct fs_connection *c, uint8_t direction)
 {
 	struct fs_stream *s = &c->stream[direction], *other = &c->stream[!direction];
@@ -460,81 +335,6 @@ static void flip(struct fs_engine *e, struct fs_connection *c, uint8_t direction
 		s->phase = FS_PHASE_HEAD;
 }
 
-/*
- * A pipelining client may have asked for more than was answered, and then every response would be taken for that of a
- * later request. Where a silence came before, it has not. One that always waited for all of its answers before it asked
- * again will have done so here too; then what it asks now gets as many answers before it speaks once more, and until
- * that was seen nothing is counted (asks_again). One that asks while it waits gives no such proof.
- */
-static void resynchronise_in_order(struct fs_engine *e, struct fs_connection *c, const struct fs_protocol *p,
-				   const struct fs_chunk *k, struct fs_cursor bytes)
-{
-	bool may_wait = c->flags & FS_C_PIPELINED &&
-			fs_since(k->start_ns, c->stream[!k->direction].last_ns) < FS_PIPELINE_QUIET_NS;
-	bool is_steady = !(c->flags & FS_C_OVERLAPS) && c->drained >= FS_DRAINED_OFTEN;
-
-	if (k->direction != c->requester || (may_wait && !is_steady) ||
-	    fs_detect(e, p, bytes, false) != FS_MINE_REQUEST)
-		return;
-	if (may_wait)
-		c->flags |= FS_C_TRIAL;
-	for (int direction = FS_IN; direction <= FS_OUT; direction++)
-		c->stream[direction].phase = FS_PHASE_HEAD;
-}
-
-/*
- * Each direction on its own. The responses of some protocols are nothing but a number and a length: those are taken up
- * where the client asks after the server spoke, and lost again if no response starts there.
- */
-static void resynchronise_by_id(struct fs_engine *e, struct fs_connection *c, const struct fs_protocol *p,
-				const struct fs_chunk *k, struct fs_cursor bytes, bool flipped)
-{
-	struct fs_stream *s = &c->stream[k->direction], *other = &c->stream[!k->direction];
-	bool at_boundary = s->phase == FS_PHASE_LOST || (s->phase == FS_PHASE_HEAD && !s->buffered);
-	enum fs_detected how = at_boundary ? fs_detect(e, p, bytes, false) : FS_NOT_MINE;
-
-	if (how != FS_MINE_REQUEST && how != FS_MINE_RESPONSE)
-		return;
-	s->phase = FS_PHASE_HEAD;
-	if (other->phase == FS_PHASE_LOST && flipped && how == FS_MINE_REQUEST && k->direction == c->requester)
-		other->phase = FS_PHASE_HEAD;
-	fs_requests_discard(e, c);
-}
-
-/* The requesting side begins a message after the other one spoke. */
-static void asks_again(struct fs_engine *e, struct fs_connection *c, uint8_t direction)
-{
-	if (c->waiting == c->reversed) {
-		c->flags &= ~(uint32_t)FS_C_TRIAL;
-		if (c->drained < UINT8_MAX)
-			c->drained = (uint8_t)(c->drained + 1);
-		return;
-	}
-	if (c->flags & FS_C_TRIAL)
-		fs_lost(e, c, direction);
-	c->flags |= FS_C_OVERLAPS;
-}
-
-/* A direction is lost, or the other one is and messages are paired by id: what comes may be the start of a message. */
-static void resynchronise(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *k, bool flipped)
-{
-	const struct fs_protocol *p = fs_protocol_of(e, c->protocol);
-	struct fs_cursor bytes = fs_cursor_over(k->payload, k->captured, k->captured < k->bytes);
-	uint8_t before = (uint8_t)(c->stream[FS_IN].phase ^ c->stream[FS_OUT].phase << 4);
-
-	if (!p || !k->captured)
-		return;
-	if (p->pairs_by_id)
-		resynchronise_by_id(e, c, p, k, bytes, flipped);
-	else if (flipped)
-		resynchronise_in_order(e, c, p, k, bytes);
-	if (before == (c->stream[FS_IN].phase ^ c->stream[FS_OUT].phase << 4))
-		return;
-	e->table->stats.resyncs++;
-	if (++c->failures > FS_FAILURES_IN_A_ROW)
-		fs_protocol_doubt(e, c);
-}
-
 static uint64_t advance(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *k, uint64_t at)
 {
 	struct fs_stream *s = &c->stream[k->direction];
@@ -545,7 +345,7 @@ static uint64_t advance(struct fs_engine *e, struct fs_connection *c, const stru
 		if (!s->buffered)
 			s->first_ns = k->start_ns;
 		if (c->protocol == FS_UNDECIDED)
-			return recognise(e, c, k) && (c->protocol != FS_UNDECIDED) ? 0 : here;
+			return fs_recognise(e, c, k) && (c->protocol != FS_UNDECIDED) ? 0 : here;
 		return parse(e, c, k, at);
 	case FS_PHASE_PARTS: return parse(e, c, k, at);
 	case FS_PHASE_BODY:
@@ -579,9 +379,9 @@ void fs_deliver(struct fs_engine *e, struct fs_connection *c, const struct fs_ch
 	if (flipped)
 		flip(e, c, k->direction);
 	if (s->phase == FS_PHASE_LOST || c->stream[!k->direction].phase == FS_PHASE_LOST)
-		resynchronise(e, c, k, flipped);
+		fs_resynchronise(e, c, k, flipped);
 	else if (flipped && k->direction == c->requester && s->phase == FS_PHASE_HEAD && !s->buffered)
-		asks_again(e, c, k->direction);
+		fs_asks_again(e, c, k->direction);
 	for (uint64_t at = 0; at < k->bytes && c->authority != FS_AUTHORITY_THEIRS;) {
 		s->last_ns = fs_max(s->last_ns, k->end_ns);
 		if (fs_is_opaque(c->protocol)) {

@@ -8,8 +8,8 @@ void fs_mode_set(struct fs_engine *e, struct fs_connection *c, uint8_t mode, uin
 		mode = FS_MODE_SILENT;
 		budget = 0;
 	}
-	if (budget > FS_PAYLOAD_MAX)
-		budget = FS_PAYLOAD_MAX;
+	if (budget > FS_PAYLOAD_MAX * FS_LONG_EVENTS)
+		budget = FS_PAYLOAD_MAX * FS_LONG_EVENTS;
 	if (c->kind != FS_KIND_STREAM || (c->mode == mode && c->budget == budget))
 		return;
 	c->mode = mode;
@@ -65,9 +65,54 @@ void fs_mode_clean_exchange(struct fs_engine *e, struct fs_connection *c)
 			    e->config.parse_bytes);
 }
 
+static bool is_deep(const struct fs_engine *e, const struct fs_connection *c)
+{
+	return c->mode == FS_MODE_STREAM && c->budget > e->config.stream_bytes;
+}
+
 /* Requests overlap, or a head did not fit into what was captured: every I/O is wanted, with more of its bytes. */
 void fs_mode_need_bytes(struct fs_engine *e, struct fs_connection *c)
 {
 	c->clean = 0;
+	if (!is_deep(e, c))
+		fs_mode_set(e, c, FS_MODE_STREAM, e->config.stream_bytes);
+}
+
+static void stay_shallow(struct fs_engine *e, struct fs_connection *c)
+{
+	c->cuts = FS_CUTS_TOO_MANY;
 	fs_mode_set(e, c, FS_MODE_STREAM, e->config.stream_bytes);
+}
+
+/*
+ * A head lay behind what was captured of an I/O, so what came there is lost: from now on several times as much of each is
+ * wanted. Where that is cut too, again and again, it helps nobody.
+ */
+void fs_mode_need_more(struct fs_engine *e, struct fs_connection *c)
+{
+	if (c->cuts == FS_CUTS_TOO_MANY || c->mode != FS_MODE_STREAM || c->budget < e->config.stream_bytes) {
+		fs_mode_need_bytes(e, c);
+	} else if (!is_deep(e, c)) {
+		fs_mode_set(e, c, FS_MODE_STREAM, e->config.stream_bytes * FS_LONG_EVENTS);
+	} else {
+		uint32_t cuts = c->cuts + FS_CUT_WEIGHS;
+		if (cuts >= FS_CUTS_TOO_MANY)
+			stay_shallow(e, c);
+		else
+			c->cuts = (uint8_t)cuts;
+	}
+}
+
+/* What an event brought of a connection of which more is wanted: together they have a share of the ring, and no more. */
+void fs_mode_weigh(struct fs_engine *e, struct fs_connection *c, uint32_t captured, uint64_t now_ns)
+{
+	if (!is_deep(e, c))
+		return;
+	if (fs_since(now_ns, e->deep_since_ns) >= FS_DEEP_NS) {
+		e->deep_since_ns = now_ns;
+		e->deep_bytes = 0;
+	}
+	e->deep_bytes += captured;
+	if (e->deep_bytes > FS_DEEP_BYTES)
+		stay_shallow(e, c);
 }

@@ -292,6 +292,8 @@ void fs_stream_event(struct fs_engine *e, struct fs_connection *c, const void *e
 							: ((const struct fs_data *)event)->srtt_us;
 
 	c->last_ns = head->time_ns;
+	if (head->type == FS_EV_DATA)
+		fs_mode_weigh(e, c, ((const struct fs_data *)event)->captured, head->time_ns);
 	if (srtt_us && srtt_us != c->srtt_us) {
 		c->srtt_us = srtt_us;
 		c->flags |= FS_C_SRTT_NEW;

@@ -137,6 +137,7 @@ uint32_t fs_request_begin(struct fs_engine *e, struct fs_connection *c, uint64_t
 	w->counted = c->flags & FS_C_TRIAL ? FS_NOT_TO_COUNT : FS_NOT_COUNTED;
 	copy_message(&w->message, &e->message);
 	append(e, c, index, by_id);
+	c->cuts = (uint8_t)(c->cuts - (c->cuts && c->cuts < FS_CUTS_TOO_MANY));
 	if (c->waiting - c->reversed > 1 && !is_reversed(w) && c->kind == FS_KIND_STREAM && !by_id) {
 		c->flags |= FS_C_PIPELINED;
 		fs_mode_need_bytes(e, c);

@@ -122,6 +122,7 @@ struct fs_engine {
 	uint32_t sweep_at, row_sweep_at, tcp_row_sweep_at, ident_sweep_at;
 	uint64_t sweep_ns;
 	uint64_t tokens, tokens_ns, dice; /* samples */
+	uint64_t deep_since_ns, deep_bytes; /* see fs_mode_weigh */
 	uint64_t lost_ns, lost_total; /* when events were last known to be missing, and how many ever */
 
 	const struct fs_protocol *protocols[FS_PROTOCOL_MAX]; /* by number */
@@ -269,10 +270,26 @@ void fs_deliver(struct fs_engine *e, struct fs_connection *c, const struct fs_ch
 void fs_gap(struct fs_engine *e, struct fs_connection *c, uint8_t direction, uint64_t bytes, uint64_t now_ns);
 void fs_lost(struct fs_engine *e, struct fs_connection *c, uint8_t direction);
 void fs_message_over(struct fs_engine *e, struct fs_connection *c, uint8_t direction);
+
+/* recognition.c */
+bool fs_recognise(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *chunk);
+void fs_resynchronise(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *chunk, bool flipped);
+void fs_asks_again(struct fs_engine *e, struct fs_connection *c, uint8_t direction);
 void fs_give_up_short(struct fs_engine *e, struct fs_connection *c, uint8_t direction);
-void fs_unbuffer(struct fs_engine *e, struct fs_stream *s);
+
+/* buffers.c */
+/* The bytes of one side from where a message, or a part of one, starts. */
+struct fs_piece {
+	struct fs_cursor bytes;
+	uint32_t before; /* of them were buffered earlier */
+	bool cut; /* what comes next was not captured */
+};
+
+struct fs_piece fs_piece_at(struct fs_engine *e, struct fs_stream *s, const struct fs_chunk *chunk, uint64_t at);
+bool fs_piece_keep(struct fs_engine *e, struct fs_stream *s, const struct fs_piece *piece);
 uint32_t fs_buffer_append(struct fs_engine *e, struct fs_stream *s, const uint8_t *bytes, uint32_t length);
 uint8_t *fs_buffer(struct fs_engine *e, const struct fs_stream *s);
+void fs_unbuffer(struct fs_engine *e, struct fs_stream *s);
 
 /* parsing.c */
 enum fs_detected fs_detect(struct fs_engine *e, const struct fs_protocol *p, struct fs_cursor bytes, bool datagram);
@@ -348,6 +365,8 @@ static inline bool fs_may_be_lost(const struct fs_engine *e, uint64_t asked_ns)
 }
 void fs_mode_clean_exchange(struct fs_engine *e, struct fs_connection *c);
 void fs_mode_need_bytes(struct fs_engine *e, struct fs_connection *c);
+void fs_mode_need_more(struct fs_engine *e, struct fs_connection *c);
+void fs_mode_weigh(struct fs_engine *e, struct fs_connection *c, uint32_t captured, uint64_t now_ns);
 
 /* strings.c */
 void fs_strings_restore(struct fs_engine *e);

@@ -193,6 +193,20 @@ struct source {
 	__u32 reserved;
 };
 
+/* One I/O, as the hook found it. */
+struct io {
+	__u64 bytes;
+	__u64 time_ns;
+	__u32 seq;
+	__u32 peer_seq;
+	__u32 srtt_us;
+	__u32 budget;
+	__u8 direction;
+	__u8 mode;
+	__u8 request_direction;
+	__u8 reserved[5];
+};
+
 #ifdef FS_UNTYPED
 /* What a function found for its caller: these programs are not preempted, and only those of system calls use it. */
 struct {
@@ -224,6 +238,8 @@ static __always_inline struct source *own_source(void)
 struct scratch {
 	__u64 busy;
 	struct source source;
+	struct io io; /* what is left to tell, if it takes several events */
+	__u64 skip;
 	__u64 wanted;
 	__u64 filled;
 	__u8 bytes[2 * FS_PAYLOAD_MAX];

@@ -79,8 +79,8 @@ static __always_inline struct scratch *scratch_at(__u32 index)
 
 /*
  * Puts a scattered buffer together in a scratch, which holds its source too: a function whose arguments are numbers is
- * verified once (51c39bb1d5d1, 5.6) and not at each call. The first entries may be empty. Returns how many bytes, at
- * most `want`.
+ * verified once (51c39bb1d5d1, 5.6) and not at each call. The first entries may be empty, or all skipped. Returns how
+ * many bytes, at most `want`.
  */
 __noinline __u32 gather(__u32 index, __u32 want)
 {
@@ -94,10 +94,11 @@ __noinline __u32 gather(__u32 index, __u32 want)
 	source = &scratch->source;
 	count = source->count;
 	KEPT(scratch->filled) = 0;
+	KEPT(scratch->skip) = source->skip;
 	for (__u32 i = 0; i < IOVECS; i++) {
 		void *place = (void *)(source->vector + i * sizeof(struct part));
 		struct part entry;
-		__u64 part, left, skip = i ? 0 : source->skip;
+		__u64 part, left, skip = KEPT(scratch->skip);
 
 		at = KEPT(scratch->filled);
 		if (i >= count || at >= want || at >= FS_PAYLOAD_MAX)
@@ -105,6 +106,11 @@ __noinline __u32 gather(__u32 index, __u32 want)
 		if (source->in_kernel ? bpf_probe_read_kernel(&entry, sizeof(entry), place)
 				      : bpf_probe_read_user(&entry, sizeof(entry), place))
 			break;
+		if (skip >= entry.length) {
+			KEPT(scratch->skip) = skip - entry.length;
+			continue;
+		}
+		KEPT(scratch->skip) = 0;
 		part = entry.length - skip;
 		left = want - at;
 		part = at_most(part < left ? part : left, FS_PAYLOAD_MAX);

@@ -18,20 +18,6 @@
 
 enum waiting { WAITING_NOTHING = 0, WAITING_ANSWER = 1, WAITING_FLIP = 2 };
 
-/* One I/O, as the hook found it. */
-struct io {
-	__u64 bytes;
-	__u64 time_ns;
-	__u32 seq;
-	__u32 peer_seq;
-	__u32 srtt_us;
-	__u32 budget;
-	__u8 direction;
-	__u8 mode;
-	__u8 request_direction;
-	__u8 reserved;
-};
-
 #define DATA_EVENT(room)                                                                                   \
 	static __always_inline void data_event_##room(struct connection *connection, const struct io *io,  \
 						      struct source *source)                               \
@@ -79,6 +65,113 @@ static __always_inline void length_event(struct connection *connection, const st
 	submit(event, FS_EV_DATA);
 }
 
+#ifdef FS_HEADERS
+/* One function holds all of a program there, and has no room for the loop. */
+static __always_inline void long_event(struct connection *connection, const struct io *io, struct source *source)
+{
+	data_event_4096(connection, io, source);
+}
+#else
+/* The next piece of what the scratch tells. False: it was the last. */
+static __always_inline bool tell_piece(struct connection *connection, struct scratch *scratch, __u32 index, bool last)
+{
+	struct fs_data *event = reserve(FS_EV_DATA, sizeof(*event) + FS_PAYLOAD_MAX);
+	__u64 bytes = KEPT(scratch->io.bytes), budget = KEPT(scratch->io.budget), want;
+	struct source *source = &scratch->source;
+	long failed;
+
+	if (!event) {
+		connection->flags |= CONNECTION_LOST;
+		return false;
+	}
+	last |= bytes <= FS_PAYLOAD_MAX || budget <= FS_PAYLOAD_MAX;
+	if (!last)
+		bytes = FS_PAYLOAD_MAX;
+	head_for(&event->head, FS_EV_DATA, sizeof(*event), scratch->io.time_ns, connection, true);
+	event->bytes = bytes;
+	event->seq = scratch->io.seq;
+	event->peer_seq = scratch->io.peer_seq;
+	event->srtt_us = scratch->io.srtt_us;
+	event->direction = scratch->io.direction;
+	want = at_most(bytes < budget ? bytes : budget, FS_PAYLOAD_MAX);
+	if (source->count) {
+		want = at_most(gather(index, want), FS_PAYLOAD_MAX);
+		failed = bpf_probe_read_kernel(event + 1, want, scratch->bytes);
+		source->skip += FS_PAYLOAD_MAX;
+	} else {
+		failed = bpf_probe_read_user(event + 1, want, (void *)source->base);
+		source->base += FS_PAYLOAD_MAX;
+	}
+	if (failed)
+		want = 0;
+	event->captured = want;
+	event->reason = want == bytes ? FS_REASON_NONE : want ? FS_REASON_TRUNCATED : FS_REASON_NOT_RESIDENT;
+	event->head.size = sizeof(*event) + want;
+	if (event->reason)
+		__sync_fetch_and_add(&own_counters()->absent[event->reason & 15], 1);
+	submit(event, FS_EV_DATA);
+	KEPT(scratch->io.seq) += FS_PAYLOAD_MAX;
+	KEPT(scratch->io.bytes) -= FS_PAYLOAD_MAX;
+	KEPT(scratch->io.budget) -= FS_PAYLOAD_MAX;
+	return !last;
+}
+
+static __always_inline int tell_pieces(struct connection *connection, __u32 index)
+{
+	struct scratch *scratch = scratch_at(index);
+
+	if (!scratch || !connection)
+		return 0;
+	for (__u32 i = 0; i < FS_LONG_EVENTS; i++)
+		if (!tell_piece(connection, scratch, index, i + 1 == FS_LONG_EVENTS))
+			break;
+	return 0;
+}
+
+/* As flush() is: a function that is verified once. */
+#ifdef FS_UNTYPED
+__noinline int tell_long_of(__u64 socket, __u32 index)
+{
+	return tell_pieces(bpf_map_lookup_elem(&connections, &socket), index);
+}
+
+static __always_inline int tell_long(struct connection *connection, __u32 index)
+{
+	return tell_long_of(connection->socket, index);
+}
+#else
+__noinline int tell_long(struct connection *connection, __u32 index)
+{
+	return tell_pieces(connection, index);
+}
+#endif
+
+/* More than an event can hold: several, each with the bytes behind those of the one before. */
+static __always_inline void long_event(struct connection *connection, const struct io *io, struct source *source)
+{
+	struct scratch *scratch;
+	__u32 index;
+
+#ifdef FS_UNTYPED
+	if (!has_ring) { /* of so many, only STAGED_EVENTS have a place */
+		data_event_4096(connection, io, source);
+		return;
+	}
+#endif
+	scratch = claim_scratch(&index);
+	if (!scratch) {
+		data_event_4096(connection, io, source);
+		return;
+	}
+	scratch->source = *source;
+	scratch->io = *io;
+	if (source->length >= io->bytes)
+		scratch->source.count = 0;
+	tell_long(connection, index);
+	release_scratch(scratch);
+}
+#endif
+
 static __always_inline void data_event(struct connection *connection, const struct io *io, struct source *source)
 {
 	__u64 want = io->bytes < io->budget ? io->bytes : io->budget;
@@ -91,8 +184,10 @@ static __always_inline void data_event(struct connection *connection, const stru
 		data_event_128(connection, io, source);
 	else if (want <= 512)
 		data_event_512(connection, io, source);
-	else
+	else if (want <= FS_PAYLOAD_MAX)
 		data_event_4096(connection, io, source);
+	else
+		long_event(connection, io, source);
 }
 
 /* The waiting request in `room` bytes, then up to FS_ANSWER_MAX of its answer (`io`; none if source is NULL). */

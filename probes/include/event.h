@@ -21,7 +21,7 @@
 /* One row per event: number, name, struct suffix, what it says. */
 #define FS_EVENTS(X)                                                                                    \
 	X(1, OPEN, open, "a connection or datagram socket is known: addresses, role, process")          \
-	X(2, DATA, data, "one read or write of a stream, with up to the budget of its bytes")           \
+	X(2, DATA, data, "a read or write of a stream, or a piece of one, with up to the budget of its bytes")           \
 	X(3, EXCHANGE, exchange, "a request and the first chunk of its response, merged in the kernel") \
 	X(4, DATAGRAM, datagram, "one datagram sent or received, with its peer")                        \
 	X(5, CONNECT, connect, "a TCP connection attempt ended: latency and errno")                     \
@@ -217,6 +217,7 @@ struct fs_file_head {
 
 /* Lengths the BPF programs and the engine agree on. */
 #define FS_PAYLOAD_MAX 4096
+#define FS_LONG_EVENTS 8 /* DATA events of one read or write whose budget is more than one can hold: one after another */
 #define FS_MESSAGE_MAX 512 /* the request text kept in socket storage */
 #define FS_ANSWER_MAX 128 /* of a response's first chunk in message mode */
 

@@ -15,7 +15,7 @@
 /* Where the bytes of one call are, as it was at its start: the kernel moves its own iterator on. */
 struct fst_source {
 	const struct iovec *vector; /* in the kernel's memory as long as the call lasts, or `own` */
-	size_t skip; /* of the first one */
+	size_t skip; /* so many of its bytes are not meant */
 	u16 count;
 	u8 reason; /* enum fs_reason; not 0: nothing to read */
 	struct iovec own[FST_OWN_IOVECS];
@@ -144,7 +144,7 @@ void fst_find_source(struct fst_source *source, const struct msghdr *msg, const 
 u32 fst_copy(void *out, u32 limit, const struct fst_source *source, u64 bytes, u8 *reason);
 
 /* What the hooks call. */
-void fst_stream_io(struct sock *sk, const struct fst_source *source, int result, u8 direction);
+void fst_stream_io(struct sock *sk, struct fst_source *source, int result, u8 direction);
 void fst_datagram_io(struct sock *sk, const struct msghdr *msg, const struct fst_source *source, int result,
 		     u8 direction);
 void fst_flush(struct fst_connection *c);

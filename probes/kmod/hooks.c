@@ -79,7 +79,7 @@ static int on_receive(struct kretprobe_instance *instance, struct pt_regs *regs)
 
 static int io_ended(struct kretprobe_instance *instance, struct pt_regs *regs, u8 direction)
 {
-	const struct call *call = (const struct call *)instance->data;
+	struct call *call = (struct call *)instance->data; /* what is read of it moves on as it is told */
 	int result = (int)regs_return_value(regs);
 
 	if (!fst_is_listening())

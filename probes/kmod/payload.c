@@ -34,8 +34,14 @@ u32 fst_copy(void *out, u32 limit, const struct fst_source *source, u64 bytes, u
 		return 0;
 	for (i = 0; i < source->count && at < want; i++) {
 		const struct iovec *entry = &source->vector[i];
-		u32 part = min_t(size_t, entry->iov_len - skip, want - at);
-		u32 missing = fst_copy_from_user((u8 *)out + at, (const char __user *)entry->iov_base + skip, part);
+		u32 part, missing;
+
+		if (skip >= entry->iov_len) {
+			skip -= entry->iov_len;
+			continue;
+		}
+		part = min_t(size_t, entry->iov_len - skip, want - at);
+		missing = fst_copy_from_user((u8 *)out + at, (const char __user *)entry->iov_base + skip, part);
 		skip = 0;
 		at += part - missing;
 		if (missing)

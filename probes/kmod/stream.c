@@ -56,6 +56,27 @@ static void data_event(struct fst_connection *c, const struct io *io, const stru
 	fst_commit(event, FS_EV_DATA);
 }
 
+/* More than an event can hold: several, each with the bytes behind those of the one before. */
+static void data_events(struct fst_connection *c, const struct io *io, struct fst_source *source)
+{
+	struct io piece = *io;
+	int i;
+
+	for (i = 1;
+	     i < FS_LONG_EVENTS && !source->reason && piece.bytes > FS_PAYLOAD_MAX && piece.budget > FS_PAYLOAD_MAX;
+	     i++) {
+		u64 left = piece.bytes - FS_PAYLOAD_MAX;
+
+		piece.bytes = FS_PAYLOAD_MAX;
+		data_event(c, &piece, source);
+		source->skip += FS_PAYLOAD_MAX;
+		piece.bytes = left;
+		piece.budget -= FS_PAYLOAD_MAX;
+		piece.seq += FS_PAYLOAD_MAX;
+	}
+	data_event(c, &piece, source);
+}
+
 /* The waiting request, then up to FS_ANSWER_MAX of its answer (`io`); `source` NULL: no answer came. */
 static void exchange_event(struct fst_connection *c, const struct io *io, const struct fst_source *source)
 {
@@ -251,7 +272,7 @@ static void locate_io(struct fst_connection *c, const struct sock *sk, const str
 	io->peer_seq = offsets[!io->direction];
 }
 
-void fst_stream_io(struct sock *sk, const struct fst_source *source, int result, u8 direction)
+void fst_stream_io(struct sock *sk, struct fst_source *source, int result, u8 direction)
 {
 	struct io io = {.bytes = result, .direction = direction};
 	const struct tcp_sock *tcp = fst_tcp(sk);
@@ -289,5 +310,5 @@ void fst_stream_io(struct sock *sk, const struct fst_source *source, int result,
 		fst_flush(c);
 	}
 	if (!done)
-		data_event(c, &io, source);
+		data_events(c, &io, source);
 }

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What each mode of a connection writes into the ring, as an engine sets it while the connection is in use."""
 
+import random
 import subprocess
 from collections.abc import Iterator
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -58,7 +60,7 @@ def answer(pair: Pair, text: bytes = ANSWER) -> None:
 
 @pytest.fixture(scope="module")
 def ground() -> Iterator[Ground]:
-    ports = socket_calls.free_ports(60)
+    ports = socket_calls.free_ports(90)
     with capturing(only_ports=ports) as capture:
         yield Ground(capture, ports)
 
@@ -241,12 +243,49 @@ def test_the_budget_of_a_slot_holds(ground: Ground) -> None:
     text = b"0123456789abcdef" * 400
     with ground.pair("tcp4") as pair:
         watched = Watched(ground, pair)
-        for budget in (0, 1, 512, 2000, 4096, 5000):
+        for budget in (0, 1, 512, 2000, 4096):
             watched.set(0, SILENT, budget)
             ask(pair, text)
             (event,), _ = watched.take()
-            assert event.payload == text[: min(budget, 4096)]
+            assert event.payload == text[:budget]
             assert event.reason == (TRUNCATED if budget else LENGTH_ONLY)
+
+
+SCATTERED = (0, 1, 5000, 0, 3, 4095, 8192, 4097, 12)
+
+
+@pytest.mark.parametrize("sizes", [(21_400,), SCATTERED], ids=["one", "scattered"])
+@pytest.mark.parametrize("budget", [5000, 8192, 32_767, 32_768, 65_535])
+def test_a_budget_of_more_than_an_event_holds_is_several(ground: Ground, budget: int, sizes: tuple[int, ...]) -> None:
+    text = random.Random(3).randbytes(sum(sizes))
+    ends = list(accumulate(sizes))
+    parts = [text[end - size : end] for end, size in zip(ends, sizes, strict=True)]
+    with ground.pair("tcp4") as pair:
+        watched = Watched(ground, pair)
+        watched.set(0, SILENT, budget)
+        assert pair.near.sendmsg(parts) == len(text)
+        told, _ = watched.take()
+        assert_contiguous(told)
+        whole = min(budget, len(text), 4096 * ground.capture.most_pieces)
+        assert b"".join(event.payload for event in told) == text[:whole]
+        assert sum(event.bytes for event in told) == len(text)
+        assert [len(event.payload) for event in told[:-1]] == [event.bytes for event in told[:-1]]
+        assert len(told) == -(-whole // 4096)
+        assert [event.reason for event in told] == [NONE] * (len(told) - 1) + [TRUNCATED if whole < len(text) else NONE]
+        assert len({(event.time_ns, event.peer_seq, event.direction) for event in told}) == 1
+
+
+def test_the_last_of_many_pieces_has_the_rest(ground: Ground) -> None:
+    text = random.Random(4).randbytes(60_000)
+    with ground.pair("tcp4") as pair:
+        watched = Watched(ground, pair)
+        watched.set(0, SILENT, 65_535)
+        assert pair.near.send(text) == len(text)
+        told, _ = watched.take()
+        pieces = ground.capture.most_pieces
+        assert [event.bytes for event in told] == [4096] * (pieces - 1) + [len(text) - 4096 * (pieces - 1)]
+        assert b"".join(event.payload for event in told) == text[: 4096 * pieces]
+        assert told[-1].reason == TRUNCATED
 
 
 def test_a_slot_of_another_connection_changes_nothing(ground: Ground) -> None:
