@@ -45,6 +45,8 @@ def page(machine: Sequence[tuple[str, str]], date: str, sections: Sequence[Secti
         "gives ratios and CPU seconds per event; its absolute rates mean little. A figure with a range is a median and",
         "the lowest and highest round.",
         "",
+        "How many inputs the fuzzers had is told in [protocols](protocols.md#fuzzing).",
+        "",
         f"Measured {date}.",
         "",
         *_table(("", ""), machine),
