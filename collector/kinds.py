@@ -247,7 +247,8 @@ class Duration:
             if unit not in DURATION_UNITS:
                 near = _UNIT_WORDS.get(unit.lower().rstrip("s")) or nearest(unit, tuple(DURATION_UNITS))
                 near = number + near if near and len(parts) == 1 else ""
-                raise refuse(node, f'"{unit}" is not a unit of time (ns us ms s m h d)', self.allowed, near)
+                message = f'"{unit}" in "{shown(node)}" is not a unit of time (ns us ms s m h d)'
+                raise refuse(node, message, self.allowed, near)
             total += round(float(number) * DURATION_UNITS[unit])
         if not self.low <= total <= self.high:
             near = duration_text(min(max(total, self.low), self.high))
@@ -280,7 +281,7 @@ class Size:
         if unit not in SIZE_UNITS:
             meant = {"k": "KiB", "m": "MiB", "g": "GiB"}.get(unit[:1].lower(), "")
             near = f"{number}{meant}" if meant else size_text(number) if not unit else ""
-            message = f'"{unit}" is not a unit of size (KiB MiB GiB)' if unit else f'"{word}" has no unit'
+            message = f'"{unit}" in "{word}" is not a unit of size (KiB MiB GiB)' if unit else f'"{word}" has no unit'
             raise refuse(node, message, self.allowed, near)
         value = number * SIZE_UNITS[unit]
         power = 1 << max(value - 1, 0).bit_length()

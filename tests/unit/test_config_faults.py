@@ -2,7 +2,7 @@
 """Files with one fault each, made for every key there is: named with line, key and what is allowed, at the start and as a
 hot reload, where what was in force stays in force."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -43,9 +43,9 @@ def test_there_are_enough_of_them() -> None:
     assert len(CASES) >= 200
 
 
-@pytest.fixture(scope="module")
-def in_force(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Loaded]:
-    path = tmp_path_factory.mktemp("config") / "firesteel.yaml"
+@pytest.fixture
+def in_force(tmp_path: Path) -> tuple[Path, Loaded]:
+    path = tmp_path / "firesteel.yaml"
     path.write_text("log: {level: warning}\n")
     return path, load(find_source(str(path), environment={}))
 
@@ -76,6 +76,8 @@ def test_each_is_told_and_changes_nothing(in_force: tuple[Path, Loaded]) -> None
         assert fault.line == line, (text, told)
         assert told.startswith(f"{path}:{line}: {row.name}"), told
         assert "allowed: " in told, told
+        assert fault.value in fault.message, told
+        assert fault.value or not value, told
         watcher.request()
         news = watcher.poll()
         assert isinstance(news, Rejected), (row.name, value)
@@ -83,6 +85,34 @@ def test_each_is_told_and_changes_nothing(in_force: tuple[Path, Loaded]) -> None
         assert watcher.config.log.level == "warning"
         refused += 1
     assert refused >= 200
+    goes_on(path, watcher)
+
+
+@pytest.mark.parametrize("spoil", [lambda name: name + "x", lambda name: name.replace("_", "-") + "s", str.upper])
+def test_a_key_that_is_written_wrongly_is_told_with_the_right_one(
+    in_force: tuple[Path, Loaded], spoil: Callable[[str], str]
+) -> None:
+    path, loaded = in_force
+    watcher = ConfigWatcher(loaded)
+    watcher.poll()
+    for row in KEYS:
+        name = row.path[-1]
+        text, line = _nested(row, "1")
+        above, _, last = text.rstrip().rpartition("\n")
+        path.write_text(f"{above}\n{last.replace(name + ':', spoil(name) + ':')}\n")
+        (fault,) = faults_of(loaded)
+        assert (fault.line, fault.nearest, fault.value) == (line, name, "1"), str(fault)
+        assert str(fault).endswith(f"did you mean {name}?)")
+        assert spoil(name) in str(fault)
+        assert name in fault.allowed
+        watcher.request()
+        assert isinstance(watcher.poll(), Rejected)
+        assert watcher.config == loaded.config
+    goes_on(path, watcher)
+
+
+def goes_on(path: Path, watcher: ConfigWatcher) -> None:
+    """A file without a fault is taken over as ever."""
     path.write_text("log: {level: debug}\n")
     watcher.request()
     watcher.poll()
