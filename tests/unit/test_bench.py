@@ -134,7 +134,8 @@ def test_the_scale_report_extrapolates_by_proportion() -> None:
         "agent that follows the names service": follows,
         "names service": service,
     }
-    text = scale.report(costs, 3.0, (10_000, 1_000, 500), 30.0)
+    text = scale.report(costs, 3.0, (10_000, 1_000, 500), 30.0, ["| translations | 1 |"])
     assert "The machine was busy" in text
-    assert "The machine was busy" not in scale.report(costs, 0.1, (10_000, 1_000, 500), 30.0)
+    assert "| translations | 1 |" in text
+    assert "The machine was busy" not in scale.report(costs, 0.1, (10_000, 1_000, 500), 30.0, [])
     assert "| of one core at 50 pod changes/s | 0.40% | 0.20% | 5.00% |" in text
