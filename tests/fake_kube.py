@@ -51,7 +51,7 @@ class FakeKube:
     bookmark_seconds: float = 0.2
     stopped: bool = False
     news: threading.Condition = field(default_factory=threading.Condition)
-    pages: dict[tuple[str, str, bool, int], list[tuple[bytes, bytes]]] = field(default_factory=dict)
+    pages: dict[tuple[str, str, bool, int, int], list[tuple[bytes, bytes]]] = field(default_factory=dict)
     """Answers of the newest lists, packed: as a real server's, lists of large clusters cost nothing twice."""
     bytes_sent: int = 0
     cut: int = 0
@@ -175,7 +175,7 @@ def _answer(kube: FakeKube, request: BaseHTTPRequestHandler) -> None:
 
 def _pages(kube: FakeKube, resource: str, selector: str, limit: int, *, as_table: bool) -> list[tuple[bytes, bytes]]:
     with kube.news:
-        key = (resource, selector, as_table, kube.version)
+        key = (resource, selector, as_table, limit, kube.version)
         if found := kube.pages.get(key):
             return found
         matches = _selector(selector)
@@ -183,7 +183,7 @@ def _pages(kube: FakeKube, resource: str, selector: str, limit: int, *, as_table
     pages: list[tuple[bytes, bytes]] = []
     for number, start in enumerate(range(0, len(items) or 1, limit)):
         page = items[start : start + limit]
-        metadata: Object = {"resourceVersion": str(key[3])}
+        metadata: Object = {"resourceVersion": str(key[-1])}
         if start + limit < len(items):
             metadata["continue"] = str(number + 1)
             if not selector:  # else a real server does not count them

@@ -61,7 +61,9 @@ def test_names_are_those_of_the_time_of_the_event(tmp_path: Path, monkeypatch: p
             renamed(cluster, agent, f"{net}.252.10")
             crowd(cluster, agent, far)
             outages(cluster, agent, far)
-            assert agent.status()["loss"]["total"] == 0, agent.status()["loss"]
+            # Of the machine: what others do there may be cut off in the middle, but nothing may be too much for the agent.
+            loss = agent.status()["loss"]
+            assert (loss["ring"], loss["storage"], loss["hook"]) == (0, 0, 0), loss
             assert agent.process.poll() is None
 
 
