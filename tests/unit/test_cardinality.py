@@ -2,7 +2,9 @@
 """A cardinality bomb: values that are all different, and hostile ones. No cap is passed, no count is lost, pages stay right."""
 
 import itertools
+import os
 import time
+from collections.abc import Sequence
 
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
@@ -15,7 +17,8 @@ from tests.pages import Bench, labels_of, parse, promtool_check, values
 from tests.rows import SECOND, request_row, tcp_row
 from tests.unit.test_otlp_metrics import Pushing
 
-TURNS, ROWS = 2, 4000
+# Of 4 000 rows each. FIRESTEEL_BOMB_TURNS=250 is a million different values, and minutes.
+TURNS, ROWS = int(os.environ.get("FIRESTEEL_BOMB_TURNS", "2")), 4000
 HOSTILE = (
     '"',
     "\\",
@@ -33,19 +36,25 @@ HOSTILE = (
 )
 
 
-def bomb(turn: int) -> list[RequestRow]:
-    """Every row with a path, host, port and address of its own; every tenth with something nasty in it."""
+# What the content of a request is, by protocol: a path, a host, a topic, a table.
+CONTENTS = {"http": "/{}", "dns": "{}.example.com", "kafka": "Produce topic-{}", "mysql": "select table_{}"}
+
+
+def bomb(turn: int, protocols: Sequence[str] = ("http",)) -> list[RequestRow]:
+    """Every row with a path, host, topic or table, a port and an address of its own; every tenth with something nasty in it."""
     numbers = itertools.count(turn * ROWS)
     rows = []
     for index in range(1, ROWS + 1):
         number = next(numbers)
         nasty = HOSTILE[number % len(HOSTILE)] if number % 10 == 0 else ""
         side = Role.SERVER if index % 2 else Role.CLIENT
+        protocol = protocols[index // 2 % len(protocols)]
         port = {"local_port": 1 + number % 60_000} if side is Role.SERVER else {"remote_port": 1 + number % 60_000}
         rows.append(
             request_row(
                 index, side, generation=turn + 1, count=1, remote_ip=f"198.{18 + (number >> 16)}.{number >> 8 & 255}.{number & 255}",
-                request_content=f"/{number}{nasty}", response_content=f"{nasty}200", **port,
+                protocol=protocol, request_content=CONTENTS[protocol].format(f"{number}{nasty}"),
+                response_content=f"{nasty}200", **port,
             )
         )  # fmt: skip
     return rows
@@ -56,7 +65,7 @@ def test_the_page_keeps_its_caps_its_counts_and_its_form() -> None:
     settings = MetricsSettings(scrape_interval_ns=0, rows=limits, contents_per_workload=20, outside_addresses=30)
     bench = Bench(settings)
     for turn in range(TURNS):
-        bench.feed(bomb(turn), [tcp_row(index, remote_ip=f"203.0.{index >> 8}.{index & 255}") for index in range(1, 500)],
+        bench.feed(bomb(turn, tuple(CONTENTS)), [tcp_row(index, remote_ip=f"203.0.{index >> 8}.{index & 255}") for index in range(1, 500)],
                    now_ns=(turn + 1) * SECOND)  # fmt: skip
     page = bench.page()
     assert promtool_check(page) == []
