@@ -14,6 +14,8 @@ from analyzers import recording
 from analyzers.settings import EngineSettings
 from bench import footprint, page, processes, protocols, report, scale, traffic, tripwire
 from bench.figures import Line, Pair, Section, Table, median_ratio, spread
+from bench.scale import extrapolated
+from bench.scale_costs import Cost
 from tests.conversations import load
 from tests.parsing import listed, name_of
 
@@ -118,10 +120,10 @@ def test_a_series_is_not_heavy() -> None:
 
 
 def test_the_scale_report_extrapolates_by_proportion() -> None:
-    alone = scale.Cost(2.0, 1.5, 60.0, 0.004, 25, 26 << 20, 100_000.0)
-    follows = scale.Cost(1.0, 0.5, 25.0, 0.002, 2, 1 << 20, 0.0, 1 << 20, 1000.0)
-    service = scale.Cost(5.0, 4.0, 170.0, 0.05, 23, 74 << 20, 300_000.0)
-    (requests, start, _, sent, _, memory) = list(scale.extrapolated(alone, service, follows, 500))[2:]
+    alone = Cost(2.0, 1.5, 60.0, 0.004, 25, 26 << 20, 100_000.0)
+    follows = Cost(1.0, 0.5, 25.0, 0.002, 2, 1 << 20, 0.0, 1 << 20, 1000.0)
+    service = Cost(5.0, 4.0, 170.0, 0.05, 23, 74 << 20, 300_000.0)
+    (requests, start, _, sent, _, memory) = list(extrapolated(alone, service, follows, 500))[2:]
     # 14 requests of an agent's 25 are the first pages and the watches, 12 of the service's 23; the other pages grow tenfold.
     assert requests == "| requests when all agents start | 620000 | 10244 |"
     assert (
