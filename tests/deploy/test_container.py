@@ -19,7 +19,7 @@ EDGES = "kindling_topology_request_total"
 HERE = effective()
 """What root of this machine has itself: in some virtual machines not everything."""
 _LISTEN = ("FIRESTEEL_LISTEN__API=off", "FIRESTEEL_LISTEN__METRICS=off")
-# On this kernel; tests/vm/test_container.py asks for bcc and kmod on kernels that take them.
+# What this kernel loads: bcc or kmod in a machine that takes them.
 _LOADS = os.environ.get("FIRESTEEL_TEST_PROFILES", "core").split()
 # Under emulation each start takes many times as long.
 _SECONDS = 2 * START_SECONDS
