@@ -18,7 +18,7 @@ _SPECIAL: Final = re.compile('[\\\\"\x00-\x1f\x7f-\x9f\ud800-\udfff]')
 _ESCAPES: Final = {"\\": "\\\\", '"': '\\"', "\n": "\\n"}
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=2048)  # what is asked again is asked again soon; the names of pods that come and go fill any cache
 def escaped(value: str) -> str:
     """`value` as it stands between the quotes."""
     if len(value) > VALUE_LIMIT:

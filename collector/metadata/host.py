@@ -13,7 +13,7 @@ else answers from memory.
 
 import platform
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from analyzers.resolver import NOT_FOUND_EXTERNAL, NOT_FOUND_INTERNAL, NOT_READ_YET, Party
@@ -29,6 +29,15 @@ SERVING_LIMIT: Final = 16384
 READS_PER_TURN: Final = 1024
 
 OUTSIDE: Final = Party(namespace=NOT_FOUND_EXTERNAL, outside=True, reason="outside")
+
+
+@dataclass(frozen=True, slots=True)
+class _Owner:
+    """What was learned of one generation of an identity; no owner: there is none to be had."""
+
+    generation: int
+    owner: CgroupOwner | None
+    reason: str
 
 
 class HostResolver:
@@ -47,7 +56,8 @@ class HostResolver:
         self._processes = Processes() if processes is None else processes
         self._cluster = cluster
         self._domains = domains
-        self._owners: dict[tuple[int, int], tuple[CgroupOwner | None, str]] = {}
+        self._owners: dict[int, _Owner] = {}
+        """By index of the identity: of those that had it, the newest that was learned."""
         self._serving: dict[tuple[int, str, int], Party] = {}
         self._nameless: set[tuple[int, str, int]] = set()
         self._provisional: set[tuple[int, int]] = set()
@@ -64,9 +74,9 @@ class HostResolver:
 
     def local(self, identity: Identity, ip: str, port: int) -> Party:
         """The owner of a socket. One that was not learned yet is told by its command, until it has been."""
-        known = self._owners.get((identity.index, identity.generation))
+        known = self._known(identity)
         if known is not None:
-            party = self._no_process if known[0] is None else self._party(identity, known[0], known[1])
+            party = self._no_process if known.owner is None else self._party(identity, known.owner, known.reason)
         else:
             party = self._party(identity, CgroupOwner(), NOT_READ_YET) if identity.comm else self._no_process
             if len(self._provisional) >= OWNER_LIMIT:
@@ -111,7 +121,7 @@ class HostResolver:
         found = {
             (identity.index, identity.generation): identity
             for identity in identities
-            if identity is not None and (identity.index, identity.generation) not in self._owners
+            if identity is not None and self._known(identity) is None
         }
         return list(found.values())
 
@@ -127,19 +137,22 @@ class HostResolver:
             owner = self._processes.owner(identity)
             if owner is None and self._processes.postponed:
                 continue  # stays unknown, and is handed in again
-            known: tuple[CgroupOwner | None, str]
             if not identity.comm and owner in (None, CgroupOwner()):
-                known = (None, "no_process")
+                known = _Owner(identity.generation, None, "no_process")
             else:
-                known = (owner or CgroupOwner(), "" if owner else "process_gone")
+                known = _Owner(identity.generation, owner or CgroupOwner(), "" if owner else "process_gone")
             if len(self._owners) >= OWNER_LIMIT:
                 del self._owners[next(iter(self._owners))]
-            self._owners[identity.index, identity.generation] = known
+            self._owners[identity.index] = known
             if (identity.index, identity.generation) in self._provisional:
                 self._provisional.discard((identity.index, identity.generation))
                 self._version += 1
         while len(self._namespaces) > OWNER_LIMIT:
             del self._namespaces[next(iter(self._namespaces))]
+
+    def _known(self, identity: Identity) -> _Owner | None:
+        known = self._owners.get(identity.index)
+        return known if known is not None and known.generation == identity.generation else None
 
     def explained(self, ip: str, port: int, netns: int) -> list[str]:
         """One sentence per thing that is known of an address, in the order in which it counted."""

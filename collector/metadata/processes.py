@@ -13,7 +13,7 @@ from typing import Final
 from analyzers.rows import Identity
 from collector.metadata.containers import CgroupOwner, owner_of, paths_of
 
-CACHE_LIMIT: Final = 8192
+CACHE_LIMIT: Final = 2048
 WALK_LIMIT: Final = 20000  # directories of one pass over the cgroup file system
 WALK_SHARE: Final = 20.0  # a pass waits as many times as long as the last one took
 WALK_PAUSE_S: Final = (0.25, 10.0)  # shortest, longest

@@ -25,7 +25,7 @@ def of_agent(origin: Origin) -> bytes:
     return attributes(_ATTRIBUTES, pairs)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def of_party(party: Party, origin: Origin, full: bool) -> bytes:
     """A Resource message for a workload; without `full` nothing that differs between its pods."""
     namespace = "" if party.namespace in _NO_NAMESPACE else party.namespace

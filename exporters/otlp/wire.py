@@ -59,7 +59,7 @@ def joined(number: int, messages: Iterable[bytes]) -> bytes:
     return b"".join([field(number, message) for message in messages])
 
 
-@lru_cache(maxsize=16384, typed=True)
+@lru_cache(maxsize=2048, typed=True)
 def key_value(name: str, value: Value) -> bytes:
     """One attribute, as a KeyValue message."""
     return KeyValue(key=name, value=_any(value)).SerializeToString()

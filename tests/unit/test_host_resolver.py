@@ -155,6 +155,18 @@ def test_reads_of_one_turn_are_bounded(machine: Machine) -> None:
     assert len(resolver.unknown(everyone)) == 5
 
 
+def test_of_an_identity_the_newest_generation_is_kept_and_no_other(machine: Machine) -> None:
+    machine.process(11, "nginx", "/system.slice/nginx.service")
+    machine.process(12, "redis", "/system.slice/redis.service")
+    resolver = machine.resolver()
+    first, second = identity(1, "nginx", pid=11), identity(1, "redis", pid=12, generation=2)
+    assert learned(resolver, first) == named("systemd", "nginx.service")
+    assert resolver.unknown([first, second]) == [second]
+    assert resolver.local(second, "192.0.2.7", 0) == named("process", "redis", reason="not_read_yet")
+    assert learned(resolver, second) == named("systemd", "redis.service")
+    assert resolver.unknown([first, second]) == [first]
+
+
 def test_an_event_without_a_process(machine: Machine) -> None:
     nobody = identity(0, "", pid=0, cgroup_id=0)
     expected = Party("host-1", "NOT_FOUND_INTERNAL", reason="no_process", observed=True)
