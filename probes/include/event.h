@@ -217,7 +217,7 @@ struct fs_file_head {
 
 /* Lengths the BPF programs and the engine agree on. */
 #define FS_PAYLOAD_MAX 4096
-#define FS_LONG_EVENTS 8 /* DATA events of one read or write whose budget is more than one can hold: one after another */
+#define FS_LONG_EVENTS 8 /* of one read or write, where the budget is more than one event can hold */
 #define FS_MESSAGE_MAX 512 /* the request text kept in socket storage */
 #define FS_ANSWER_MAX 128 /* of a response's first chunk in message mode */
 

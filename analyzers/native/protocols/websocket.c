@@ -61,6 +61,18 @@ static void take_second(struct fs_websocket_side *side, uint8_t byte, bool from_
 		begin_mask(side);
 }
 
+/* The mask's first two bytes are over it. A code that nobody may send breaks the protocol: section 7.4.2. */
+static void take_code(struct fs_websocket_side *side, uint8_t byte)
+{
+	side->code = (uint16_t)((uint32_t)side->code << 8 | (byte ^ (side->mask >> 8 * (side->need + 1u) & 0xff)));
+	side->length--;
+	if (--side->need)
+		return;
+	if (side->code < FS_WEBSOCKET_NORMAL || side->code > FS_WEBSOCKET_LAST)
+		side->code = FS_WEBSOCKET_PROTOCOL_ERROR;
+	side->stage = side->length ? STAGE_PAYLOAD : STAGE_FIRST;
+}
+
 static void take_byte(struct fs_websocket_side *side, uint8_t byte, bool from_client)
 {
 	switch (side->stage) {
@@ -77,11 +89,7 @@ static void take_byte(struct fs_websocket_side *side, uint8_t byte, bool from_cl
 		if (--side->need == 0)
 			begin_payload(side);
 		break;
-	default: /* STAGE_CODE: the mask's first two bytes are over it */
-		side->code = (uint16_t)(side->code << 8 | (byte ^ (side->mask >> 8 * (side->need + 1u) & 0xff)));
-		side->length--;
-		if (--side->need == 0)
-			side->stage = side->length ? STAGE_PAYLOAD : STAGE_FIRST;
+	default: take_code(side, byte); /* STAGE_CODE */
 	}
 }
 
