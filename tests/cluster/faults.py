@@ -48,22 +48,28 @@ class FakeFaults(Faults):
     @contextmanager
     def hanging(self) -> Iterator[None]:
         self._kube.flowing.clear()
-        yield
-        self._kube.flowing.set()
+        try:
+            yield
+        finally:
+            self._kube.flowing.set()
 
     @contextmanager
     def expired(self) -> Iterator[None]:
         token, self._kube.token = self._kube.token, "another"
         self._kube.forget()
-        yield
-        self._kube.token = token
+        try:
+            yield
+        finally:
+            self._kube.token = token
 
     @contextmanager
     def down(self) -> Iterator[None]:
         self._kube.refuse.update(dict.fromkeys(("/api/v1/pods", "/api/v1/services", "/api/v1/nodes"), 503))
         self._kube.forget()
-        yield
-        self._kube.refuse.clear()
+        try:
+            yield
+        finally:
+            self._kube.refuse.clear()
 
     def forget(self) -> None:
         self._kube.forget()
@@ -81,26 +87,32 @@ class RealFaults(Faults):
     @contextmanager
     def hanging(self) -> Iterator[None]:
         self._api.process.send_signal(signal.SIGSTOP)
-        yield
-        self._api.process.send_signal(signal.SIGCONT)
+        try:
+            yield
+        finally:
+            self._api.process.send_signal(signal.SIGCONT)
 
     @contextmanager
     def expired(self) -> Iterator[None]:
         tokens = self._api.kubeconfig.with_name("tokens.csv")
         text = tokens.read_text()
         tokens.write_text(text.replace(AGENT, "another"))
-        self._end()
-        self._begin()
-        yield
-        tokens.write_text(text)
-        self._end()
-        self._begin()
+        try:
+            self._end()
+            self._begin()
+            yield
+        finally:
+            tokens.write_text(text)
+            self._end()
+            self._begin()
 
     @contextmanager
     def down(self) -> Iterator[None]:
         self._end()
-        yield
-        self._begin()
+        try:
+            yield
+        finally:
+            self._begin()
 
     def forget(self) -> None:
         pass  # by itself after five minutes (etcd-compaction-interval); a server that comes back knows nothing of before

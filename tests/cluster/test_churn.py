@@ -18,15 +18,23 @@ from tests.cluster.agents import EDGES, api_in, watched
 from tests.cluster.api import FakeApi
 from tests.cluster.faults import faults_of
 from tests.cluster.shop import Pod, Shop, shop
+from tests.http_scripts import ASK
 from tests.receivers import until
 
 SLOW_SERVE = """
-import socket, sys, time
+import pathlib, socket, sys, time
 s = socket.create_server((sys.argv[1], int(sys.argv[2])))
+asked, answered = pathlib.Path(FOLDER, "asked"), pathlib.Path(FOLDER, "answered")
 while True:
     c, _ = s.accept()
-    c.recv(4096); time.sleep(3); c.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nok"); c.close()
+    if c.recv(4096):
+        asked.touch()
+        while not answered.exists():
+            time.sleep(0.02)
+        c.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nok")
+    c.close()
 """
+"""Tells by a file that it was asked, and answers once there is another."""
 PODS = 1000
 
 
@@ -51,7 +59,7 @@ def test_names_are_those_of_the_time_of_the_event(tmp_path: Path, monkeypatch: p
         net = cluster.node.ipv4.rsplit(".", 2)[0]
         cluster.pod("client-0", "statefulset", "client")
         slow = cluster.pod("slow-0", "statefulset", "slow")
-        cluster.serve(slow, 8080, SLOW_SERVE)
+        cluster.serve(slow, 8080, SLOW_SERVE.replace("FOLDER", repr(str(cluster.folder))))
         cluster.start()
         far = f"{net}.252.9"
         cluster.far_pod("old-0", "statefulset", "old", far, "far")
@@ -88,10 +96,15 @@ def handed_over(cluster: Shop, agent: Agent, far: str) -> None:
 def in_flight(cluster: Shop, agent: Agent) -> None:
     """The pod is gone from the API before its answer is."""
     client, slow = _client(cluster), cluster.pods["slow-0"]
-    asking = threading.Thread(target=cluster.ask, args=(client, slow.ip, 8080, 1))
+    patient = ASK.replace("timeout=5", "timeout=50")
+    asking = threading.Thread(target=cluster.ask, args=(client, slow.ip, 8080, 1, patient))
     asking.start()
-    time.sleep(1.0)
+    until((cluster.folder / "asked").exists, 30)
     cluster.api.delete("pods", "shop/slow-0")
+    # What is told of pods comes in its order: who knows the next one knows that this one is gone.
+    put_far(cluster, "next-0", "10.201.0.2")
+    until(partial(_is, agent, "10.201.0.2", "next-0"), 30)
+    (cluster.folder / "answered").touch()
     asking.join()
     agent.wait(lambda a: a.total(EDGES, dst_ip=slow.ip) == 1, 30)
     assert counted(agent, "dst_pod", dst_ip=slow.ip) == {"slow-0": 1}
@@ -166,7 +179,7 @@ def test_an_api_that_does_not_answer_at_the_start_is_waited_for(
             "kubernetes.names=off",
         )
         with ExitStack() as stack:
-            away = ExitStack()
+            away = stack.enter_context(ExitStack())
             away.enter_context(faults_of(cluster.api).down())
             agent = stack.enter_context(running_agent(tmp_path, settings))
             cluster.ask(client, far, 80, 6)
