@@ -188,6 +188,23 @@ def test_tls_changes_probes_and_scrapes(helm: str) -> None:
 
 
 @pytest.mark.parametrize(("kind", "value"), [("PodMonitor", "podMonitor"), ("ServiceMonitor", "serviceMonitor")])
+def test_an_endpoints_field_takes_the_place_of_ours(helm: str, kind: str, value: str) -> None:
+    ours = {"port": "metrics", "path": "/metrics", "interval": "30s", "scheme": "http", "honorLabels": True}
+    fields = {"scheme": "https", "honorLabels": False, "tlsConfig": {"serverName": "agent"}}
+    for told in ({}, fields):
+        values = f"monitoring={json.dumps({value: {'enabled': True}, 'endpoint': told})}"
+        command = ["template", "firesteel", str(CHART), "--kube-version", "1.37.0", "--set-json", values]
+        ended = run(helm, *command)
+        assert ended.returncode == 0, ended.stderr
+        (text,) = (part for part in ended.stdout.split("\n---\n") if f"kind: {kind}\n" in part)
+        # A key that is there twice is taken by PyYAML, but not by the API server.
+        assert text.count("scheme:") == text.count("honorLabels:") == 1
+        monitor = manifests.one(manifests.objects_of(ended.stdout), kind, "firesteel")["spec"]
+        (endpoint,) = monitor["podMetricsEndpoints" if kind == "PodMonitor" else "endpoints"]
+        assert endpoint == {**ours, **told}
+
+
+@pytest.mark.parametrize(("kind", "value"), [("PodMonitor", "podMonitor"), ("ServiceMonitor", "serviceMonitor")])
 def test_the_names_service_is_scraped_by_its_certificates_name(helm: str, kind: str, value: str) -> None:
     objects = template(
         helm, "names.enabled=true", f"monitoring.{value}.enabled=true", "monitoring.endpoint.authorization.type=Bearer"
