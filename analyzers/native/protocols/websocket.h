@@ -8,12 +8,14 @@
 
 #include "../cursor.h"
 
-/* Section 7.4.1. The last two are never sent: a Close without a code, and an end without a Close. */
+/* Section 7.4. Two are never sent: a Close without a code, and an end without a Close. */
 enum fs_websocket_code {
 	FS_WEBSOCKET_NORMAL = 1000,
 	FS_WEBSOCKET_GOING_AWAY = 1001,
+	FS_WEBSOCKET_PROTOCOL_ERROR = 1002,
 	FS_WEBSOCKET_NO_CODE = 1005,
-	FS_WEBSOCKET_ABNORMAL = 1006
+	FS_WEBSOCKET_ABNORMAL = 1006,
+	FS_WEBSOCKET_LAST = 4999 /* from 4000 on applications have their own */
 };
 
 /* Where one side of a conversation stands; zero at first. */
