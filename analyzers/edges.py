@@ -133,7 +133,8 @@ def draws_edge(key: RequestKey, ends: Ends) -> bool:
 
 
 def status_code(key: RequestKey | Sample) -> str:
-    """The protocol's status as text; empty if there was no response or the protocol has no number for it."""
-    if key.no_response or (key.status == 0 and key.protocol not in _ZERO_IS_A_STATUS):
+    """The protocol's status as text; empty if there was no response, the protocol has no number for it, or it is one of
+    more different ones than its owner may have."""
+    if key.no_response or key.response_content == OTHER or (key.status == 0 and key.protocol not in _ZERO_IS_A_STATUS):
         return ""
     return str(key.status)

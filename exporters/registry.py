@@ -57,7 +57,9 @@ altogether: rows that are the same without them become one.
 
 `metrics.rows` limits the rows of each kind, `metrics.contents_per_workload` the values of `request_content` of one
 workload, `metrics.outside_addresses` the addresses outside that get a value of their own. What exceeds is counted under
-`other`, and in `firesteel_series_overflow_total`.
+`other`, and in `firesteel_series_overflow_total`. What is answered is limited too, as the other end chooses it (status, error number, close
+code): one process or container has as many values of `response_content` of each protocol as of `request_content`, but at least 64. What
+exceeds is `other`, without a status, and counted in `firesteel_lost_total{type="content"}`.
 
 ## Life of a series
 

@@ -44,21 +44,33 @@ static void answered(struct fs_connection *c, uint64_t now_ns)
 	c->flags |= FS_C_ANSWERED;
 }
 
+/* Nobody looks at what follows a Close, and where both sides are lost nothing tells where a frame starts. */
+static void spare(struct fs_engine *e, struct fs_connection *c, const struct fs_websocket_side *one,
+		  const struct fs_websocket_side *other)
+{
+	bool is_over = fs_websocket_closed(one) || fs_websocket_closed(other) || (one->lost && other->lost);
+
+	if (is_over && c->mode == FS_MODE_STREAM)
+		fs_mode_set(e, c, FS_MODE_LENGTHS, 0);
+}
+
 /* Follows the chunk's bytes from `at` on, once they are counted. Those out of order are followed only if they fit. */
 void fs_closing_chunk(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *k, uint64_t at,
 		      bool in_order)
 {
-	if (c->protocol != FS_PROTOCOL_WEBSOCKET || c->kind != FS_KIND_STREAM)
+	if (c->protocol != FS_PROTOCOL_WEBSOCKET || c->kind != FS_KIND_STREAM || k->bytes <= at)
 		return;
 	struct fs_websocket_side side = load(c, k->direction), other = load(c, !k->direction);
 	struct fs_cursor bytes = fs_cursor_over(k->payload, k->captured, true);
 
+	spare(e, c, &side, &other);
 	if (fs_websocket_closed(&side))
 		return;
 	side.lost |= !in_order;
 	(void)fs_skip(&bytes, at < k->captured ? at : k->captured);
 	fs_websocket_follow(&side, bytes, k->bytes - at, k->direction == c->requester);
 	memcpy(c->scratch[k->direction], &side, sizeof(side));
+	spare(e, c, &side, &other);
 	if (!fs_websocket_closed(&side) || fs_websocket_closed(&other))
 		return;
 	told(e, c, fs_websocket_closed(&side));

@@ -96,21 +96,18 @@ static void refer(struct fs_engine *e, uint32_t index)
 
 static uint32_t create(struct fs_engine *e, struct fs_row *key, uint32_t parties, bool *new_edge)
 {
-	uint32_t content = 0;
+	uint32_t contents[2];
 
-	if (key->request_content > OTHER) {
-		content = fs_content_row_added(e, key->ident, key->protocol, key->request_content);
-		if (!content) {
-			e->table->stats.contents_overflow++;
-			key->request_content = OTHER;
-			uint32_t found = find(e, key, hash_key(key, parties));
-			if (found)
-				return found;
+	if (!fs_contents_admit(e, key, contents)) {
+		uint32_t found = find(e, key, hash_key(key, parties));
+		if (found) {
+			fs_contents_gone(e, contents);
+			return found;
 		}
 	}
 	uint32_t index = e->table->rows_used < e->config.row_limit ? fs_pool_take(&e->rows) : 0;
 	if (!index) {
-		fs_content_row_gone(e, content);
+		fs_contents_gone(e, contents);
 		return overflow_row(e);
 	}
 	struct fs_row *row = &e->table->rows[index];
@@ -120,7 +117,7 @@ static uint32_t create(struct fs_engine *e, struct fs_row *key, uint32_t parties
 	if (e->table->fine_used)
 		memset(&e->table->fine[index], 0, sizeof(e->table->fine[index]));
 	e->row_hash[index] = hash_key(key, parties);
-	e->row_content[index] = content;
+	memcpy(e->row_contents[index], contents, sizeof(contents));
 	e->row_touched_ns[index] = e->now_ns;
 	refer(e, index);
 	fs_edge_row_added(e, index, new_edge);
@@ -281,7 +278,7 @@ static void expire(struct fs_engine *e, uint32_t index)
 	fs_entry_end(&row->generation);
 	fs_index_remove(&e->by_row, e->row_hash[index], index);
 	fs_edge_row_gone(e, index);
-	fs_content_row_gone(e, e->row_content[index]);
+	fs_contents_gone(e, e->row_contents[index]);
 	e->ident_refs[row->ident]--;
 	e->ident_refs[row->peer_ident]--;
 	fs_string_release(e, row->request_content);
@@ -374,8 +371,7 @@ void fs_rows_restore(struct fs_engine *e)
 		e->row_hash[i] = hash_key(row, hash_parties(row));
 		fs_index_add(&e->by_row, e->row_hash[i], i);
 		refer(e, i);
-		if (row->request_content > OTHER)
-			e->row_content[i] = fs_content_row_added(e, row->ident, row->protocol, row->request_content);
+		(void)fs_contents_take(e, row, e->row_contents[i]);
 		fs_edge_row_added(e, i, &new_edge);
 	}
 	/* Texts that were written right before the crash, and that no row refers to. */

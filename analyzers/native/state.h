@@ -17,6 +17,7 @@
 #define FS_FLOWS_SHARE 4 /* datagram conversations are at most one of so many connections */
 #define FS_FLOWS_LISTED 64 /* with the same ports, among which an other end is looked for */
 #define FS_IDENTS_PER_CGROUP (FS_IDENTS / 16) /* with a command each; what more come share one without */
+#define FS_ANSWERS_AT_LEAST 64 /* that an owner may have of a protocol, however few contents of requests he may */
 #define FS_PRESSED_SWEEPS 16 /* so much faster is swept what is nearly full: all of it once a second */
 
 struct fs_listener {
@@ -52,7 +53,7 @@ struct fs_content {
 	uint32_t ident;
 	uint32_t string;
 	uint32_t rows;
-	uint8_t protocol;
+	uint8_t protocol, side;
 };
 
 /* Some bytes of one direction, as one I/O moved them. */
@@ -100,11 +101,12 @@ struct fs_engine {
 	struct fs_texts *texts; /* by index of waiting */
 
 	struct fs_pool strings, rows, tcp_rows, idents; /* bookkeeping of which entries of the table are free */
-	uint32_t *string_refs, *ident_refs, *row_edge, *row_content;
+	uint32_t *string_refs, *ident_refs, *row_edge;
+	uint32_t (*row_contents)[2]; /* by enum fs_side */
 	uint64_t *row_touched_ns; /* when the row last changed; what it counts may have ended long before */
 	uint16_t *cgroup_idents; /* how many, by hash of the cgroup */
 	uint32_t *string_hash, *row_hash, *tcp_row_hash;
-	uint16_t *contents_of; /* by ident and protocol */
+	uint16_t *contents_of; /* by ident, protocol and enum fs_side */
 
 	struct fs_process_name *processes;
 	uint8_t (*addresses)[16]; /* that were seen at a local end */
@@ -376,8 +378,9 @@ uint32_t fs_string_hold_content(struct fs_engine *e, struct fs_connection *c, ui
 				const struct fs_label *label, uint32_t hint);
 void fs_string_keep(struct fs_engine *e, uint32_t string);
 void fs_string_release(struct fs_engine *e, uint32_t string);
-uint32_t fs_content_row_added(struct fs_engine *e, uint32_t ident, uint8_t protocol, uint32_t string);
-void fs_content_row_gone(struct fs_engine *e, uint32_t content);
+bool fs_contents_take(struct fs_engine *e, const struct fs_row *row, uint32_t *contents);
+bool fs_contents_admit(struct fs_engine *e, struct fs_row *row, uint32_t *contents);
+void fs_contents_gone(struct fs_engine *e, const uint32_t *contents);
 uint32_t fs_new_generation(struct fs_engine *e);
 
 /* rows.c */

@@ -144,34 +144,42 @@ uint32_t fs_string_hold(struct fs_engine *e, const struct fs_label *label, uint3
 	return hold(e, string ? string : intern(e, label->text, length, hash));
 }
 
-static uint32_t hash_content(uint32_t ident, uint8_t protocol, uint32_t string)
+static uint32_t hash_content(const struct fs_content *of)
 {
-	return fs_hash_end(fs_mix(fs_mix(FS_HASH_SEED, (uint64_t)ident << 8 | protocol), string));
+	uint64_t owner = (uint64_t)of->ident << 16 | (uint32_t)of->side << 8 | of->protocol;
+	return fs_hash_end(fs_mix(fs_mix(FS_HASH_SEED, owner), of->string));
 }
 
-static uint32_t find_content(struct fs_engine *e, uint32_t ident, uint8_t protocol, uint32_t string)
+static uint32_t find_content(struct fs_engine *e, const struct fs_content *of)
 {
-	uint32_t hash = hash_content(ident, protocol, string), probe;
+	uint32_t hash = hash_content(of), probe;
 	for (uint32_t i = fs_index_first(&e->by_content, hash, &probe); i;
 	     i = fs_index_next(&e->by_content, hash, &probe)) {
 		const struct fs_content *content = fs_pool_at(&e->contents, i);
-		if (content->ident == ident && content->protocol == protocol && content->string == string)
+		if (content->ident == of->ident && content->protocol == of->protocol && content->side == of->side &&
+		    content->string == of->string)
 			return i;
 	}
 	return 0;
 }
 
-static uint16_t *contents_of(struct fs_engine *e, uint32_t ident, uint8_t protocol)
+static uint16_t *contents_of(struct fs_engine *e, const struct fs_content *of)
 {
-	return &e->contents_of[ident * FS_PROTOCOL_MAX + protocol % FS_PROTOCOL_MAX];
+	return &e->contents_of[(of->ident * FS_PROTOCOL_MAX + of->protocol % FS_PROTOCOL_MAX) * 2 + of->side];
+}
+
+/* How many different contents an owner may have; 0: as many as there are. */
+static uint32_t contents_limit(const struct fs_engine *e, uint8_t side)
+{
+	uint32_t limit = e->config.contents_per_workload;
+	return limit && side == FS_SIDE_RESPONSE ? (uint32_t)fs_max(limit, FS_ANSWERS_AT_LEAST) : limit;
 }
 
 /* Whether an owner may have this content in a row: he has it already, or has not as many as he may. */
-static bool may_have(struct fs_engine *e, uint32_t ident, uint8_t protocol, uint32_t string)
+static bool may_have(struct fs_engine *e, const struct fs_content *of)
 {
-	uint32_t limit = e->config.contents_per_workload;
-	return !limit || *contents_of(e, ident, protocol) < limit ||
-	       (string && find_content(e, ident, protocol, string));
+	uint32_t limit = contents_limit(e, of->side);
+	return !limit || *contents_of(e, of) < limit || (of->string && find_content(e, of));
 }
 
 /* Who serves: his address and port, whichever end tells. */
@@ -206,41 +214,78 @@ uint32_t fs_string_hold_content(struct fs_engine *e, struct fs_connection *c, ui
 		return hold(e, hint);
 	uint32_t hash = hash_text(label->text, length);
 	uint32_t string = fs_string_find(e, label->text, length, hash);
-	if (!may_have(e, c->ident, protocol, string)) {
+	struct fs_content asked = {.ident = c->ident, .string = string, .protocol = protocol, .side = FS_SIDE_REQUEST};
+	if (!may_have(e, &asked)) {
 		e->table->stats.contents_overflow++;
 		return OTHER;
 	}
 	return hold(e, string ? string : intern(e, label->text, length, hash));
 }
 
-/* A new row with this content; the content's number goes into row_content. 0 if the owner may not have it. */
-uint32_t fs_content_row_added(struct fs_engine *e, uint32_t ident, uint8_t protocol, uint32_t string)
+/* One more row with this content. 0 if its owner may not have it. */
+static uint32_t take_content(struct fs_engine *e, struct fs_content of)
 {
-	uint32_t index = find_content(e, ident, protocol, string);
+	uint32_t index = find_content(e, &of), limit = contents_limit(e, of.side);
 
-	if (!index && !may_have(e, ident, protocol, 0))
+	if (!index && limit && *contents_of(e, &of) >= limit)
 		return 0;
 	if (!index) {
 		index = fs_pool_take(&e->contents);
 		if (!index)
 			return 0;
 		struct fs_content *content = fs_pool_at(&e->contents, index);
-		*content = (struct fs_content){.ident = ident, .string = string, .protocol = protocol};
-		content->hash = hash_content(ident, protocol, string);
+		of.hash = hash_content(&of);
+		*content = of;
 		fs_index_add(&e->by_content, content->hash, index);
-		++*contents_of(e, ident, protocol);
+		++*contents_of(e, content);
 	}
 	((struct fs_content *)fs_pool_at(&e->contents, index))->rows++;
 	return index;
 }
 
-void fs_content_row_gone(struct fs_engine *e, uint32_t index)
+/* Of a row, the numbers of its contents, by side. False if its owner may not have one of them: that one is 0. */
+bool fs_contents_take(struct fs_engine *e, const struct fs_row *row, uint32_t *contents)
+{
+	const uint32_t strings[2] = {row->request_content, row->response_content};
+	bool has_all = true;
+
+	for (uint8_t side = FS_SIDE_REQUEST; side <= FS_SIDE_RESPONSE; side++) {
+		struct fs_content of = {
+			.ident = row->ident, .string = strings[side], .protocol = row->protocol, .side = side};
+		contents[side] = strings[side] > OTHER ? take_content(e, of) : 0;
+		has_all &= strings[side] <= OTHER || contents[side];
+	}
+	return has_all;
+}
+
+/* The same for a row that is to be: what its owner may not have becomes "other", a response's without a status. */
+bool fs_contents_admit(struct fs_engine *e, struct fs_row *row, uint32_t *contents)
+{
+	if (fs_contents_take(e, row, contents))
+		return true;
+	if (!contents[FS_SIDE_REQUEST] && row->request_content)
+		row->request_content = OTHER;
+	if (!contents[FS_SIDE_RESPONSE] && row->response_content) {
+		row->response_content = OTHER;
+		row->status = 0;
+	}
+	e->table->stats.contents_overflow++;
+	return false;
+}
+
+static void content_gone(struct fs_engine *e, uint32_t index)
 {
 	struct fs_content *content = fs_pool_at(&e->contents, index);
 
 	if (!index || --content->rows)
 		return;
 	fs_index_remove(&e->by_content, content->hash, index);
-	--*contents_of(e, content->ident, content->protocol);
+	--*contents_of(e, content);
 	fs_pool_give(&e->contents, index);
+}
+
+void fs_contents_gone(struct fs_engine *e, const uint32_t *contents)
+{
+	content_gone(e, contents[FS_SIDE_REQUEST]);
+	content_gone(e, contents[FS_SIDE_RESPONSE]);
 }

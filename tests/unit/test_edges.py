@@ -92,6 +92,11 @@ def test_status_code(protocol: str, status: int, no_response: bool, expected: st
     assert status_code(request_row(protocol=protocol, status=status, no_response=no_response).key) == expected
 
 
+def test_one_of_too_many_answers_has_no_status() -> None:
+    """Its 0 would be that of success."""
+    assert status_code(request_row(protocol="mysql", status=0, response_content="other", is_error=True).key) == ""
+
+
 def test_tcp_goes_from_the_local_socket_whichever_side_asked() -> None:
     client, server = tcp_row(role=Role.CLIENT), tcp_row(role=Role.SERVER)
     told = tcp_labels(client.key, name_ends(client.key, RESOLVER))

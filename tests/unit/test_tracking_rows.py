@@ -71,6 +71,49 @@ def test_contents_of_a_workload_beyond_the_limit_are_other() -> None:
         assert engine.stat("contents_overflow") == 7
 
 
+def test_answers_of_a_workload_beyond_the_limit_are_other() -> None:
+    """Whoever answers chooses what: HTTP has 900 numbers, others 65 536. They are limited as what is asked is."""
+    statuses, most = range(200, 400), 64  # as state.h has it
+    with InProcessEngine(contents_per_workload=3) as engine:
+        c, neighbour = server(7), server(8, comm="other-app")
+        engine.feed([c.open(0), neighbour.open(0)])
+        for at, status in enumerate((*statuses, 200)):
+            ask(engine, c, 10 * at + 1, status=status)
+        engine.crash()
+        engine.feed([c.open(9000), neighbour.open(9000)])
+        ask(engine, c, 9010, status=399)
+        ask(engine, neighbour, 9020, status=399)
+        told = [(row.owner, row.response, row.status, row.count) for row in engine.rows()]
+        assert sorted(told) == [
+            *(("nginx", str(status), status, 1 + (status == 200)) for status in statuses[:most]),
+            ("nginx", "other", 0, len(statuses) - most + 1),
+            ("other-app", "399", 399, 1),
+        ]
+        assert engine.stat("contents_overflow") == len(statuses) - most + 1
+
+
+def test_more_answers_than_that_for_whom_more_contents_are_allowed() -> None:
+    with InProcessEngine(contents_per_workload=150) as engine:
+        c = server()
+        engine.feed([c.open(0)])
+        for status in range(200, 400):
+            ask(engine, c, 10 * status, status=status)
+        assert len(engine.rows()) == 151
+
+
+def test_answers_make_room_when_their_rows_end() -> None:
+    with InProcessEngine(row_idle_ns=10 * SECOND, connection_idle_ns=500 * SECOND) as engine:
+        c = server()
+        engine.feed([c.open(0)])
+        for status in range(200, 300):
+            ask(engine, c, 10 * status, status=status)
+        for second in range(1, 40):
+            engine.tick(second * SECOND)
+        assert engine.rows() == []
+        ask(engine, c, 41 * SECOND, status=299)
+        assert [row.response for row in engine.rows()] == ["299"]
+
+
 def test_more_rows_than_allowed_fall_into_one() -> None:
     with InProcessEngine(row_limit=4, contents_per_workload=0) as engine:
         c = server()

@@ -7,16 +7,23 @@ import random
 import struct
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import chain
 
 import pytest
 
 from tests.conversations import Conversation, counted, events_of, load
+from tests.events import IN, OUT
+from tests.events import Conversation as Talk
+from tests.inprocess import InProcessEngine
 
 UPGRADE = (
     b"GET /chat/42 HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
 )
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+ANSWERS = 64
+"""FS_ANSWERS_AT_LEAST of analyzers/native/state.h."""
+MS = 10**6
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 Said = tuple[str, bytes]
 Ended = Counter[tuple[str, int, bool]]
@@ -80,6 +87,26 @@ def test_codes(side: str, code: int | None, told: str, error: bool) -> None:
     """The client closes, and the server repeats what it said."""
     made = talk(*ASKED, closes("client", code, "why"[: 3 if code else 0]), closes("server", code))
     assert ended(made, side=side) == Counter({TURN: 1, (told, int(told), error): 1})
+
+
+@pytest.mark.parametrize("code", [0, 1, 999, 5000, 65535])
+def test_a_code_that_nobody_may_send_breaks_the_protocol(code: int) -> None:
+    """RFC 6455, section 7.4.2."""
+    made = talk(*ASKED, closes("client", code, "why"), closes("server", 1002))
+    assert ended(made) == Counter({TURN: 1, ("1002", 1002, True): 1})
+
+
+def test_the_codes_of_strangers_are_bounded() -> None:
+    """2 000 are an application's own; none is lost, but not all have a row."""
+    codes = range(3000, 3300)
+    told = (events_of(talk(closes("server", code)), conn_id=code) for code in codes)
+    rows, stats = counted(chain.from_iterable(told), max_connections=4096)
+    found = [row for row in rows if row.protocol == "websocket"]
+    assert len(found) == ANSWERS + 1
+    assert sum(row.count for row in found) == len(codes)
+    (other,) = [row for row in found if row.response == "other"]
+    assert (other.status, "error" in other.flags) == (0, True)
+    assert other.count == stats["contents_overflow"] == len(codes) - ANSWERS
 
 
 def test_a_server_that_closes_ends_the_last_turn() -> None:
@@ -166,6 +193,63 @@ def test_what_are_no_frames_tells_nothing_but_a_close_is_found_behind_it(noise: 
     assert ended(talk(*broken)) == Counter({TURN: 1})
     made = talk(*broken, *ASKED, closes("server", 1002), closes("client", 1002))
     assert ended(made) == Counter({TURN: 1, ("1002", 1002, True): 1})
+
+
+class Heard:
+    """A conversation event by event, as the server's end tells it, and what the driver is told meanwhile."""
+
+    def __init__(self, engine: InProcessEngine) -> None:
+        self._engine = engine
+        self._talk = Talk(7, ("10.0.0.2", 8000), ("10.0.0.1", 40000), "server", comm="server", pid=5)
+        self._ms = 0
+        engine.feed([self._talk.open(0)])
+        self.hears(("client", UPGRADE), ("server", SWITCH))
+
+    def hears(self, *chunks: Said) -> str | None:
+        for side, data in chunks:
+            self._ms += 1
+            self._engine.feed([self._talk.moves(OUT if side == "server" else IN, self._ms * MS, data)])
+        return self._engine.mode(7)
+
+    def hears_half_an_exchange(self, data: bytes) -> None:
+        """What the driver kept of the client until it had to give it away: the other half is empty."""
+        self._ms += 1
+        self._engine.feed([self._talk.exchanges(self._ms * MS, data, b"", first_start_ns=self._ms * MS)])
+
+    def ended(self) -> Ended:
+        self._engine.feed([self._talk.close(1000 * MS)]).finish()
+        rows = [row for row in self._engine.rows() if row.protocol == "websocket"]
+        return +Counter({(row.response, row.status, "error" in row.flags): row.count for row in rows})
+
+
+NOISE = b"\x83\x00"
+
+
+def test_nobody_asks_for_bytes_behind_a_close() -> None:
+    with InProcessEngine() as engine:
+        heard = Heard(engine)
+        assert heard.hears(*ASKED) == "stream"
+        assert heard.hears(closes("client", 1000)) == "lengths"
+        assert heard.hears(closes("server", 1000)) == "lengths"
+        assert heard.ended() == Counter({TURN: 1, ("1000", 1000, False): 1})
+
+
+def test_nobody_asks_for_bytes_where_both_sides_are_lost() -> None:
+    with InProcessEngine() as engine:
+        heard = Heard(engine)
+        assert heard.hears(says("client", TEXT, b"a"), ("server", NOISE)) == "stream"
+        assert heard.hears(("client", NOISE)) == "lengths"
+        assert heard.ended() == Counter({TURN: 1})
+
+
+def test_nothing_is_found_in_no_bytes() -> None:
+    """The Close fills its I/O with something behind it: the side that was lost does not take it for a frame's start."""
+    with InProcessEngine() as engine:
+        heard = Heard(engine)
+        heard.hears(says("client", TEXT, b"a"), ("server", NOISE))
+        heard.hears_half_an_exchange(frame(TEXT, b"b", "client"))
+        heard.hears(("server", closes("server", 1011)[1] + frame(TEXT, b"long", "server")[:3]))
+        assert heard.ended() == Counter({TURN: 2})
 
 
 def test_the_recording_of_a_real_client_ends_in_good_order() -> None:
