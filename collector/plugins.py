@@ -167,11 +167,20 @@ class Plugins:
                 self._strike(error.result if isinstance(error, _Silent) else "crashed")
 
     def whole(self, batch: SampleBatch) -> None:
-        """Looks at all samples of a file, for as long as it takes. Blocks."""
-        while self._is_starting:
-            self.turn((), self._next_sample)
+        """Looks at all samples of a file, for as long as it takes, unless all plugins are given up. Blocks."""
         for sample in batch.samples:
+            self._wait()
             self.turn((sample,), sample.sequence + 1)
+
+    def _wait(self) -> None:
+        """Until there is somebody to be asked, or never will be."""
+        while self._worker is not None:
+            time.sleep(max(0.0, self._not_before - time.monotonic()))
+            try:
+                if self._is_up(time.monotonic() + TURN_SECONDS):
+                    return
+            except (_Silent, ValueError) as error:
+                self._strike(error.result if isinstance(error, _Silent) else "crashed")
 
     @property
     def _is_starting(self) -> bool:

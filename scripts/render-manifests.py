@@ -45,7 +45,7 @@ MANIFESTS: Final = (
     Manifest(
         "firesteel-all-profiles", "Also profiles bcc, kmod and none, for nodes that are labelled firesteel/profile.", _ALL
     ),
-    Manifest("firesteel-large-cluster", "With the names service, for clusters of 100 nodes and more; docs/kubernetes.md says how to make its certificate.", ("names.enabled=true", _NAMES_TLS)),
+    Manifest("firesteel-large-cluster", "With the names service, for clusters of more than 100 nodes; docs/kubernetes.md says how to make its certificate.", ("names.enabled=true", _NAMES_TLS)),
     Manifest(
         "firesteel-prometheus-operator",
         "With a PodMonitor; the chart also brings rules and dashboards.",

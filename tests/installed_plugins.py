@@ -27,6 +27,11 @@ class Hangs(Base):
     def detect(self, data):
         while True: pass
 
+class Stumbles(Base):
+    def detect(self, data):
+        while data[0] == 0: pass
+        return True
+
 class Crashes(Base):
     def detect(self, data): os.kill(os.getpid(), signal.SIGSEGV)
 

@@ -9,7 +9,7 @@ from typing import Final
 from collector.metadata.kube_api import METADATA, KubeApi, Unavailable
 
 NODES_WITHOUT_NAMES: Final = 100
-"""From so many nodes on, agents that each ask for the whole cluster weigh on its API server."""
+"""Of more nodes than these, agents that each ask for the whole cluster weigh on its API server."""
 SPREAD_SECONDS: Final = 60.0
 _PATH: Final = "/api/v1/nodes"
 

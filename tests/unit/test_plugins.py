@@ -9,6 +9,7 @@ import pytest
 
 from analyzers._native import ffi
 from analyzers.rows import Sample
+from analyzers.table import SampleBatch
 from collector import plugins as module
 from collector import problems
 from collector.plugins import STRIKES, Plugins
@@ -117,6 +118,17 @@ def test_a_turn_is_over_when_its_time_is(start: Starter) -> None:
     report = plugins.report()
     assert report.counts == {("hangs", "timeout"): 1}
     assert report.skipped >= 49
+
+
+def test_of_a_file_all_are_looked_at_but_those_that_nobody_can_look_at(start: Starter) -> None:
+    """After a hang another process is asked, two seconds later: the samples behind it wait for that."""
+    plugins = start(["stumbles"])
+    samples = [sample(1, BREW), sample(2, OTHER), *(sample(number, BREW) for number in range(3, 9))]
+    plugins.whole(SampleBatch(tuple(samples), 9, 0))
+    report = plugins.report()
+    assert (report.counts, report.skipped) == ({("stumbles", "decoded"): 7, ("stumbles", "timeout"): 1}, 0)
+    told = [plugins.apply(one).protocol for one in samples]
+    assert told == ["faulty", "NOSUPPORT", *["faulty"] * 6]
 
 
 def test_a_process_that_ends_again_and_again_is_given_up(start: Starter, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
 
     made = command("install", "Install, or put back as it was.", image, dry)
     made.add_argument("--profile", action="append", choices=PROFILES, help="repeatable (default: core)")
-    made.add_argument("--names", action="store_true", help="with the names service, for 100 nodes and more")
+    made.add_argument("--names", action="store_true", help="with the names service, for more than 100 nodes")
     command("check", "Run firesteel doctor on every node, before or after.", image, node)
     command("status", "How every agent is: driver, loss, age of names.", node)
     seen = command("top", "The busiest edges of all nodes; with --node, live.", node)
