@@ -15,13 +15,15 @@ from analyzers.contract import STAT_HELP
 @dataclass(frozen=True, slots=True)
 class Loss:
     """`kind` and `stage` are the labels of firesteel_lost_total. `remedy` is what helps; without one it is what is to be
-    expected, as of conversations that are older than the agent. `lowers` is true where requests, connections, bytes or
+    expected, as of conversations that are older than the agent. `after_loss` is what helps where events were lost:
+    without that, it is to be expected too. `lowers` is true where requests, connections, bytes or
     their trouble are missing in what is counted, false where they are counted with less detail."""
 
     kind: str
     stage: str
     remedy: str
     lowers: bool = True
+    after_loss: str = ""
 
 
 LOSSES: Final[Mapping[str, Loss]] = {
@@ -43,7 +45,7 @@ LOSSES: Final[Mapping[str, Loss]] = {
     "buffer_exhausted": Loss("byte", "parse", "lower payload.stream_bytes, or leave out ports"),
     "parser_state_exhausted": Loss("state", "parse", "leave out ports of protocols that need not be decoded", lowers=False),
     "orphan_responses": Loss("response", "pair", ""),
-    "discarded_exchanges": Loss("request", "pair", "raise ring.size if events were lost; give the agent more CPU"),
+    "discarded_exchanges": Loss("exchange", "pair", "", after_loss="raise ring.size; give the agent more CPU"),
     "pending_overflow": Loss("request", "pair", "lower requests.no_response"),
     "pending_exhausted": Loss("request", "pair", "lower requests.no_response, or leave out ports"),
     "flows_unlisted": Loss("conversation", "pair", "leave out the port (scope.exclude_ports)", lowers=False),
@@ -78,6 +80,11 @@ NO_LOSS: Final[Mapping[str, str]] = {
     "domains_learned": "counts what there was",
 }
 """The other fields, with why nothing is lost where they grow."""
+
+
+def remedy_of(loss: Loss, events_lost: int) -> str:
+    """What helps; empty where it is to be expected. `events_lost` is how many events or calls were not seen."""
+    return loss.remedy or (loss.after_loss if events_lost else "")
 
 
 def told(stats: Mapping[str, int]) -> Iterator[tuple[str, int, Loss, str]]:

@@ -179,9 +179,12 @@ def of_losses(counters: DriverCounters | None, state: EngineState) -> Iterator[P
             "more threads were inside of a watched function than the module has room for",
             "raise /sys/module/firesteel/parameters/maxactive and restart the agent",
         )
+    events_lost = state.stats.get("ring_dropped", 0)
+    if counters is not None:
+        events_lost += sum(counters.lost.values()) + counters.missed
     for name, count, loss, what in losses.told(state.stats):
-        if loss.remedy:
-            yield Problem("warning", f"{count} {what}", name, loss.remedy)
+        if remedy := losses.remedy_of(loss, events_lost):
+            yield Problem("warning", f"{count} {what}", name, remedy)
 
 
 def of_accounts(snapshot: Snapshot, series: SeriesReport, plugins_skipped: int) -> Iterator[Problem]:

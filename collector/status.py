@@ -100,7 +100,10 @@ def _to_be_expected(stats: Mapping[str, Any], undirected: int) -> Iterator[str]:
     counts = {name: int(count) for name, count in stats.items() if isinstance(count, int)}
     for _, count, loss, what in losses.told(counts):
         if not loss.remedy:
-            yield f"  {count} {what}: to be expected of what was open before the agent, or begins while events are lost"
+            yield (
+                f"  {count} {what}: to be expected of what was open before the agent or is taken up again,"
+                " or begins while events are lost"
+            )
     if undirected:
         yield f"  {undirected} requests that make no edge: nobody saw who asked, in conversations older than the agent"
 

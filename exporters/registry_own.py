@@ -53,7 +53,7 @@ LOST: Final = own(
     "counter",
     "{item}",
     ("type", "stage"),
-    "What was dropped and where: hook, ring, table, parse, pair, resolve, recording, export. Not 0 means that counts are too low or have less detail, and `firesteel status` has a sentence for each; stage ring asks for a larger ring.size, stage hook for more of the module's maxactive.",
+    "What was dropped and where: hook, ring, table, parse, pair, resolve, recording, export. Not 0 means that counts are too low or have less detail, and `firesteel status` has a sentence for each, but for the types exchange and response: of these a part was not seen, as of what was open before the agent, and they are no loss by themselves; stage ring asks for a larger ring.size, stage hook for more of the module's maxactive.",
     _ENGINE,
 )
 NOT_VISIBLE: Final = own(

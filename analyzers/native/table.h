@@ -224,7 +224,7 @@ struct fs_sample {
 	X(no_response, "requests counted as never answered")                                    \
 	X(intra_pod, "requests over loopback inside one network namespace of a pod")            \
 	X(orphan_responses, "responses whose request was not seen")                             \
-	X(discarded_exchanges, "half-seen exchanges dropped after lost events")                 \
+	X(discarded_exchanges, "exchanges dropped because only a part of them was seen")        \
 	X(pending_overflow, "requests dropped because too many waited on one connection")       \
 	X(pending_exhausted, "requests dropped because the pool of waiting requests was empty") \
 	X(buffer_exhausted, "bytes not parsed because no reassembly buffer was free")           \

@@ -19,7 +19,7 @@ class UnknownLabelError(Exception):
 def selector(metric: Metric, prefix: str, *matchers: str, suffix: str = "") -> str:
     """`name{a="b",c=~"d"}` with each matcher's label looked up in the registry."""
     for matcher in matchers:
-        label = matcher.split("=")[0].rstrip("!~")
+        label = matcher.split('"')[0].rstrip("!=~")
         _known(metric, label)
     body = ",".join(matchers)
     return metric.full_name(prefix) + suffix + (f"{{{body}}}" if body else "")

@@ -76,6 +76,30 @@ def test_only_what_counts_are_missing_for_adds_up_as_lost() -> None:
         assert lost == ([f"Lost: 4711 at {stage}."] if loss.lowers and loss.remedy else [])
 
 
+@pytest.mark.parametrize(
+    ("counters", "ring_dropped", "is_problem"),
+    [
+        (None, 0, False),
+        (DriverCounters({}, {"DATA": 0}, {}, 0, 0, 0), 0, False),
+        (DriverCounters({}, {"DATA": 1}, {}, 0, 0, 0), 0, True),
+        (DriverCounters({}, {}, {}, 0, 0, 1), 0, True),
+        (DriverCounters({}, {}, {}, 1, 0, 0), 0, False),
+        (None, 1, True),
+    ],
+    ids=["replay", "healthy", "ring", "hook", "storage", "recorded"],
+)
+def test_what_was_seen_in_part_is_a_problem_where_events_were_lost(
+    counters: DriverCounters | None, ring_dropped: int, is_problem: bool
+) -> None:
+    """An agent that joins in the middle, doubts or is told another scope drops exchanges, and is healthy."""
+    engine = engine_state(stats={"discarded_exchanges": 4711, "ring_dropped": ring_dropped})
+    found = [problem for problem in problems.of_losses(counters, engine) if problem.cause == "discarded_exchanges"]
+    assert [(problem.severity, "ring.size" in problem.remedy) for problem in found] == [("warning", True)] * is_problem
+    told = [line for line in sentences(engine_state(stats={"discarded_exchanges": 4711})) if "4711" in line]
+    assert ["to be expected" in line for line in told] == [True]
+    assert not [line for line in sentences(engine) if line.startswith("Lost: 4711")]
+
+
 def test_each_loss_of_the_driver_has_a_sentence() -> None:
     counters = DriverCounters({}, {"DATA": 41}, {}, 42, 0, 43)
     told = " ".join(problem.what for problem in problems.of_losses(counters, engine_state()))
