@@ -4,18 +4,23 @@
 import argparse
 import shlex
 import sys
+import time
 from pathlib import Path
 
-from tests.vm import kernels, machine
+from tests.vm import kernels, machine, modules
+
+_LACKING = 3
 
 
 def main() -> int:
-    """The command's own exit status; 124 after a time-out, 125 when the machine did not live to tell, 2 if it cannot be."""
+    """The command's own exit status; 124 after a time-out, 125 when the machine did not live to tell, 3 if it cannot be had here."""
     parser = argparse.ArgumentParser(prog="python -m tests.vm", description=__doc__)
     names = [kernel.name for kernel in kernels.KERNELS]
     actions = parser.add_subparsers(dest="action", required=True)
     actions.add_parser("list", help="kernels, and which of them are here")
-    fetch = actions.add_parser("fetch", help="have kernels and their headers here")
+    fetch = actions.add_parser("fetch", help="have kernels and their headers here, of a week ago at most")
+    fetch.add_argument("--compiler", action="store_true", help="also what the kernel module is compiled with")
+    fetch.add_argument("--seconds", type=float, default=kernels.NEVER, help="give up after so long in all")
     fetch.add_argument("kernels", nargs="*", choices=[[], *names], default=names, metavar="KERNEL")
     run = actions.add_parser("run", help="run a command")
     run.add_argument("--kernel", choices=names, required=True)
@@ -32,14 +37,25 @@ def main() -> int:
         if given.action == "list":
             return _list()
         if given.action == "fetch":
-            for name in given.kernels:
-                unpacked = kernels.get(name)
-                print(f"{name}: {unpacked.release} in {unpacked.root}")
-            return 0
+            ends = time.monotonic() + given.seconds
+            return max([_fetch(name, given.compiler, ends) for name in given.kernels])
         return _run(given)
     except kernels.Lacking as lacking:
         print(f"firesteel-vm: {lacking}", file=sys.stderr)
-        return 2
+        return _LACKING
+
+
+def _fetch(name: str, compiler: bool, ends: float) -> int:
+    try:
+        unpacked, why = kernels.fresh(name, ends)
+        with_what = f", {modules.fetch(name, ends)}" if compiler else ""
+    except kernels.Lacking as lacking:
+        print(f"firesteel-vm: {lacking}", file=sys.stderr)
+        return _LACKING
+    days = (time.time() - unpacked.root.with_name("release").stat().st_mtime) / 86400
+    kept = f"; there was no newer one to be had: {why}" if why else ""
+    print(f"{name}: {unpacked.release}{with_what} in {unpacked.root}, fetched {days:.0f} days ago{kept}", flush=True)
+    return 0
 
 
 def _list() -> int:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Debian's kernels with their headers, for virtual machines: fetched once, with apt's own tools, into a cache folder.
 
-The mirror is the one that this machine's apt sources name; the package lists and everything else apt writes are private
-to the cache. A kernel's packages are unpacked over each other into one tree with merged /usr, which the machine lays over
+The mirror is the one that this machine's apt sources name, or Debian's archive for what that no longer has; the package lists
+and everything else apt writes are private to the cache. A kernel's packages are unpacked over each other into one tree with merged /usr, which the machine lays over
 the host's file system: so /lib/modules, /usr/src and /usr/lib/linux-kbuild-* are where the packages expect them.
 """
 
@@ -11,17 +11,25 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from tests.servers import MissingProgram
 
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _DEPENDENCY = re.compile(r"(?:^|, )(linux-(?:image|headers|kbuild|modules|binary|base)-[^ ,|]+)")
 _PACKAGES = ("linux-image-{arch}", "linux-headers-{arch}")
+_ARCHIVE = {False: "http://archive.debian.org/debian", True: "http://archive.debian.org/debian-security"}
+"""By whether it is of security updates. Where a release goes when its mirrors drop it (https://www.debian.org/distrib/archive)."""
 _FETCH_SECONDS = 600.0
+_FRESH_SECONDS = 7 * 24 * 3600.0
+NEVER = float("inf")
+"""When a fetch without a limit must end; others are times of time.monotonic()."""
+Made = TypeVar("Made")
 
 
 class Lacking(MissingProgram):
@@ -92,13 +100,34 @@ def named(name: str) -> Kernel:
 
 
 def get(name: str) -> Unpacked:
-    """The kernel, fetched if it is not here. Raises Lacking if it cannot be had."""
+    """The kernel, fetched if it is not here, however old it is. Raises Lacking if it cannot be had."""
     kernel = named(name)
-    place = cache() / name
     with alone(cache()):
-        if not (place / "release").exists():
-            _fetch(kernel, place)
-    return Unpacked(name, (place / "release").read_text().strip(), place / "root")
+        if not _release(name).exists():
+            _fetch(kernel, NEVER)
+    return _here(name)
+
+
+def fresh(name: str, ends: float = NEVER) -> tuple[Unpacked, str]:
+    """The kernel as its Debian release had it a week ago at most, and why it is older than that, or ''. Raises Lacking as get()."""
+    kernel, why = named(name), ""
+    with alone(cache()):
+        try:
+            if not _release(name).exists() or time.time() - _release(name).stat().st_mtime > _FRESH_SECONDS:
+                _fetch(kernel, ends)
+        except Lacking as lacking:
+            if not _release(name).exists():
+                raise
+            why = str(lacking)
+    return _here(name), why
+
+
+def _release(name: str) -> Path:
+    return cache() / name / "release"
+
+
+def _here(name: str) -> Unpacked:
+    return Unpacked(name, _release(name).read_text().strip(), cache() / name / "root")
 
 
 @contextmanager
@@ -110,22 +139,44 @@ def alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _fetch(kernel: Kernel, place: Path) -> None:
-    fresh = place.with_name(place.name + ".new")
-    shutil.rmtree(fresh, ignore_errors=True)
-    shutil.rmtree(place, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    root = fresh / "root"
+def _fetch(kernel: Kernel, ends: float) -> None:
+    """What is here stays until there is another."""
+    place = cache() / kernel.name
+    new, old = (place.with_name(f"{kernel.name}.{word}") for word in ("new", "old"))
     need("apt-get", "apt")
-    apt = Apt(kernel, fresh)
-    apt.run("apt-get", "update", "-q")
-    apt.unpack(apt.closure(), root, fresh / "packages")
-    release = next((root / "usr/lib/modules").iterdir()).name
-    _run([need("depmod", "kmod"), "-b", str(root / "usr"), release])
-    for done in (fresh / "lists", fresh / "cache"):
+    with_apt(kernel, new, lambda apt: _unpack(apt, new), ends)
+    shutil.rmtree(old, ignore_errors=True)
+    if place.exists():
+        place.rename(old)
+    new.rename(place)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _unpack(apt: "Apt", folder: Path) -> None:
+    root = folder / "root"
+    apt.unpack(apt.closure(), root, folder / "packages")
+    releases = [modules.name for modules in (root / "usr/lib/modules").glob("*")]
+    if len(releases) != 1:
+        raise Lacking(f"its packages have modules of {', '.join(releases) or 'no kernel'}")
+    apt.tool(need("depmod", "kmod"), "-b", str(root / "usr"), releases[0])
+    for done in (folder / "lists", folder / "cache"):
         shutil.rmtree(done)
-    (fresh / "release").write_text(release + "\n")
-    fresh.rename(place)
+    (folder / "release").write_text(releases[0] + "\n")
+
+
+def with_apt(kernel: Kernel, folder: Path, work: Callable[["Apt"], Made], ends: float = NEVER) -> Made:
+    """What `work` makes with the first mirror that has all it asks for. Each attempt begins with `folder` empty. Raises Lacking."""
+    reasons = []
+    for mirror, lines in _sources(kernel):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        try:
+            apt = Apt(folder, lines, ends)
+            apt.run("apt-get", "update", "-q")
+            return work(apt)
+        except Lacking as lacking:
+            reasons.append(f"{mirror}: {lacking}")
+    raise Lacking(f"no kernel {kernel.name} ({kernel.suite}): {'; '.join(reasons)}")
 
 
 def _merge(root: Path) -> None:
@@ -137,14 +188,14 @@ def _merge(root: Path) -> None:
 
 
 class Apt:
-    """apt's tools with lists of their own, in `folder`."""
+    """apt's tools with lists of their own, in `folder`. All of them raise Lacking, also when they are not done when time `ends`."""
 
-    def __init__(self, kernel: Kernel, folder: Path) -> None:
-        self._kernel = kernel
+    def __init__(self, folder: Path, lines: Sequence[str], ends: float = NEVER) -> None:
+        self._ends = ends
         for made in ("lists/partial", "cache/archives/partial"):
             (folder / made).mkdir(parents=True)
         sources = folder / "sources.list"
-        sources.write_text("".join(f"{line}\n" for line in _sources(kernel)))
+        sources.write_text("".join(f"{line}\n" for line in lines))
         options = {
             "Dir::Etc::sourcelist": sources,
             "Dir::Etc::sourceparts": "/dev/null",
@@ -153,17 +204,20 @@ class Apt:
             "Acquire::Languages": "none",
             "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled": "false",
             "Acquire::IndexTargets::deb::DEP-11-icons-small::DefaultEnabled": "false",
+            # A mirror that does not answer is no reason to wait, and one that answers half of it has not answered.
+            "Acquire::http::Timeout": "20",
+            "Acquire::Retries": "1",
+            "APT::Update::Error-Mode": "any",
             "APT::Sandbox::User": "root",
         }
         self._options = [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
 
     def run(self, program: str, *arguments: str, cwd: Path | None = None) -> str:
-        try:
-            return _run([program, *self._options, *arguments], cwd)
-        except (OSError, subprocess.SubprocessError) as error:
-            said = getattr(error, "stderr", "") or str(error)
-            last = said.strip().splitlines()[-1] if said.strip() else type(error).__name__
-            raise Lacking(f"no kernel {self._kernel.name} ({self._kernel.suite}): {last}") from None
+        return self.tool(program, *self._options, *arguments, cwd=cwd)
+
+    def tool(self, *command: str, cwd: Path | None = None) -> str:
+        """Any other program, in the same time."""
+        return _run(command, cwd, self._ends)
 
     def closure(self, *wanted: str) -> Sequence[str]:
         """The kernel's own packages that these lead to; none named: image and headers."""
@@ -184,13 +238,13 @@ class Apt:
         root.mkdir(exist_ok=True)
         self.run("apt-get", "download", "-q", *packages, cwd=scratch)
         for package in sorted(scratch.iterdir()):
-            _run(["dpkg", "-x", str(package), str(root)])
+            self.tool("dpkg", "-x", str(package), str(root))
         _merge(root)
         shutil.rmtree(scratch)
 
 
-def _sources(kernel: Kernel) -> Iterator[str]:
-    """Lines of a sources.list, from the mirrors that apt already uses for Debian."""
+def _sources(kernel: Kernel) -> Iterator[tuple[str, Sequence[str]]]:
+    """Names of mirrors and lines of a sources.list: what apt already uses for Debian, its archive, and no security updates."""
     if not _KEYRING.exists():
         raise Lacking("no Debian keyring: apt-get install debian-archive-keyring")
     form = "$(REPO_URI)|$(ORIGIN)|$(RELEASE)"
@@ -198,12 +252,31 @@ def _sources(kernel: Kernel) -> Iterator[str]:
     debian = {release.endswith("-security"): uri for uri, origin, release in rows if origin == "Debian"}
     if False not in debian:
         raise Lacking(f"no kernel {kernel.name}: this machine's apt sources name no mirror of Debian")
-    yield f"deb [signed-by={_KEYRING}] {debian[False]} {kernel.suite} main"
-    if kernel.security and True in debian:
-        yield f"deb [signed-by={_KEYRING}] {debian[True]} {kernel.suite}-security main"
+    # What lies in the archive is never signed again.
+    mirrors = {"apt's mirror": (debian, ""), "Debian's archive": (_ARCHIVE, " check-valid-until=no")}
+    if not kernel.security:
+        del mirrors["Debian's archive"]  # what has no security updates is not released, and never archived
+    for security in sorted({kernel.security, False}, reverse=True):
+        for mirror, (uris, option) in mirrors.items():
+            deb = f"deb [signed-by={_KEYRING}{option}]"
+            lines = [f"{deb} {uris[False]} {kernel.suite} main"]
+            if security and True in uris:
+                lines.append(f"{deb} {uris[True]} {kernel.suite}-security main")
+            yield mirror if security == kernel.security else f"{mirror} without security updates", lines
 
 
-def _run(command: Sequence[str], cwd: Path | None = None) -> str:
-    return subprocess.run(
-        command, cwd=cwd, check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=_FETCH_SECONDS
-    ).stdout
+def _run(command: Sequence[str], cwd: Path | None = None, ends: float = NEVER) -> str:
+    """What the program writes. Raises Lacking with the first error that it tells of."""
+    seconds = min(_FETCH_SECONDS, ends - time.monotonic())
+    if seconds <= 0:
+        raise Lacking("no time was left")
+    try:
+        return subprocess.run(
+            command, cwd=cwd, check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=seconds
+        ).stdout
+    except subprocess.TimeoutExpired:
+        raise Lacking(f"{command[0]} took longer than {seconds:.0f} s") from None
+    except (OSError, subprocess.SubprocessError) as error:
+        said = [line.strip() for line in (getattr(error, "stderr", "") or str(error)).splitlines() if line.strip()]
+        errors = [line for line in said if line.startswith("E: ")] or said[-1:] or [type(error).__name__]
+        raise Lacking(f"{command[0]}: {errors[0]}") from None

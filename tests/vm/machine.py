@@ -22,6 +22,8 @@ from tests.vm.kernels import Unpacked, need
 ROOT = Path(__file__).resolve().parent.parent.parent
 PATIENCE_VARIABLE = "FIRESTEEL_VM_PATIENCE"
 """How many times longer than on a quiet machine everything may take, also inside of the machines: 1 if it is not set."""
+TIMED_OUT_VARIABLE = "FIRESTEEL_VM_TIMED_OUT"
+"""A file that gets a line for each machine that was killed because its time was over, and whose kernel had nothing to complain about."""
 CPUS = int(os.environ.get("FIRESTEEL_VM_CPUS") or 2)
 """Emulated processors: where the host is so busy that one would wait for the other all the time, one is faster."""
 EXCHANGE = Path("/run/exchange")
@@ -118,7 +120,7 @@ def run(
         with _started(machine, folder / "complaints") as process:
             timed_out, output = _follow(process, patient(seconds), told)
         status = shared / "status"
-        return Finished(
+        finished = Finished(
             release=unpacked.release,
             status=int(status.read_text()) if status.exists() and status.read_text().strip() else None,
             output=output,
@@ -127,6 +129,16 @@ def run(
             timed_out=timed_out,
             seconds=time.monotonic() - began,
         )
+    tell(finished)
+    return finished
+
+
+def tell(finished: Finished) -> None:
+    """Writes the line of FIRESTEEL_VM_TIMED_OUT, if there is one to write."""
+    path = os.environ.get(TIMED_OUT_VARIABLE)
+    if path and finished.timed_out and not finished.complaints:
+        with Path(path).open("a") as told:
+            told.write(f"{finished.release} after {finished.seconds:.0f} s\n")
 
 
 def _machine(kernel: Unpacked, folder: Path, shared: Path, memory: str, cpus: int) -> list[str]:

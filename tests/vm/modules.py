@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.vm import kernels
-from tests.vm.kernels import Apt, Kernel, Lacking, Unpacked, alone, need
+from tests.vm.kernels import NEVER, Apt, Kernel, Lacking, Unpacked, alone, need, with_apt
 from tests.vm.machine import ROOT, patient
 
 SCRIPT = Path("scripts/recompile-module.sh")
@@ -85,8 +85,7 @@ def every_kernel(name: str, folder: Path) -> Iterator[tuple[str, "subprocess.Com
     """
     _need_root()
     kernel = kernels.named(name)
-    apt = Apt(kernel, folder)
-    apt.run("apt-get", "update", "-q")
+    apt = with_apt(kernel, folder / "apt", lambda apt: apt)
     listed = apt.run("apt-cache", "pkgnames", "linux-headers-").split()
     for meta in sorted(package for package in listed if _META.match(package)):
         try:
@@ -100,6 +99,15 @@ def every_kernel(name: str, folder: Path) -> Iterator[tuple[str, "subprocess.Com
         yield headers.name, _in_distribution(kernel, unpacked, command, folder / "modules")
 
 
+def fetch(name: str, ends: float = NEVER) -> str:
+    """Has the kernel's compiler here, and answers which it is. Raises Lacking."""
+    kernel, unpacked = kernels.named(name), kernels.get(name)
+    place = kernels.cache() / f"{name}.tools"
+    with alone(place):
+        _distribution(kernel, unpacked, place, ends)
+    return _compiler(unpacked)
+
+
 def _need_root() -> None:
     if os.geteuid() != 0:
         raise Lacking("not root: building a module for another kernel takes chroot (sudo make test-vm)")
@@ -109,16 +117,15 @@ def _modules(name: str) -> Path:
     return kernels.cache() / f"{name}.modules"
 
 
-def _distribution(kernel: Kernel, unpacked: Unpacked, place: Path) -> Path:
+def _distribution(kernel: Kernel, unpacked: Unpacked, place: Path, ends: float = NEVER) -> Path:
     """The folder with the compiler and its surroundings, fetched if it is not here."""
     root, compiler = place / "root", _compiler(unpacked)
     ready = place / "compiler"
     if not ready.exists() or ready.read_text() != compiler:
         fresh = place / "new"
-        shutil.rmtree(fresh, ignore_errors=True)
+        with_apt(kernel, fresh, lambda apt: _fetch(apt, compiler, fresh), ends)
+        ready.unlink(missing_ok=True)
         shutil.rmtree(root, ignore_errors=True)
-        fresh.mkdir()
-        _fetch(kernel, compiler, fresh)
         (fresh / "root").rename(root)
         shutil.rmtree(fresh)
         ready.write_text(compiler)
@@ -138,22 +145,20 @@ def _compiler(kernel: Unpacked) -> str:
     return found[1]
 
 
-def _fetch(kernel: Kernel, compiler: str, folder: Path) -> None:
+def _fetch(apt: Apt, compiler: str, folder: Path) -> None:
     """Unpacks the compiler and what it depends on, as if nothing were installed."""
-    apt = Apt(kernel, folder)
     packages, root = folder / "packages", folder / "root"
     packages.mkdir()
     root.mkdir()
     (folder / "status").touch()
     bare = ("-o", f"Dir::State::status={folder / 'status'}")
-    apt.run("apt-get", "update", "-q")
     wanted = (compiler, *_PROGRAMS.split())
     plan = apt.run("apt-get", *bare, "-s", "--no-install-recommends", "install", *wanted)
     names = re.findall(r"^Inst (\S+)", plan, re.MULTILINE)
     apt.run("apt-get", *bare, "download", "-q", *names, cwd=packages)
     # base-files brings the links /bin, /lib and /sbin of newer releases: first.
     for package in sorted(packages.iterdir(), key=lambda path: not path.name.startswith("base-files_")):
-        subprocess.run(["dpkg", "-x", str(package), str(root)], check=True)
+        apt.tool("dpkg", "-x", str(package), str(root))
     for link, target in (("sh", "dash"), ("awk", "mawk")):
         place = root / "usr/bin" / link
         if not place.exists() and not (root / "bin" / link).exists():

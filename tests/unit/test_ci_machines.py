@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The last stage of .ci/run, with programs of its own in the places of make and of the fetch: who gets a second try, what is left out."""
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.agents import ROOT
+from tests.vm import machine
+
+MAKE = """#!/bin/sh
+echo "make $FIRESTEEL_VM_PATIENCE $*" >>"$CALLS"
+case $* in
+*newest*) exit 0 ;;
+esac
+if [ "$FIRST" = timeout ] && [ "$(grep -c 5.10 "$CALLS")" = 1 ]; then
+	echo "5.10.0-46-amd64 after 901 s" >>"$FIRESTEEL_VM_TIMED_OUT"
+	exit 2
+fi
+[ "$FIRST" != assertion ] || exit 2
+"""
+FETCH = """#!/bin/sh
+case "$* $FETCH" in
+*" 5.10 lacking") echo "firesteel-vm: no kernel 5.10 (bullseye): gone" >&2; exit 3 ;;
+*" 5.10 broken") echo "Traceback" >&2; exit 1 ;;
+*lacking-both) echo "firesteel-vm: offline" >&2; exit 3 ;;
+esac
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    status: int
+    output: str
+    calls: list[str]
+
+    @property
+    def last(self) -> str:
+        return self.output.splitlines()[-1]
+
+
+def run(folder: Path, **environment: str) -> Ended:
+    script = (ROOT / ".ci/run").read_text().partition("\nstage packages")[0]
+    programs = {
+        ".ci/run": f"{script}\nstage vm virtual_machines\nclose\n",
+        "bin/make": MAKE,
+        ".venv/bin/python": FETCH,
+        "scripts/setup.sh": "#!/bin/sh\n",
+    }
+    for name, text in programs.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o755)
+    calls = folder / "calls"
+    calls.touch()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("FIRESTEEL_")}
+    search = f"{folder / 'bin'}:{kept['PATH']}"
+    done = subprocess.run(
+        [shutil.which("bash") or "bash", str(folder / ".ci/run")],
+        env={**kept, "FIRST": "", "FETCH": "", **environment, "CALLS": str(calls), "PATH": search},
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return Ended(done.returncode, done.stdout + done.stderr, calls.read_text().splitlines())
+
+
+def test_all_kernels_run_once(tmp_path: Path) -> None:
+    ended = run(tmp_path)
+    assert (ended.status, len(ended.calls)) == (0, 2)
+    assert ended.last.startswith("ci: all passed (vm) in ")
+    assert "not run" not in ended.output
+
+
+def test_an_assertion_is_not_tried_again(tmp_path: Path) -> None:
+    ended = run(tmp_path, FIRST="assertion")
+    assert (ended.status, len(ended.calls)) == (1, 2)
+    assert ended.last.startswith("ci: FAILED: vm;")
+
+
+@pytest.mark.parametrize(("before", "twice"), [("", "2"), ("3", "6"), ("1.5", "3")])
+def test_a_machine_that_timed_out_is_tried_again_with_twice_the_patience(
+    tmp_path: Path, before: str, twice: str
+) -> None:
+    ended = run(tmp_path, FIRST="timeout", FIRESTEEL_VM_PATIENCE=before)
+    assert ended.status == 0
+    assert [call.partition(" test-vm")[0] for call in ended.calls] == [
+        f"make {before}",
+        f"make {twice}",
+        f"make {before}",
+    ]
+    said = f"tried again with {twice} times the patience: the drivers on Linux 5.10 (5.10.0-46-amd64 after 901 s)"
+    assert said in ended.output
+
+
+def test_only_a_machine_without_complaints_is_told_to_have_timed_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = tmp_path / "told"
+    monkeypatch.setenv(machine.TIMED_OUT_VARIABLE, str(told))
+    for console, timed_out in (
+        ("", False),
+        ("WARNING: CPU: 0", True),
+        ("BUG: soft lockup", True),
+        ("Linux version", True),
+    ):
+        machine.tell(machine.Finished("6.1", None, "", console, timed_out, 12.3))
+    assert told.read_text() == "6.1 after 12 s\n"
+
+
+def test_a_kernel_that_cannot_be_had_is_left_out_and_named(tmp_path: Path) -> None:
+    ended = run(tmp_path, FETCH="lacking")
+    assert (ended.status, len(ended.calls)) == (0, 1)
+    assert ended.last.endswith("; not run: vm 5.10: no kernel 5.10 (bullseye): gone")
+    both = run(tmp_path, FETCH="lacking-both")
+    assert (both.status, both.calls) == (0, ended.calls)
+    assert "=== vm: NOT RUN" in both.output
+    assert both.last.endswith("; not run: vm 5.10: offline; not run: vm newest: offline")
+    assert "(vm)" not in both.last
+
+
+def test_a_kernel_that_must_be_there_fails(tmp_path: Path) -> None:
+    ended = run(tmp_path, FETCH="lacking", FIRESTEEL_REQUIRE_VM="1")
+    assert (ended.status, len(ended.calls)) == (1, 1)
+    assert ended.last.endswith("; not run: vm 5.10: no kernel 5.10 (bullseye): gone")
+
+
+def test_a_fetch_that_breaks_fails(tmp_path: Path) -> None:
+    assert run(tmp_path, FETCH="broken").status == 1
