@@ -71,7 +71,7 @@ class Scope:
         Items(_NAMES, 64),
         "[]",
         "Namespaces whose pods make no series. Pods of other namespaces that talk with them still do. The engine is told "
-        "their cgroups, and the kernel sends no data of connections of which nobody else on the node is an end.",
+        "their cgroups, and the kernel sends no data of TCP connections of which nobody else on the node is an end.",
     )
     exclude_workloads: tuple[str, ...] = key(
         Items(Text(r"[^/\s]{1,253}/[^/\s]{1,253}", "a namespace, / and a workload's name"), 256),

@@ -80,6 +80,17 @@ void fs_closing_chunk(struct fs_engine *e, struct fs_connection *c, const struct
 	}
 }
 
+/* Bytes passed unseen: where frames start is not known, and a Close may have been among them. */
+void fs_closing_missed(struct fs_connection *c)
+{
+	const struct fs_websocket_side missed = {.lost = 1, .missed = 1};
+
+	if (c->protocol != FS_PROTOCOL_WEBSOCKET || c->kind != FS_KIND_STREAM)
+		return;
+	for (int direction = FS_IN; direction <= FS_OUT; direction++)
+		memcpy(c->scratch[direction], &missed, sizeof(missed));
+}
+
 /* The connection is over: a Close that nobody answered counts, and so does that there was none, if that is sure. */
 void fs_closing_end(struct fs_engine *e, struct fs_connection *c, uint64_t now_ns)
 {

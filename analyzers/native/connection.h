@@ -31,8 +31,10 @@
 #define FS_EVENT_BYTES_MAX (FS_PAYLOAD_MAX + 192)
 #define FS_CUT_WEIGHS 32 /* requests, against one head behind what was captured */
 #define FS_CUTS_TOO_MANY UINT8_MAX
-#define FS_DEEP_NS 1000000000ull
-#define FS_DEEP_BYTES (64u << 20) /* in that time, of connections of which more is captured */
+#define FS_DEEP_NS 10000000ull /* a window, in which connections of which more is captured may bring so much: */
+#define FS_DEEP_BYTES (1u << 20) /* all of them, where there is no ring; else an eighth of the ring */
+#define FS_DEEP_SHARES 16 /* who brought less than this part of it goes on, unless it is twice too much */
+#define FS_DEEP_REST 1000 /* windows */
 #define FS_BELIEVABLE_JUMP (1u << 26)
 #define FS_PIPELINE_QUIET_NS 200000000ull /* before a pipelining client's next request is known to be the only one */
 #define FS_DRAINED_OFTEN 16 /* requests that began with nothing waiting, for a client to be known for that */
@@ -158,6 +160,9 @@ struct fs_connection {
 	/* the undecoded exchange in progress, by enum fs_side */
 	uint64_t exchange_bytes[2];
 	uint64_t exchange_first_ns[2], exchange_last_ns[2];
+	uint64_t
+		deep_from; /* the window in which it brought `deep_bytes`, or the first in which it may be deep again */
+	uint64_t deep_bytes;
 	uint8_t scratch[2][FS_SCRATCH];
 };
 

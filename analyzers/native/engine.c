@@ -156,6 +156,7 @@ struct fs_engine *fs_engine_new(struct fs_table *table, const struct fs_engine_c
 	e->memory = plan.memory;
 	e->memory_bytes = bytes;
 	e->dice = FS_HASH_SEED;
+	e->deep_limit = FS_DEEP_BYTES;
 	for (uint32_t i = 0; i < FS_PROTOCOL_MAX; i++)
 		e->protocols[i] = fs_protocol_by_id((uint8_t)i);
 
@@ -261,6 +262,11 @@ void fs_engine_tick(struct fs_engine *e, uint64_t now_ns)
 	fs_requests_settled(e, now_ns);
 	fs_sweep(e, now_ns);
 	publish(e);
+}
+
+void fs_engine_ring(struct fs_engine *e, uint64_t bytes)
+{
+	e->deep_limit = bytes / 8;
 }
 
 void fs_engine_lost(struct fs_engine *e, uint64_t total)

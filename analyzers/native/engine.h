@@ -41,6 +41,9 @@ void fs_engine_conntrack(struct fs_engine *engine, const void *message, uint32_t
  */
 void fs_engine_tick(struct fs_engine *engine, uint64_t now_ns);
 
+/* Where its events wait: what may be asked for of single connections depends on how much has room there. */
+void fs_engine_ring(struct fs_engine *engine, uint64_t bytes);
+
 /* How many events found no place, ever: when it grows, what waits for an answer is not unanswered. */
 void fs_engine_lost(struct fs_engine *engine, uint64_t total);
 

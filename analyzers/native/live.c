@@ -119,6 +119,8 @@ void fs_live(struct fs_run *run)
 {
 	uint64_t sleep_ns = FS_SLEEP_MIN_NS;
 
+	if (!run->perf.count)
+		fs_engine_ring(run->engine, run->ring.size);
 	fs_translations_first(run);
 	for (bool stop = false; !stop;) {
 		/* Read before the drain: what was in the ring when the stop was asked for is still counted. */

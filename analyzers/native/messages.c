@@ -43,6 +43,21 @@ void fs_lost(struct fs_engine *e, struct fs_connection *c, uint8_t direction)
 		lose(e, c, (uint8_t)!direction);
 }
 
+/* What passed unseen may have been anything: nothing is known any more of where the streams stand, or what they refer to. */
+void fs_place_forgotten(struct fs_engine *e, struct fs_connection *c)
+{
+	fs_drop_held(e, c);
+	fs_requests_discard(e, c);
+	fs_opaque_drop(e, c);
+	fs_state_give(e, c);
+	c->flags &= ~(uint32_t)FS_C_TRIAL;
+	for (uint8_t direction = FS_IN; direction <= FS_OUT; direction++) {
+		lose(e, c, direction);
+		c->stream[direction].known = 0;
+		c->stream[direction].of = 0;
+	}
+}
+
 static void bytes_of_nobody(struct fs_engine *e, struct fs_connection *c, enum fs_side part, uint64_t bytes)
 {
 	fs_row_bytes(e, c, part == FS_SIDE_REQUEST ? bytes : 0, part == FS_SIDE_REQUEST ? 0 : bytes);

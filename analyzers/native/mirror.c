@@ -81,16 +81,8 @@ static void become(struct fs_engine *e, struct fs_connection *c, uint8_t authori
 	c->authority = authority;
 	if (authority != FS_AUTHORITY_THEIRS || c->kind != FS_KIND_STREAM)
 		return;
-	fs_drop_held(e, c);
-	fs_requests_discard(e, c);
-	fs_state_give(e, c);
-	c->flags &= ~(uint32_t)(FS_C_EXCHANGE | FS_C_ANSWERED);
-	c->exchange_bytes[0] = c->exchange_bytes[1] = 0;
-	for (int direction = FS_IN; direction <= FS_OUT; direction++) {
-		fs_unbuffer(e, &c->stream[direction]);
-		c->stream[direction].phase = FS_PHASE_LOST;
-		c->stream[direction].known = 0;
-	}
+	c->flags &= ~(uint32_t)(FS_C_EXCHANGE | FS_C_ANSWERED); /* the other end tells of it */
+	fs_place_forgotten(e, c);
 	fs_mode_set(e, c, FS_MODE_SILENT, 0);
 }
 
@@ -210,7 +202,7 @@ void fs_authority_lost_payload(struct fs_engine *e, struct fs_connection *c, uin
 	other->flags |= FS_C_SWITCHED | FS_C_MIDSTREAM;
 	c->flags |= FS_C_SWITCHED;
 	other->last_direction = FS_DIRECTION_UNKNOWN;
-	if (fs_is_opaque(other->protocol))
+	if (fs_is_opaque(other->protocol) || other->protocol == FS_UNDECIDED)
 		fs_protocol_set(e, other, FS_UNDECIDED);
 	decide(e, other);
 	fs_mode_set(e, other, FS_MODE_STREAM, e->config.parse_bytes);

@@ -78,9 +78,8 @@ void fs_mode_need_bytes(struct fs_engine *e, struct fs_connection *c)
 		fs_mode_set(e, c, FS_MODE_STREAM, e->config.stream_bytes);
 }
 
-static void stay_shallow(struct fs_engine *e, struct fs_connection *c)
+static void make_shallow(struct fs_engine *e, struct fs_connection *c)
 {
-	c->cuts = FS_CUTS_TOO_MANY;
 	fs_mode_set(e, c, FS_MODE_STREAM, e->config.stream_bytes);
 }
 
@@ -90,29 +89,43 @@ static void stay_shallow(struct fs_engine *e, struct fs_connection *c)
  */
 void fs_mode_need_more(struct fs_engine *e, struct fs_connection *c)
 {
-	if (c->cuts == FS_CUTS_TOO_MANY || c->mode != FS_MODE_STREAM || c->budget < e->config.stream_bytes) {
+	bool may_be_deep = c->cuts < FS_CUTS_TOO_MANY && e->now_ns / FS_DEEP_NS >= c->deep_from;
+
+	if (!may_be_deep || c->mode != FS_MODE_STREAM || c->budget < e->config.stream_bytes) {
 		fs_mode_need_bytes(e, c);
 	} else if (!is_deep(e, c)) {
 		fs_mode_set(e, c, FS_MODE_STREAM, e->config.stream_bytes * FS_LONG_EVENTS);
+	} else if (c->cuts + FS_CUT_WEIGHS < FS_CUTS_TOO_MANY) {
+		c->cuts = (uint8_t)(c->cuts + FS_CUT_WEIGHS);
 	} else {
-		uint32_t cuts = c->cuts + FS_CUT_WEIGHS;
-		if (cuts >= FS_CUTS_TOO_MANY)
-			stay_shallow(e, c);
-		else
-			c->cuts = (uint8_t)cuts;
+		c->cuts = FS_CUTS_TOO_MANY;
+		make_shallow(e, c);
 	}
 }
 
-/* What an event brought of a connection of which more is wanted: together they have a share of the ring, and no more. */
+/*
+ * What an event brought of a connection of which more is wanted. Where all of them together bring much of what the ring
+ * holds in the time between two looks at it, those that bring most of that rest for a while.
+ */
 void fs_mode_weigh(struct fs_engine *e, struct fs_connection *c, uint32_t captured, uint64_t now_ns)
 {
+	uint64_t window = now_ns / FS_DEEP_NS;
+
 	if (!is_deep(e, c))
 		return;
-	if (fs_since(now_ns, e->deep_since_ns) >= FS_DEEP_NS) {
-		e->deep_since_ns = now_ns;
+	if (window != e->deep_window) {
+		e->deep_window = window;
 		e->deep_bytes = 0;
 	}
+	if (window != c->deep_from) {
+		c->deep_from = window;
+		c->deep_bytes = 0;
+	}
 	e->deep_bytes += captured;
-	if (e->deep_bytes > FS_DEEP_BYTES)
-		stay_shallow(e, c);
+	c->deep_bytes += captured;
+	if (e->deep_bytes <= e->deep_limit ||
+	    (c->deep_bytes < e->deep_limit / FS_DEEP_SHARES && e->deep_bytes <= 2 * e->deep_limit))
+		return;
+	c->deep_from = window + FS_DEEP_REST;
+	make_shallow(e, c);
 }

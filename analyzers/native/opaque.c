@@ -47,8 +47,11 @@ void fs_opaque_drop(struct fs_engine *e, struct fs_connection *c)
 	if (c->flags & FS_C_EXCHANGE)
 		e->table->stats.discarded_exchanges++;
 	fs_opaque_forget(e, c);
-	c->flags &= ~(uint32_t)(FS_C_EXCHANGE | FS_C_ANSWERED);
+	c->flags &= ~(uint32_t)(FS_C_EXCHANGE | FS_C_ANSWERED | FS_C_EXCHANGE_FAILED);
 	c->exchange_bytes[FS_SIDE_REQUEST] = c->exchange_bytes[FS_SIDE_RESPONSE] = 0;
+	fs_string_release(e, c->answer_content);
+	c->answer_content = 0;
+	c->answer_status = 0;
 }
 
 static void count(struct fs_engine *e, struct fs_connection *c, uint64_t end_ns, uint32_t flags)

@@ -41,16 +41,16 @@ void fs_ident_scope(const struct fs_engine *e, struct fs_ident *ident)
 /* What was silent because it was left out goes on in the middle of whatever it is at now. */
 static void follow_again(struct fs_engine *e, struct fs_connection *c)
 {
-	fs_drop_held(e, c);
-	fs_requests_discard(e, c);
+	fs_place_forgotten(e, c);
 	c->flags |= FS_C_MIDSTREAM;
 	c->last_direction = FS_DIRECTION_UNKNOWN;
-	for (int direction = FS_IN; direction <= FS_OUT; direction++) {
-		fs_unbuffer(e, &c->stream[direction]);
-		c->stream[direction].phase = FS_PHASE_LOST;
-		c->stream[direction].known = 0;
-	}
 	fs_mode_set(e, c, FS_MODE_STREAM, e->config.parse_bytes);
+	/* What is found again by its messages stays lost until one shows; the others have none to be found by. */
+	if (c->protocol == FS_UNDECIDED || fs_is_opaque(c->protocol))
+		fs_protocol_set(e, c, c->protocol);
+	if (c->protocol == FS_PROTOCOL_TLS)
+		fs_mode_set(e, c, FS_MODE_LENGTHS, 0);
+	fs_closing_missed(c);
 }
 
 /* After the settings changed: they hold for what is open, too. */

@@ -124,7 +124,7 @@ struct fs_engine {
 	uint32_t sweep_at, row_sweep_at, tcp_row_sweep_at, ident_sweep_at;
 	uint64_t sweep_ns;
 	uint64_t tokens, tokens_ns, dice; /* samples */
-	uint64_t deep_since_ns, deep_bytes; /* see fs_mode_weigh */
+	uint64_t deep_window, deep_bytes, deep_limit; /* see fs_mode_weigh */
 	uint64_t lost_ns, lost_total; /* when events were last known to be missing, and how many ever */
 
 	const struct fs_protocol *protocols[FS_PROTOCOL_MAX]; /* by number */
@@ -271,6 +271,7 @@ uint64_t fs_extend(const struct fs_stream *s, uint32_t raw);
 void fs_deliver(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *chunk);
 void fs_gap(struct fs_engine *e, struct fs_connection *c, uint8_t direction, uint64_t bytes, uint64_t now_ns);
 void fs_lost(struct fs_engine *e, struct fs_connection *c, uint8_t direction);
+void fs_place_forgotten(struct fs_engine *e, struct fs_connection *c);
 void fs_message_over(struct fs_engine *e, struct fs_connection *c, uint8_t direction);
 
 /* recognition.c */
@@ -345,6 +346,7 @@ void fs_opaque_handshake(struct fs_engine *e, struct fs_connection *c, const str
 void fs_closing_chunk(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *chunk, uint64_t at,
 		      bool in_order);
 void fs_closing_end(struct fs_engine *e, struct fs_connection *c, uint64_t now_ns);
+void fs_closing_missed(struct fs_connection *c);
 
 /* datagrams.c */
 void fs_datagram_event(struct fs_engine *e, const struct fs_datagram *event);

@@ -90,14 +90,36 @@ def test_a_connection_that_is_cut_again_and_again_is_given_up(engine: InProcessE
     assert batches.budget == STREAM
 
 
-def test_all_of_them_together_have_a_share_of_the_ring(engine: InProcessEngine) -> None:
-    """64 MiB in a second: who passes it goes back to what others have."""
-    batches = Batches(engine)
+VALUE = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$40000\r\n" + b"v" * 40000 + b"\r\n"
+SHARE = 1 << 20  # FS_DEEP_BYTES: in 10 ms, where there is no ring
+REST = 10 * SECOND
+
+
+def deep(engine: InProcessEngine, conn_id: int) -> Batches:
+    batches = Batches(engine, conn_id)
     batches.ask(1)
     batches.ask(500)
-    value = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$40000\r\n" + b"v" * 40000 + b"\r\n"
-    batches.at += SECOND
-    for turn in range((64 << 20) // DEEP):
-        assert batches.budget == DEEP, turn
-        batches.tell(value, b"+OK\r\n")
-    assert batches.budget == STREAM
+    assert batches.budget == DEEP
+    return batches
+
+
+def test_who_brings_most_of_too_much_rests_and_the_others_do_not(engine: InProcessEngine) -> None:
+    bulk, small = deep(engine, 7), deep(engine, 8)
+    small.at = bulk.at = 9 * SECOND
+    for turn in range(SHARE // DEEP):
+        assert bulk.budget == DEEP, turn
+        bulk.tell(VALUE, b"+OK\r\n")
+        small.tell(COMMAND, REPLY)
+    assert (bulk.budget, small.budget) == (STREAM, DEEP)
+    bulk.ask(500)
+    assert bulk.budget == STREAM
+    bulk.ask(500, REST)
+    assert bulk.budget == DEEP
+
+
+def test_bulk_at_a_slow_pace_is_no_burden(engine: InProcessEngine) -> None:
+    bulk = deep(engine, 7)
+    for _ in range(100):
+        bulk.at += SECOND // 100
+        bulk.tell(VALUE, b"+OK\r\n")
+    assert bulk.budget == DEEP
