@@ -84,6 +84,7 @@ def test_what_was_never_released_is_in_no_archive(debian: Debian) -> None:
     with pytest.raises(Lacking, match=rf"^no kernel newest \(sid\): apt's mirror: no Release in {MIRROR}$"):
         kernels.fresh("newest")
     assert debian.fetched == []
+    assert [path.name for path in kernels.cache().iterdir()] == ["lock"]
 
 
 def test_it_is_fetched_anew_after_a_week(debian: Debian) -> None:

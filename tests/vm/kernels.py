@@ -176,6 +176,7 @@ def with_apt(kernel: Kernel, folder: Path, work: Callable[["Apt"], Made], ends: 
             return work(apt)
         except Lacking as lacking:
             reasons.append(f"{mirror}: {lacking}")
+    shutil.rmtree(folder, ignore_errors=True)
     raise Lacking(f"no kernel {kernel.name} ({kernel.suite}): {'; '.join(reasons)}")
 
 
