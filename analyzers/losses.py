@@ -64,6 +64,7 @@ NO_LOSS: Final[Mapping[str, str]] = {
     "intra_pod": "they are no edge, and have a metric of their own",
     "stream_gaps": "bytes of bodies that nobody has to read",
     "stream_late": "bytes that were counted when their place was stepped over",
+    "stream_replaced": "reads and writes that were put in their place",
     "resyncs": "what was lost until then is counted as such",
     "contradictions": "what was discarded for it is counted as such",
     "samples_written": "counts what there was",

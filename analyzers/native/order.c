@@ -285,8 +285,45 @@ void fs_release_overdue(struct fs_engine *e, uint64_t now_ns)
 	}
 }
 
+/*
+ * A driver reads the offsets when a call is over. A thread that was held up before that reads those of later calls: its
+ * bytes then seem to lie where another call's do, or behind what answers them. Beside the events that wait both show: no
+ * two calls move the same bytes, and nothing waits for what came after it. True if `event` had to be put right.
+ */
+static bool put_right(struct fs_engine *e, const struct fs_connection *c, struct fs_data *event)
+{
+	const struct fs_stream *mine = &c->stream[event->direction], *other = &c->stream[!event->direction];
+	uint32_t next = (uint32_t)mine->next, end = event->seq + (uint32_t)event->bytes, hole = 0;
+	bool overlaps = false, awaited = false;
+
+	if (!mine->known || !other->known)
+		return false;
+	for (uint32_t at = c->first_held; at; at = ((struct fs_held *)fs_pool_at(&e->helds, at))->next) {
+		const struct fs_data *one = (const void *)((struct fs_held *)fs_pool_at(&e->helds, at))->event;
+		if (one->head.type != FS_EV_DATA)
+			continue;
+		if (one->direction != event->direction) {
+			awaited |= (int32_t)(one->peer_seq - next) > 0;
+			continue;
+		}
+		uint32_t before = one->seq - next;
+		if ((int32_t)before > 0 && (!hole || before < hole))
+			hole = before;
+		overlaps |=
+			(int32_t)(one->seq - end) < 0 && (int32_t)(event->seq - one->seq - (uint32_t)one->bytes) < 0;
+	}
+	bool moves = overlaps && hole == event->bytes;
+	if (moves)
+		event->seq = next;
+	if (event->seq != next || !(moves || awaited) || (int32_t)(event->peer_seq - (uint32_t)other->next) <= 0)
+		return moves;
+	event->peer_seq = (uint32_t)other->next;
+	return true;
+}
+
 void fs_stream_event(struct fs_engine *e, struct fs_connection *c, const void *event)
 {
+	uint8_t copy[FS_HELD_BYTES] __attribute__((aligned(8)));
 	const struct fs_head *head = event;
 	uint32_t srtt_us = head->type == FS_EV_EXCHANGE ? ((const struct fs_exchange *)event)->srtt_us
 							: ((const struct fs_data *)event)->srtt_us;
@@ -304,6 +341,15 @@ void fs_stream_event(struct fs_engine *e, struct fs_connection *c, const void *e
 		return;
 	if (!(c->flags & FS_C_SEEN_BYTES))
 		fs_role_settle(e, c);
+	if (c->first_held && head->type == FS_EV_DATA) {
+		struct fs_data right = *(const struct fs_data *)event;
+		if (put_right(e, c, &right)) {
+			memcpy(copy, event, head->size);
+			memcpy(copy, &right, sizeof(right));
+			head = (const void *)copy;
+			e->table->stats.stream_replaced++;
+		}
+	}
 	/* After a loss the missing bytes will not come: nothing is gained by waiting. */
 	if (!take(e, c, head, head->flags & FS_LOST_BEFORE) && !hold(e, c, head)) {
 		if (c->first_held)

@@ -129,6 +129,8 @@ void fs_protocol_set(struct fs_engine *e, struct fs_connection *c, uint8_t proto
 	const struct fs_protocol *p = fs_protocol_of(e, protocol);
 	if (p && !p->unpipelined && !fs_is_opaque(protocol))
 		fs_mode_need_bytes(e, c);
+	if (p && p->refers_back)
+		fs_mode_need_more(e, c);
 	if (protocol == FS_PROTOCOL_NOSUPPORT && c->kind == FS_KIND_STREAM) {
 		fs_mode_set(e, c, e->config.undecoded_bytes ? FS_MODE_STREAM : FS_MODE_LENGTHS,
 			    e->config.undecoded_bytes);

@@ -230,6 +230,7 @@ struct fs_sample {
 	X(buffer_exhausted, "bytes not parsed because no reassembly buffer was free")           \
 	X(stream_gaps, "places in a stream where bytes were not captured")                      \
 	X(stream_late, "stream bytes that came after a later offset was seen")                  \
+	X(stream_replaced, "reads and writes whose offsets were those of a later one, put right") \
 	X(resyncs, "times a parser found its way back after a gap")                             \
 	X(contradictions, "times a connection turned out to speak something else")              \
 	X(rows_overflow, "requests counted in an overflow row because the table was full")      \

@@ -2,6 +2,7 @@
 """Order, gaps and loss: events overtake each other, are dropped, or begin in the middle; no wrong pair may come of it."""
 
 import random
+import struct
 from collections.abc import Iterator
 
 import pytest
@@ -51,6 +52,46 @@ def test_a_response_that_overtakes_its_request_waits_for_it(engine: InProcessEng
     assert all(row.duration_ns == 10 for row in engine.rows())
     assert "stream_gaps" not in engine.stats()
     assert "stream_late" not in engine.stats()
+
+
+def shifted(event: bytes, *, seq: int = 0, peer_seq: int = 0) -> bytes:
+    """A read or write whose offsets were read after so many more bytes had moved: seq and peer_seq of struct fs_data."""
+    mine, other = struct.unpack_from("<II", event, 56)
+    return event[:56] + struct.pack("<II", mine + seq & 0xFFFFFFFF, other + peer_seq & 0xFFFFFFFF) + event[64:]
+
+
+@pytest.mark.parametrize("others", [["/b"], ["/b", "/c"], ["/b", "/c", "/ddd"]])
+def test_a_write_whose_thread_told_of_it_after_those_of_others(engine: InProcessEngine, others: list[str]) -> None:
+    """Its offset is the end of what they wrote less its own length: bytes that are theirs."""
+    c = client()
+    opened, first = c.open(0), c.sends(1 * MS, request("/a-first"))
+    later = [c.sends((2 + n) * MS, request(path)) for n, path in enumerate(others)]
+    late = shifted(first, seq=sum(len(request(path)) for path in others))
+    answers = [c.receives((10 + n) * MS, response(200 + n)) for n in range(1 + len(others))]
+    engine.feed([opened, *later, late, *answers])
+    assert counts(engine) == [(path, str(200 + n), 1) for n, path in enumerate(["/a-first", *others])]
+    assert "stream_gaps" not in engine.stats()
+    assert "stream_late" not in engine.stats()
+    assert engine.stat("stream_replaced") == 1
+
+
+def test_a_write_whose_thread_told_of_it_after_its_answer_was_read(engine: InProcessEngine) -> None:
+    """Then each seems to come behind the other."""
+    c = client()
+    opened, asked, answer = c.open(0), c.sends(1 * MS, request("/a")), c.receives(2 * MS, response())
+    engine.feed([opened, answer, shifted(asked, peer_seq=len(response()))])
+    assert counts(engine) == [("/a", "200", 1)]
+    assert "stream_gaps" not in engine.stats()
+    assert engine.stat("stream_replaced") == 1
+
+
+def test_what_fits_into_no_hole_is_not_moved(engine: InProcessEngine) -> None:
+    c = client()
+    opened, first, second = c.open(0), c.sends(1 * MS, request("/lost")), c.sends(2 * MS, request("/b"))
+    third = shifted(c.sends(3 * MS, request("/another")), seq=-5)
+    assert first
+    engine.feed([opened, second, third])
+    assert "stream_replaced" not in engine.stats()
 
 
 def test_an_event_is_held_no_longer_than_two_ticks_and_then_its_exchange_is_discarded(engine: InProcessEngine) -> None:

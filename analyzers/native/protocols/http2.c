@@ -326,6 +326,7 @@ const struct fs_protocol fs_protocol_http2 = {
 	.id = FS_PROTOCOL_HTTP2,
 	.pairs_by_id = 1,
 	.streams = 1,
+	.refers_back = 1,
 	.state_bytes = sizeof(struct http2_state),
 	.detect = detect,
 	.frame = frame,
