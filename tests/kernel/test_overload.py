@@ -145,7 +145,7 @@ def test_nothing_but_errors(tmp_path: Path) -> None:
         agent.page()
         ended = cpu(agent)
         assert load.not_2xx_or_3xx == load.requests
-        counted = agent.settled(REQUESTS, port=str(server.port))
+        counted = agent.counts(REQUESTS, load.requests, port=str(server.port))
         assert load.requests <= counted <= load.requests + _CONNECTIONS
         assert agent.total(REQUESTS, port=str(server.port), is_error="true", response_content="503") == counted
         assert agent.total(LOST, stage="ring") == 0
