@@ -303,7 +303,7 @@ static bool put_right(struct fs_engine *e, const struct fs_connection *c, struct
 		if (one->head.type != FS_EV_DATA)
 			continue;
 		if (one->direction != event->direction) {
-			awaited |= (int32_t)(one->peer_seq - next) > 0;
+			awaited |= one->seq == (uint32_t)other->next && (int32_t)(one->peer_seq - next) > 0;
 			continue;
 		}
 		uint32_t before = one->seq - next;
