@@ -25,8 +25,8 @@ _BUDGET = 3_000_000
 _ROUNDS = 5
 
 
-def rate(path: Path) -> tuple[float, EngineState]:
-    """Events per second of engine CPU over one replay of the file, and what the engine said at its end."""
+def replayed(path: Path) -> EngineState:
+    """What the engine said at the end of one replay of the file. Raises RuntimeError if it did not come to it."""
     table = recording.replay(path, EngineSettings())
     try:
         state = table.state()
@@ -34,6 +34,12 @@ def rate(path: Path) -> tuple[float, EngineState]:
         table.close()
     if state.state != "finished":
         raise RuntimeError(f"the engine did not finish {path.name}: {state.failure or state.state}")
+    return state
+
+
+def rate(path: Path) -> tuple[float, EngineState]:
+    """Events per second of engine CPU over one replay of the file, and what the engine said at its end."""
+    state = replayed(path)
     return sum(state.events.values()) / (state.cpu_ns / 1e9), state
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from analyzers import recording
-from analyzers.settings import EngineSettings
+from bench import engine
 from bench.figures import Line, Section, Table, quick, spread
 from tests import events
 from tests.conversations import Conversation, events_of, load
@@ -73,13 +73,7 @@ def write(path: Path, once: Sequence[bytes], connections: int) -> None:
 
 def _engine_ns(path: Path) -> tuple[int, int]:
     """Its CPU time over one replay, and the requests and exchanges it counted."""
-    table = recording.replay(path, EngineSettings())
-    try:
-        state = table.state()
-    finally:
-        table.close()
-    if state.state != "finished":
-        raise RuntimeError(f"the engine did not finish {path.name}: {state.failure or state.state}")
+    state = engine.replayed(path)
     return state.cpu_ns, state.stats["requests"] + state.stats["exchanges"]
 
 
