@@ -12,7 +12,7 @@ mkdir -p $out
 mapfile -t sources < <(find analyzers/native -name '*.c' \
 	! -name main.c ! -name live.c ! -name replay.c ! -name recorder.c ! -name ring.c ! -name sandbox.c \
 	! -name translations.c ! -name reader.c)
-flags=(-std=gnu11 -g -O1 -fno-omit-frame-pointer -fno-strict-aliasing
+flags=(-std=gnu11 -g -O1 -fno-omit-frame-pointer -fno-strict-aliasing -DFS_ROWS=512 -DFS_TCP_ROWS=256
 	'-fsanitize=fuzzer,address,undefined' -fno-sanitize-recover=undefined)
 
 # The engine is compiled once for all of them. A header that changed makes all of it stale.

@@ -19,8 +19,10 @@
 #define FS_IDENTS 8192
 #define FS_STRINGS 32768
 #define FS_STRING_BYTES 256
+#ifndef FS_ROWS /* a fuzzer has few: it makes time pass with every input, and each time looks at many */
 #define FS_ROWS 32768
 #define FS_TCP_ROWS 16384
+#endif
 #define FS_SAMPLES 4096
 #define FS_BUCKETS 9 /* 8 upper bounds and infinity */
 #define FS_FINE_BUCKETS 60 /* two for each of 29 octaves, one below and one above */
