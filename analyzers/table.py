@@ -10,24 +10,23 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from socket import AF_INET, AF_INET6, inet_ntop
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Self
 
 from analyzers._native import ffi, lib
-from analyzers.contract import EVENTS, PROTOCOLS, STATS, TRANSPORTS, VERBS
+from analyzers.contract import EVENTS, PROTOCOLS, STATS, TRANSPORTS
+from analyzers.drafts import request_row
 from analyzers.memory import SharedBlock
 from analyzers.rows import (
     Domain,
     EngineState,
     Identity,
-    LastRequest,
     RequestKey,
     RequestRow,
-    Role,
     Sample,
     TcpKey,
     TcpRow,
 )
+from analyzers.table_values import address_text, char_text, method_of, octets_hex, protocol_of, role_of
 
 _READING: Final = struct.Struct("=II5Q9Q5Q")
 _TCP_READING: Final = struct.Struct("=II10Q")
@@ -37,7 +36,6 @@ assert _TCP_READING.size == ffi.sizeof("struct fs_tcp_row_reading")
 _STATES: Final = {0: "new", 1: "starting", 2: "running", 3: "finished", 4: "failed"}
 _UNDECODED: Final = 0
 _WHY: Final = {1: "new_edge", 2: "error", 3: "slow", 4: "normal"}
-_V4_MAPPED: Final = bytes(10) + b"\xff\xff"
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +192,7 @@ class SharedTable:
             tcp_rows_used=table.tcp_rows_used,
             strings_used=table.strings_used,
             idents_used=table.idents_used,
-            failure=_text(table.failure),
+            failure=char_text(table.failure),
             events={name: count for name, count in zip(EVENTS, table.events, strict=False) if name},
             parse_failures=dict(zip(PROTOCOLS, table.parse_failures, strict=False)),
             parse_ns=dict(zip(PROTOCOLS, table.parse_ns, strict=False)),
@@ -224,7 +222,7 @@ class SharedTable:
             key = self._request_key(index, generation)
         if key is None:
             return None
-        return _draft_request(key, reading, self._fine_of(index, generation))
+        return request_row(key, reading, self._fine_of(index, generation))
 
     def _fine_of(self, index: int, generation: int) -> tuple[int, ...]:
         """The fine buckets, if durations were counted so at any time. A row that just ended tells nothing new."""
@@ -238,8 +236,8 @@ class SharedTable:
         key = RequestKey(
             index=index,
             generation=generation,
-            role=_role(row.role),
-            protocol=_protocol(row.protocol),
+            role=role_of(row.role),
+            protocol=protocol_of(row.protocol),
             l4=TRANSPORTS.get(row.l4, ""),
             identity=self._identity(row.ident),
             peer=self._identity(row.peer_ident) if row.peer_ident else None,
@@ -257,7 +255,7 @@ class SharedTable:
             created_ns=row.created_ns,
             dialled_ip=address_text(bytes(row.dialled)) if row.dialled_port else "",
             dialled_port=row.dialled_port,
-            method=_method(row.verb),
+            method=method_of(row.verb),
         )
         return key if lib.fs_row_stands(self._table, index, generation) else None
 
@@ -267,7 +265,7 @@ class SharedTable:
         key = TcpKey(
             index=index,
             generation=generation,
-            role=_role(row.role),
+            role=role_of(row.role),
             identity=self._identity(row.ident),
             peer=self._identity(row.peer_ident) if row.peer_ident else None,
             local_ip=address_text(bytes(row.local)),
@@ -296,8 +294,8 @@ class SharedTable:
         return Sample(
             sequence=sample.sequence,
             why=_WHY.get(sample.why, "normal"),
-            role=_role(sample.role),
-            protocol=_protocol(sample.protocol),
+            role=role_of(sample.role),
+            protocol=protocol_of(sample.protocol),
             l4=TRANSPORTS.get(sample.l4, ""),
             identity=self._identity(sample.ident),
             peer=self._identity(sample.peer_ident) if sample.peer_ident else None,
@@ -319,15 +317,15 @@ class SharedTable:
             response_ns=sample.response_ns,
             request_bytes=sample.request_bytes,
             response_bytes=sample.response_bytes,
-            request_content=_text(sample.request_content),
-            response_content=_text(sample.response_content),
+            request_content=char_text(sample.request_content),
+            response_content=char_text(sample.response_content),
             request_text=shown[0].decode("utf-8", "replace"),
             response_text=shown[1].decode("utf-8", "replace"),
-            trace_id=_hex(sample.trace_id),
-            parent_id=_hex(sample.parent_id),
+            trace_id=octets_hex(sample.trace_id),
+            parent_id=octets_hex(sample.parent_id),
             dialled_ip=address_text(bytes(sample.dialled)) if sample.dialled_port else "",
             dialled_port=sample.dialled_port,
-            method=_method(sample.verb),
+            method=method_of(sample.verb),
             undecoded=(raw[0], raw[1]),
         )
 
@@ -335,7 +333,7 @@ class SharedTable:
         ident = self._table.idents[index % lib.FS_IDENTS]
         known = self._identities.get(index)
         if known is None or known.generation != ident.generation:
-            known = Identity(index, ident.generation, ident.netns, ident.cgroup_id, ident.pid, _text(ident.comm))
+            known = Identity(index, ident.generation, ident.netns, ident.cgroup_id, ident.pid, char_text(ident.comm))
             self._identities[index] = known
         return known
 
@@ -343,7 +341,7 @@ class SharedTable:
         entry = self._table.strings[index % lib.FS_STRINGS]
         known = self._strings.get(index)
         if known is None or known[0] != entry.generation:
-            known = (entry.generation, _text(entry.text, entry.length))
+            known = (entry.generation, char_text(entry.text, entry.length))
             self._strings[index] = known
         return known[1]
 
@@ -358,74 +356,3 @@ def _no_collection() -> Iterator[None]:
     finally:
         if collecting:
             gc.enable()
-
-
-class _DraftLast:
-    """A LastRequest before it is frozen.
-
-    The constructor of a frozen dataclass took three times as long as filling the same slots and changing the class:
-    for 20 000 rows of two records the difference is 65 ms.
-    """
-
-    __slots__ = LastRequest.__slots__
-
-    def __init__(self, ended: int, duration: int, request: int, processing: int, response: int, connect: int) -> None:
-        self.ended_ns = ended
-        self.duration_ns = duration
-        self.connect_ns = connect
-        self.request_ns = request
-        self.processing_ns = processing
-        self.response_ns = response
-
-
-class _DraftRequest:
-    """A RequestRow before it is frozen."""
-
-    __slots__ = RequestRow.__slots__
-
-    def __init__(self, key: RequestKey, reading: tuple[int, ...], last: object, fine: tuple[int, ...]) -> None:
-        self.key = key
-        _, _, _, self.count, self.duration_ns, self.request_bytes, self.response_bytes = reading[:7]
-        self.buckets = reading[7:16]
-        self.last = last
-        self.fine = fine
-
-
-def _draft_request(key: RequestKey, reading: tuple[int, ...], fine: tuple[int, ...]) -> RequestRow:
-    last: Any = _DraftLast(reading[2], *reading[16:])
-    last.__class__ = LastRequest
-    row: Any = _DraftRequest(key, reading, last, fine)
-    row.__class__ = RequestRow
-    frozen: RequestRow = row
-    return frozen
-
-
-def address_text(address: bytes) -> str:
-    """16 bytes as text: v4-mapped dotted, IPv6 compressed, nothing known `::`."""
-    if address[:12] == _V4_MAPPED:
-        return inet_ntop(AF_INET, address[12:])
-    return inet_ntop(AF_INET6, address)
-
-
-def _role(number: int) -> Role:
-    return Role(number) if number in (1, 2) else Role.UNKNOWN
-
-
-def _protocol(number: int) -> str:
-    return PROTOCOLS[number] if number < len(PROTOCOLS) else PROTOCOLS[0]
-
-
-def _method(number: int) -> str:
-    return VERBS[number] if number < len(VERBS) else ""
-
-
-def _text(array: Any, length: int | None = None) -> str:
-    """A char array up to its terminator, or exactly `length` bytes of it."""
-    raw = ffi.string(array, len(array)) if length is None else ffi.buffer(array)[:length]
-    return cast("bytes", raw).decode("utf-8", "replace")
-
-
-def _hex(array: Any) -> str:
-    """Lower-case hexadecimal; empty if all bytes are zero, as in an id that was not sent."""
-    raw = bytes(array)
-    return raw.hex() if any(raw) else ""

@@ -8,7 +8,7 @@ from typing import Any, Self, cast
 from analyzers import _native
 from analyzers._native import ffi, lib
 from analyzers.contract import PROTOCOLS
-from analyzers.table import address_text
+from analyzers.table_values import address_text
 
 ROLES = ("unknown", "client", "server")
 MODES = ("stream", "message", "lengths", "silent", "flips", "again")

@@ -15,7 +15,8 @@ from analyzers.counters import MappedCounters
 from analyzers.memory import SharedBlock
 from analyzers.rows import EngineState, LastRequest, RequestRow, Role
 from analyzers.settings import ConfigBlock, EngineSettings, PortRule
-from analyzers.table import SharedTable, address_text
+from analyzers.table import SharedTable
+from analyzers.table_values import address_text
 
 V4 = bytes(10) + b"\xff\xff"
 

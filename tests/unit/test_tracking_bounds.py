@@ -10,6 +10,7 @@ from analyzers import table as table_module
 from analyzers._native import lib
 from analyzers.snapshot import SnapshotBuilder
 from analyzers.table import SharedTable
+from analyzers.table_values import address_text
 from tests.events import (
     IN,
     RESET_SENT,
@@ -56,11 +57,10 @@ def once(c: Conversation, at_ns: int) -> list[bytes]:
 
 def reused_while_read(shared: SharedTable, entry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Has the writer give an entry to another key as soon as the reader looks at its addresses."""
-    text = table_module.address_text
 
     def reused(address: bytes) -> str:
         entry.generation, entry.local_port = 9, 443
-        return text(address)
+        return address_text(address)
 
     monkeypatch.setattr(table_module, "address_text", reused)
 
