@@ -7,20 +7,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from collector.compound_kinds import Table
+from collector.key_texts import PATH
 from collector.keys import key, section
 from collector.kinds import DURATION_UNITS, Choice, Count, Duration, Flag, Size, Text
 
 _SECOND, _MINUTE, _HOUR = DURATION_UNITS["s"], DURATION_UNITS["m"], DURATION_UNITS["h"]
-_PATH = Text(r"(/[^\x00]*)?", 'an absolute path, or ""')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OtlpTls:
     """For an https endpoint."""
 
-    ca: str = key(_PATH, '""', "PEM file with the authorities that may vouch for the collector; empty: the system's.")
-    cert: str = key(_PATH, '""', "PEM file with the agent's own certificate; empty: none.")
-    key: str = key(_PATH, '""', "PEM file with its private key.")
+    ca: str = key(PATH, '""', "PEM file with the authorities that may vouch for the collector; empty: the system's.")
+    cert: str = key(PATH, '""', "PEM file with the agent's own certificate; empty: none.")
+    key: str = key(PATH, '""', "PEM file with its private key.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The configuration as one table: every key, its kind, its default, what it does, and whether it waits for a restart.
 
-The frozen dataclasses below are that table. Parsing (`collector.config`), the effective configuration that
-`check-config` prints, and docs/config.md (`python -m collector.schema`) all come from it. Durations are integer
-nanoseconds, sizes integer bytes. Names and defaults are a contract: they stay, new keys are added.
+The frozen dataclasses below and in the `*_keys` modules are that table. Parsing (`collector.config`), the effective
+configuration that `check-config` prints, and docs/config.md (`python -m collector.schema`) all come from it. Durations
+are integer nanoseconds, sizes integer bytes. Names and defaults are a contract: they stay, new keys are added.
 """
 
 # ruff: noqa: RUF009 - the fields of these dataclasses are rows of a table, and key() and section() write them
@@ -15,8 +15,11 @@ from typing import Any, cast
 
 from collector.compound_kinds import Items, Table
 from collector.export_keys import Export
+from collector.key_texts import NAME, PATH
 from collector.keys import Key, collect, key, members, section
-from collector.kinds import Choice, Count, Duration, Endpoint, Flag, Listen, Share, Size, Text
+from collector.kinds import Choice, Count, Duration, Flag, Share, Size, Text
+from collector.listen_keys import Listeners
+from collector.metrics_keys import Metrics
 
 SECOND = 1_000_000_000
 MINUTE = 60 * SECOND
@@ -27,18 +30,7 @@ PROTOCOLS = (
     "http", "http2", "grpc", "websocket", "dns", "mysql", "postgresql", "mongodb", "redis", "memcached", "kafka",
     "rocketmq", "dubbo", "amqp", "mqtt", "tls",
 )  # fmt: skip
-_PARTY = ("node", "namespace", "workload_kind", "workload_name", "service", "pod", "container", "container_id", "ip")
-LABELS = (
-    *_PARTY, "port", "protocol", "request_content", "response_content", "is_slow", "is_error", "status_code",
-    *(f"src_{label}" for label in _PARTY), *(f"dst_{label}" for label in _PARTY), "src_port", "dst_port",
-    "dst_domain", "dnat_ip", "dnat_port", "is_server", "success", "errno", "direction", "pid", "comm",
-    "request_duration_status", "request_reqxfer_status", "request_processing_status", "response_rspxfer_status",
-)  # fmt: skip
-
-_NAMES = Text(r"[A-Za-z0-9]([-A-Za-z0-9.]{0,251}[A-Za-z0-9])?", "a Kubernetes name")
-_PATH = Text(r"(/[^\x00]*)?", 'an absolute path, or ""')
 _PORT = Count(1, 65535)
-_AUTH = Text(r"none|kubernetes|/[^\x00]+", "none, kubernetes, or the absolute path of a file that holds a bearer token")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +47,7 @@ class Kernel:
     """What the running kernel does not tell of itself."""
 
     btf: str = key(
-        _PATH,
+        PATH,
         '""',
         "File with the types of exactly this kernel, for the core driver where there is no /sys/kernel/btf/vmlinux: "
         "raw BTF, or an ELF file that has a .BTF section.",
@@ -68,7 +60,7 @@ class Scope:
     """What is left out."""
 
     exclude_namespaces: tuple[str, ...] = key(
-        Items(_NAMES, 64),
+        Items(NAME, 64),
         "[]",
         "Namespaces whose pods make no series. Pods of other namespaces that talk with them still do. The engine is told "
         "their cgroups, and the kernel sends no data of TCP connections of which nobody else on the node is an end.",
@@ -215,64 +207,6 @@ class Samples:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ttl:
-    """How long an idle series lives."""
-
-    counter: int = key(Duration(SECOND, 7 * 24 * HOUR), "1h", "A counter that did not move for so long ends.")
-    gauge: int = key(Duration(SECOND, 24 * HOUR), "5m", "A gauge that did not move for so long ends.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rows:
-    """Most rows of each kind on this node; what exceeds falls into one overflow row and is counted."""
-
-    entity: int = key(Count(10, 30_000), "5000", "Rows of the entity metrics.")
-    topology: int = key(Count(10, 30_000), "5000", "Rows of the topology metrics.")
-    tcp: int = key(Count(10, 16_000), "5000", "Rows of the TCP metrics.")
-    trace: int = key(Count(10, 30_000), "3000", "Rows of the trace view.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Metrics:
-    """Names, detail and life of the exported series."""
-
-    prefix: str = key(
-        Text(r"[a-zA-Z_][a-zA-Z0-9_]{0,63}", "a metric name: letters, digits and _"), "kindling", "First word of names."
-    )
-    detail: str = key(
-        Choice(("auto", "pod", "workload")),
-        "auto",
-        "Which labels are filled: all (pod), those of workloads, or by the number of pods on the node.",
-    )
-    pod_detail_namespaces: tuple[str, ...] = key(
-        Items(_NAMES, 64), "[]", "Namespaces that keep pod labels at workload detail."
-    )
-    histograms: str = key(
-        Choice(("none", "entity", "topology", "both")), "entity", "Which request durations are exported as histograms."
-    )
-    scrape_interval: int = key(
-        Duration(SECOND // 10, HOUR), "30s", "How often Prometheus scrapes: a new counter shows 0 for so long."
-    )
-    ttl: Ttl = section(Ttl)
-    rows: Rows = section(Rows)
-    contents_per_workload: int = key(
-        Count(1, 10_000), "50", "Different request_content values of one workload; more become `other`."
-    )
-    outside_addresses: int = key(
-        Count(1, 30_000), "500", "Addresses outside of the cluster that get rows of their own."
-    )
-    process_info: bool = key(Flag(), "false", "Whether connect metrics carry pid and comm.")
-    drop_labels: tuple[str, ...] = key(
-        Items(Choice(LABELS, "a label of docs/metrics.md"), len(LABELS)),
-        "[]",
-        "Labels to leave out; rows that then are the same are merged.",
-    )
-    cluster_label: str = key(
-        Text(r"[^\x00-\x1f]{0,128}", "text of at most 128 characters"), '""', "Value of a `cluster` label; empty: none."
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Kubernetes:
     """Names from the cluster."""
 
@@ -281,60 +215,21 @@ class Kubernetes:
         "auto",
         "Whether names come from the Kubernetes API; auto: where there is one.",
     )
-    kubeconfig: str = key(_PATH, '""', "File with the cluster's address and credentials; empty: the pod's own account.")
+    kubeconfig: str = key(PATH, '""', "File with the cluster's address and credentials; empty: the pod's own account.")
     names: str = key(
         Text(r"auto|off|(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}", "auto | off | host:port", words=("off",)),
         "auto",
         "Where names of the rest of the cluster come from: the names service at this place; auto: at the Service `firesteel-names` of the agent's own namespace, where there is one; off, and while it does not answer: from the API server.",
     )
     names_ca: str = key(
-        _PATH, '""', "PEM file with the authorities that may vouch for the names service; empty: the system's."
+        PATH, '""', "PEM file with the authorities that may vouch for the names service; empty: the system's."
     )
     names_token: str = key(
-        _PATH,
+        PATH,
         '""',
         "File with the token that is shown to the names service, read anew each time; empty: the one for the API server.",
     )
     tombstones: int = key(Duration(0, HOUR), "5m", "How long a deleted pod's address keeps its name.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tls:
-    """Encrypts every listener."""
-
-    cert: str = key(_PATH, '""', "PEM file with the certificate chain of every listener; empty: no TLS.")
-    key: str = key(_PATH, '""', "PEM file with its private key.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listeners:
-    """Where the agent answers HTTP. None means off."""
-
-    metrics: Endpoint | None = key(Listen(), '"127.0.0.1:9500"', "Where /metrics, /healthz and /readyz answer.")
-    api: Endpoint | None = key(Listen(), '"127.0.0.1:9501"', "Where the live page and the API answer.")
-    names: Endpoint | None = key(
-        Listen(),
-        '":9502"',
-        "Where `firesteel names` answers the agents; other commands do not listen there.",
-        restart=True,
-    )
-    tls: Tls = section(Tls)
-    auth: str = key(
-        _AUTH,
-        "none",
-        "What the API asks of a client: a token, or with kubernetes an account that may get the path. Something is required where the API is not on loopback.",
-    )
-    metrics_auth: str = key(_AUTH, "none", "The same for /metrics; /healthz and /readyz ask nothing.")
-
-    @property
-    def token_file(self) -> str:
-        """Path of the file with the bearer token, or an empty string."""
-        return self.auth if self.auth.startswith("/") else ""
-
-    @property
-    def metrics_token_file(self) -> str:
-        """The same for /metrics."""
-        return self.metrics_auth if self.metrics_auth.startswith("/") else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from collector.keys import Key
 from collector.schema import KEYS
 
 _HEAD = """\
-<!-- Made by `python -m collector.schema > docs/config.md`; change collector/schema.py instead. -->
+<!-- Made by `python -m collector.schema > docs/config.md`; change collector/schema.py or collector/*_keys.py instead. -->
 # Configuration
 
 One YAML file. It is the one given with `--config`, else the one that `FIRESTEEL_CONFIG` names, else

@@ -31,8 +31,8 @@ from collector.http_guard import (
     with_gate,
 )
 from collector.kinds import Endpoint
+from collector.listen_keys import Listeners
 from collector.listening import BACKLOG, bind, close_all
-from collector.schema import Listeners
 from collector.token_review import Reviewer, TokenReviews
 
 log = logging.getLogger(__name__)

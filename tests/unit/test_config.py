@@ -14,7 +14,8 @@ from collector.config import ConfigError, Loaded, Origin, Source, find_source, l
 from collector.config_rules import broken_rules, not_yet
 from collector.document import MOST_BYTES
 from collector.kinds import Endpoint
-from collector.schema import BY_NAME, KEYS, LABELS, Config, value_of
+from collector.metrics_keys import LABELS
+from collector.schema import BY_NAME, KEYS, Config, value_of
 from collector.schema_page import page
 from collector.watcher import ConfigWatcher, Rejected, Reloaded
 

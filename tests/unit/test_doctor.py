@@ -16,8 +16,9 @@ from collector.findings import FAIL, OK, WARN, Finding
 from collector.host import Host
 from collector.host_checks import CHECKS
 from collector.kinds import Endpoint
+from collector.listen_keys import Listeners, Tls
 from collector.options import Exit
-from collector.schema import Config, Kubernetes, Listeners, Ring, Tls
+from collector.schema import Config, Kubernetes, Ring
 from tests.fake_kube import fake_kube, kubeconfig
 
 CORE = ("BPF", "PERFMON", "NET_ADMIN", "SETUID", "SETGID", "SETPCAP")

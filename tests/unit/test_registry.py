@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.schema import LABELS
+from collector.metrics_keys import LABELS
 from exporters.metric import Metric
 from exporters.own import READERS
 from exporters.registry import METRICS, find, main, page

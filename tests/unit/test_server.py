@@ -22,7 +22,8 @@ from collector import http_guard, request_stream, server
 from collector.api import Problem
 from collector.http_guard import ListenError, is_loopback_name
 from collector.kinds import Endpoint
-from collector.schema import Config, Listeners, Tls
+from collector.listen_keys import Listeners, Tls
+from collector.schema import Config
 from collector.server import HttpServer, accepts, wants_openmetrics
 from tests.fake_agent import MS, SECOND, FakeAgent, Peer, grown, request, sample_of, tcp
 
