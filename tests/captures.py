@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from analyzers._native import lib as contract
 from probes import drivers, facts, selftest
 from probes._libbpf import ffi, lib
 from probes.attachment import ITERATOR, PERF_RING
@@ -20,8 +21,6 @@ RING_BYTES = 4 << 20
 DRIVER = os.environ.get("FIRESTEEL_TEST_DRIVER", "core")
 """Whose events are looked at."""
 STREAM, MESSAGE, LENGTHS, SILENT, FLIPS, AGAIN, REQUESTS_OUT = 0, 1, 2, 3, 4, 5, 0x80
-LONG_EVENTS = 8
-"""FS_LONG_EVENTS of event.h."""
 _SLOTS = 65536
 _CPUS = 256
 _COUNTERS = struct.Struct("=16Q16Q16QQQ14Q")
@@ -99,7 +98,7 @@ class Capture:
     @property
     def most_pieces(self) -> int:
         """How many events a long read or write may be."""
-        return 1 if DRIVER == "bcc" or self.loaded.many().get(PERF_RING) else LONG_EVENTS
+        return 1 if DRIVER == "bcc" or self.loaded.many().get(PERF_RING) else int(contract.FS_LONG_EVENTS)
 
     def set_mode(self, conn_id: int, mode: int, budget: int = 512) -> None:
         """As an engine does: fs_slot_of and fs_slot_make of control.h."""
