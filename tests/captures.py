@@ -20,7 +20,7 @@ from probes.driver import Loaded, Rejection
 RING_BYTES = 4 << 20
 DRIVER = os.environ.get("FIRESTEEL_TEST_DRIVER", "core")
 """Whose events are looked at."""
-STREAM, MESSAGE, LENGTHS, SILENT, FLIPS, AGAIN, REQUESTS_OUT = 0, 1, 2, 3, 4, 5, 0x80
+STREAM, MESSAGE, LENGTHS, SILENT, FLIPS, AGAIN, LONG_ANSWERS, REQUESTS_OUT = 0, 1, 2, 3, 4, 5, 0x40, 0x80
 _SLOTS = 65536
 _CPUS = 256
 _COUNTERS = struct.Struct("=16Q16Q16QQQ14Q")

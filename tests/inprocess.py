@@ -159,8 +159,10 @@ class InProcessEngine:
         slot = self.slots[self._lib.fs_read_slot_of(conn_id)]
         if not slot or (slot >> 24) != conn_id & (1 << 40) - 1:
             return None
-        requests_out = " of requests out" if slot >> 16 & lib.FS_MODE_REQUESTS_OUT else ""
-        return MODES[(slot >> 16) & 0x7F] + requests_out
+        mode = slot >> 16 & 0xFF
+        added = " of requests out" if mode & lib.FS_MODE_REQUESTS_OUT else ""
+        added += " with long answers" if mode & lib.FS_MODE_LONG_ANSWERS else ""
+        return MODES[mode & ~lib.FS_MODE_ADDED] + added
 
     def comm(self, ident: int) -> str:
         return _text(self.table.idents[ident].comm)

@@ -2,6 +2,16 @@
 /* What the driver is told about a connection: how much of it to send. A slot is one 64-bit store. */
 #include "state.h"
 
+/* Which side's bytes to keep until the other one answers, and how much of the answer is wanted. */
+static uint64_t added(const struct fs_engine *e, const struct fs_connection *c)
+{
+	const struct fs_protocol *p = fs_protocol_of(e, c->protocol);
+
+	if (c->mode != FS_MODE_MESSAGE)
+		return 0;
+	return (c->requester == FS_OUT ? FS_MODE_REQUESTS_OUT : 0) | (p && p->late_outcome ? FS_MODE_LONG_ANSWERS : 0);
+}
+
 void fs_mode_set(struct fs_engine *e, struct fs_connection *c, uint8_t mode, uint32_t budget)
 {
 	if (fs_connection_is_unwanted(e, c)) {
@@ -14,10 +24,9 @@ void fs_mode_set(struct fs_engine *e, struct fs_connection *c, uint8_t mode, uin
 		return;
 	c->mode = mode;
 	c->budget = (uint16_t)budget;
-	/* Which side's bytes to keep until the other one answers. */
-	uint64_t told = mode == FS_MODE_MESSAGE && c->requester == FS_OUT ? mode | FS_MODE_REQUESTS_OUT : mode;
 	if (e->slots)
-		__atomic_store_n(&e->slots[fs_slot_of(c->id)], fs_slot_make(c->id, told, budget), __ATOMIC_RELEASE);
+		__atomic_store_n(&e->slots[fs_slot_of(c->id)], fs_slot_make(c->id, mode | added(e, c), budget),
+				 __ATOMIC_RELEASE);
 }
 
 /* What is known of it now may be what the user left out. */
@@ -61,8 +70,7 @@ void fs_mode_clean_exchange(struct fs_engine *e, struct fs_connection *c)
 	if (!e->config.message_mode || !p || !p->unpipelined || c->clean >= UINT8_MAX)
 		return;
 	if (++c->clean >= FS_CLEAN_EXCHANGES)
-		fs_mode_set(e, c, FS_MODE_MESSAGE | (c->requester == FS_OUT ? FS_MODE_REQUESTS_OUT : 0),
-			    e->config.parse_bytes);
+		fs_mode_set(e, c, FS_MODE_MESSAGE, e->config.parse_bytes);
 }
 
 static bool is_deep(const struct fs_engine *e, const struct fs_connection *c)

@@ -191,6 +191,7 @@ struct fs_protocol {
 	uint8_t pairs_by_id; /* else first in, first out */
 	uint8_t streams, datagrams; /* where it is spoken */
 	uint8_t unpipelined; /* usually one request at a time: message mode pays */
+	uint8_t late_outcome; /* how it ended may stand behind a response's rows, or anywhere in it */
 	uint8_t refers_back; /* what is said refers to what was said before: a gap is never made good */
 	uint32_t state_bytes; /* what frame keeps for a connection: prepared statements, header compression */
 	uint32_t shared_bytes; /* what frame keeps for all connections, if it is true everywhere: names of ids */

@@ -204,7 +204,8 @@ struct io {
 	__u8 direction;
 	__u8 mode;
 	__u8 request_direction;
-	__u8 reserved[5];
+	__u8 long_answers;
+	__u8 reserved[4];
 };
 
 #ifdef FS_UNTYPED

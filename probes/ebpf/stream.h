@@ -4,7 +4,8 @@
  *
  *   stream   every I/O is a DATA event
  *   message  a request waits in socket storage for the first chunk of its response: one EXCHANGE event. What does not
- *            fit (a long request, later chunks of a response) goes out as DATA, so nothing is merged unseen
+ *            fit (a long request, later chunks of a response, a long one where all of it is wanted) goes out as DATA,
+ *            so nothing is merged unseen
  *   lengths  DATA without payload
  *   flips    lengths only, one DATA per direction change
  *   silent   nothing: the other end is on this node and tells
@@ -180,6 +181,10 @@ static __always_inline bool message_io(struct connection *connection, const stru
 	}
 	if (!waits)
 		return false;
+	if (io->long_answers && io->bytes > FS_ANSWER_MAX) {
+		flush(connection);
+		return false;
+	}
 	connection->pending.waiting = WAITING_NOTHING;
 	if (connection->pending.captured <= 128)
 		exchange_event_128(connection, io, source);
@@ -234,9 +239,10 @@ static __always_inline void capture_policy(struct connection *connection, struct
 			connection->early++;
 		return;
 	}
-	io->mode = fs_slot_mode(slot) & ~FS_MODE_REQUESTS_OUT;
+	io->mode = fs_slot_mode(slot) & ~FS_MODE_ADDED;
 	io->budget = fs_slot_budget(slot);
 	io->request_direction = fs_slot_mode(slot) & FS_MODE_REQUESTS_OUT ? FS_OUT : FS_IN;
+	io->long_answers = !!(fs_slot_mode(slot) & FS_MODE_LONG_ANSWERS);
 	if (turned && io->mode == FS_MODE_MESSAGE && io->direction == io->request_direction &&
 	    !connection->pending.waiting && io->bytes > FS_MESSAGE_MAX && io->bytes <= whole)
 		io->budget = whole;

@@ -25,7 +25,11 @@ enum fs_mode {
 	FS_MODE_SILENT = 3, /* no data events: the other end of this connection is on this node and tells */
 	FS_MODE_FLIPS = 4, /* lengths only, and only when the direction flips: encrypted or bulk */
 	FS_MODE_AGAIN = 5, /* the engine forgot it, or never learned it: tell it again, then as in stream mode */
-	FS_MODE_REQUESTS_OUT = 0x80 /* added to FS_MODE_MESSAGE: this end sends the requests */
+	/* Added to FS_MODE_MESSAGE: */
+	FS_MODE_LONG_ANSWERS =
+		0x40, /* a first chunk of more than FS_ANSWER_MAX is an event of its own, by the budget */
+	FS_MODE_REQUESTS_OUT = 0x80, /* this end sends the requests */
+	FS_MODE_ADDED = FS_MODE_LONG_ANSWERS | FS_MODE_REQUESTS_OUT
 };
 
 #define FS_SLOT_TAG_BITS 40

@@ -26,6 +26,7 @@ struct io {
 	u8 direction;
 	u8 mode; /* enum fs_mode */
 	u8 request_direction;
+	bool long_answers;
 };
 
 static void data_event(struct fst_connection *c, const struct io *io, const struct fst_source *source)
@@ -190,6 +191,10 @@ static bool message_io(struct fst_connection *c, const struct io *io, const stru
 	}
 	if (!waits)
 		return false;
+	if (io->long_answers && io->bytes > FS_ANSWER_MAX) {
+		fst_flush(c);
+		return false;
+	}
 	c->pending.waiting = FST_WAITING_NOTHING;
 	exchange_event(c, io, source);
 	return true;
@@ -235,9 +240,10 @@ static void capture_policy(struct fst_connection *c, struct io *io)
 			c->early++;
 		return;
 	}
-	io->mode = fs_slot_mode(slot) & ~FS_MODE_REQUESTS_OUT;
+	io->mode = fs_slot_mode(slot) & ~FS_MODE_ADDED;
 	io->budget = fs_slot_budget(slot);
 	io->request_direction = fs_slot_mode(slot) & FS_MODE_REQUESTS_OUT ? FS_OUT : FS_IN;
+	io->long_answers = fs_slot_mode(slot) & FS_MODE_LONG_ANSWERS;
 	if (turned && io->mode == FS_MODE_MESSAGE && io->direction == io->request_direction && !c->pending.waiting &&
 	    io->bytes > FS_MESSAGE_MAX && io->bytes <= whole)
 		io->budget = whole;

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from analyzers._native import lib as contract
 from tests import socket_calls
-from tests.captures import FLIPS, LENGTHS, MESSAGE, REQUESTS_OUT, SILENT, Event, capturing
+from tests.captures import FLIPS, LENGTHS, LONG_ANSWERS, MESSAGE, REQUESTS_OUT, SILENT, Event, capturing
 from tests.socket_calls import IN, LENGTH_ONLY, NONE, OUT, TRUNCATED, Ground, Pair, assert_contiguous, io_of
 
+ANSWER_MAX = int(contract.FS_ANSWER_MAX)
 ASK, ANSWER = b"what is the question?", b"forty-two, and no more"
 
 
@@ -101,6 +103,22 @@ def test_a_request_in_two_chunks_is_put_together(ground: Ground) -> None:
         assert event.payload == ASK + ASK[::-1] + ANSWER
         assert event.first_start_ns < event.first_end_ns < event.time_ns
         assert nothing == []
+
+
+def test_a_long_answer_is_data_where_all_of_it_is_wanted(ground: Ground) -> None:
+    long = random.Random(7).randbytes(ANSWER_MAX + 1)
+    with ground.pair("tcp4") as pair:
+        watched = Watched(ground, pair, MESSAGE | LONG_ANSWERS | REQUESTS_OUT, MESSAGE | LONG_ANSWERS)
+        for text in (long, long[:-1], long):
+            ask(pair)
+            answer(pair, text)
+        for told, direction in zip(watched.take(), (OUT, IN), strict=True):
+            assert [event.kind for event in told] == ["exchange", "data", "exchange", "exchange", "data"]
+            alone, answered, together, *_ = told
+            assert (alone.direction, alone.payload, alone.second_bytes) == (direction, ASK, 0)
+            assert (answered.bytes, answered.captured, answered.reason) == (len(long), len(long), NONE)
+            assert (answered.direction, answered.payload) == (1 - direction, long)
+            assert (together.second_bytes, together.payload) == (ANSWER_MAX, ASK + long[:-1])
 
 
 def test_later_chunks_of_a_response_are_data(ground: Ground) -> None:

@@ -56,6 +56,7 @@ const struct fs_protocol fs_protocol_mongodb = {
 	.pairs_by_id = 1,
 	.streams = 1,
 	.unpipelined = 1,
+	.late_outcome = 1,
 	.detect = fs_mongodb_detect,
 	.frame = frame,
 	.stitch = stitch,

@@ -260,6 +260,7 @@ const struct fs_protocol fs_protocol_mysql = {
 	.id = FS_PROTOCOL_MYSQL,
 	.streams = 1,
 	.unpipelined = 1,
+	.late_outcome = 1,
 	.state_bytes = sizeof(struct fs_mysql_state),
 	.detect = detect,
 	.frame = frame,

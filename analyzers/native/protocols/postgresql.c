@@ -48,6 +48,7 @@ const struct fs_protocol fs_protocol_postgresql = {
 	.id = FS_PROTOCOL_POSTGRESQL,
 	.streams = 1,
 	.unpipelined = 1,
+	.late_outcome = 1,
 	.state_bytes = sizeof(struct fs_pg_state),
 	.detect = fs_pg_detect,
 	.frame = frame,

@@ -97,6 +97,23 @@ def test_statements_results_and_errors(agent: Agent, server: Server) -> None:
     assert errors(agent, server.port, "mysql") == failed(MYSQL_STATEMENTS)
 
 
+def test_errors_behind_rows_of_a_connection_that_goes_on(agent: Agent, server: Server) -> None:
+    """Far beyond the few statements after which the driver puts a request and the beginning of its answer together."""
+    with closing(mysql_connection(server.port)) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE few (id INT PRIMARY KEY)")
+        cursor.execute("INSERT INTO few VALUES (1), (2), (3)")
+        for _ in range(150):
+            cursor.execute("UPDATE few SET id = 3 WHERE id = 3")
+            with pytest.raises(pymysql.Error):
+                cursor.execute("SELECT id, (SELECT 1 UNION SELECT o.id + 1) FROM few o ORDER BY NULL")
+    expected = {
+        ("SET *", "0"): 1, ("CREATE TABLE few *", "0"): 1, ("INSERT few *", "0"): 1,
+        ("UPDATE few *", "0"): 150, ("SELECT few *", "1242"): 150,
+    }  # fmt: skip
+    assert_counted(agent, server.port, "mysql", expected)
+    assert errors(agent, server.port, "mysql") == 150
+
+
 def test_prepared_statements_and_other_commands(agent: Agent, server: Server) -> None:
     mysql_prepared(server.port)
     assert_counted(agent, server.port, "mysql", MYSQL_PREPARED)

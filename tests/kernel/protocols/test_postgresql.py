@@ -84,6 +84,19 @@ def test_extended_queries_prepared_statements_and_cursors(agent: Agent, server: 
     assert errors(agent, server.port, "postgresql") == failed(PSYCOPG)
 
 
+def test_errors_behind_rows_of_a_connection_that_goes_on(agent: Agent, server: Server) -> None:
+    """Far beyond the few statements after which the driver puts a request and the beginning of its answer together."""
+    with contextlib.closing(postgresql_connection(server.port, prepare_threshold=None)) as connection:
+        for _ in range(150):
+            connection.execute("DO 'BEGIN END'")
+            with pytest.raises(psycopg.errors.DivisionByZero):
+                # Rows of 40 bytes are sent before the one that cannot be.
+                connection.execute("SELECT repeat('x', 40), 1 / (4 - id) FROM generate_series(1, 9) AS id")
+    expected = {("DO *", "00000"): 150, ("SELECT generate_series *", "22012"): 150}
+    assert_counted(agent, server.port, "postgresql", expected)
+    assert errors(agent, server.port, "postgresql") == 150
+
+
 def test_pipelines_with_and_without_an_error(agent: Agent, server: Server) -> None:
     for _ in range(10):
         postgresql_pipeline(server.port)
