@@ -14,6 +14,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.agents import running_agent
 from tests.pages import promtool_check
 from tests.prometheus import prometheus
@@ -34,6 +36,7 @@ def number(url: str, expression: str) -> float:
     return float(found[0]["value"][1]) if found else -1.0
 
 
+@pytest.mark.timeout(90 + 2 * SECONDS)
 def test_prometheus_reads_what_happened_and_nothing_falls(tmp_path: Path) -> None:
     with nginx() as server, running_agent(tmp_path) as agent, prometheus(tmp_path, agent.metrics_port) as url:
         made = 0
