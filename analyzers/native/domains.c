@@ -66,7 +66,7 @@ static void learn(struct fs_engine *e, uint32_t netns, const uint8_t address[16]
 void fs_domains_learn(struct fs_engine *e, const struct fs_connection *c, struct fs_cursor bytes, bool datagram)
 {
 	const struct fs_protocol *p = fs_protocol_of(e, c->protocol);
-	struct fs_resolved resolved;
+	FS_UNSET struct fs_resolved resolved;
 
 	if (!p || !p->resolve || c->role != FS_ROLE_CLIENT || !p->resolve(bytes, datagram, &resolved) ||
 	    resolved.name.length > FS_DOMAIN_BYTES)

@@ -220,7 +220,7 @@ void fs_drop_held(struct fs_engine *e, struct fs_connection *c)
 /* Whatever the last bytes made possible. A held event is taken off the list first: it may silence its connection. */
 static void retry_held(struct fs_engine *e, struct fs_connection *c)
 {
-	uint8_t copy[FS_HELD_BYTES] __attribute__((aligned(8)));
+	FS_UNSET uint8_t copy[FS_HELD_BYTES] __attribute__((aligned(8)));
 
 	for (uint32_t *at = &c->first_held; *at;) {
 		const struct fs_held *held = fs_pool_at(&e->helds, *at);
@@ -241,7 +241,7 @@ static void retry_held(struct fs_engine *e, struct fs_connection *c)
 /* Of those that wait, the one that happened first goes on although bytes before it are missing. */
 static void release_oldest(struct fs_engine *e, struct fs_connection *c)
 {
-	uint8_t copy[FS_HELD_BYTES] __attribute__((aligned(8)));
+	FS_UNSET uint8_t copy[FS_HELD_BYTES] __attribute__((aligned(8)));
 	uint32_t *oldest = &c->first_held;
 	uint64_t oldest_ns = UINT64_MAX;
 
@@ -333,11 +333,11 @@ static void take_or_hold(struct fs_engine *e, struct fs_connection *c, const str
 		retry_held(e, c);
 }
 
-/* Apart from the way of every event: the copy is cleared each time that it is entered. */
+/* Apart from the way of every event, on whose stack there would be room for the copy otherwise. */
 static __attribute__((noinline)) void take_elsewhere(struct fs_engine *e, struct fs_connection *c, const void *event,
 						     const struct fs_data *right)
 {
-	uint8_t copy[FS_HELD_BYTES] __attribute__((aligned(8)));
+	FS_UNSET uint8_t copy[FS_HELD_BYTES] __attribute__((aligned(8)));
 
 	memcpy(copy, event, right->head.size);
 	memcpy(copy, right, sizeof(*right));

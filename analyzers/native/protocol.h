@@ -139,6 +139,13 @@ struct fs_message {
 	struct fs_label content; /* already clustered and redacted */
 };
 
+/* An empty message of this length. Of the text no more than its end is written: the rest of it nobody reads. */
+static inline void fs_message_begin(struct fs_message *message, uint64_t length)
+{
+	memset(message, 0, offsetof(struct fs_message, content.text) + 1);
+	message->length = length;
+}
+
 struct fs_outcome {
 	uint16_t status;
 	bool error;

@@ -24,7 +24,7 @@ static uint16_t key_port(uint16_t port, uint8_t role, uint8_t role_of_port)
 static void make_key(const struct fs_connection *c, const struct fs_counted *counted, uint32_t flags,
 		     struct fs_row *key)
 {
-	memset(key, 0, sizeof(*key));
+	memset(key, 0, offsetof(struct fs_row, created_ns));
 	key->flags = flags;
 	key->ident = c->ident;
 	key->peer_ident = c->flags & FS_C_BOTH_ENDS ? c->peer_ident : 0;
@@ -111,9 +111,9 @@ static uint32_t create(struct fs_engine *e, struct fs_row *key, uint32_t parties
 		return overflow_row(e);
 	}
 	struct fs_row *row = &e->table->rows[index];
-	key->created_ns = key->updated_ns = e->now_ns;
-	key->generation = 0;
-	*row = *key;
+	memset(row, 0, sizeof(*row));
+	memcpy(row, key, offsetof(struct fs_row, created_ns));
+	row->created_ns = row->updated_ns = e->now_ns;
 	if (e->table->fine_used)
 		memset(&e->table->fine[index], 0, sizeof(e->table->fine[index]));
 	e->row_hash[index] = hash_key(key, parties);
@@ -132,7 +132,7 @@ static uint32_t row_for(struct fs_engine *e, struct fs_connection *c, const stru
 			bool *new_edge)
 {
 	const struct fs_row *newest = &e->table->rows[c->row];
-	struct fs_row key;
+	FS_UNSET struct fs_row key; /* what stands before created_ns */
 
 	if (c->flags & FS_C_BOTH_ENDS)
 		flags |= FS_ROW_BOTH_ENDS;

@@ -201,7 +201,7 @@ static bool is_path(uint8_t protocol, const struct fs_label *label)
 uint32_t fs_string_hold_content(struct fs_engine *e, struct fs_connection *c, uint8_t protocol,
 				const struct fs_label *label, uint32_t hint)
 {
-	struct fs_label learned;
+	FS_UNSET struct fs_label learned;
 
 	if (e->config.url_clustering == FS_CLUSTER_LEARN && is_path(protocol, label)) {
 		fs_learn_path(&e->learn, service_of(c), e->now_ns, label, &learned);

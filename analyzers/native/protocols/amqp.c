@@ -193,7 +193,8 @@ static enum fs_framed frame(struct fs_frame_input *in, struct fs_message *out)
 	struct fs_cursor bytes = in->bytes;
 	struct frame head;
 	if (is_protocol_header(bytes)) {
-		*out = (struct fs_message){.length = HEADER_BYTES, .flags = FS_MESSAGE_SKIP};
+		fs_message_begin(out, HEADER_BYTES);
+		out->flags = FS_MESSAGE_SKIP;
 		return FS_FRAME_MESSAGE;
 	}
 	if (fs_peek(&bytes, 0) == 'A' && fs_left(&bytes) < HEADER_BYTES)
@@ -205,7 +206,7 @@ static enum fs_framed frame(struct fs_frame_input *in, struct fs_message *out)
 		return FS_FRAME_INVALID;
 	if (head.type != FRAME_BODY && fs_left(&bytes) <= head.length && !bytes.truncated)
 		return FS_FRAME_MORE;
-	*out = (struct fs_message){.length = FRAME_HEADER + (uint64_t)head.length + 1};
+	fs_message_begin(out, FRAME_HEADER + (uint64_t)head.length + 1);
 	if (head.type == FRAME_METHOD)
 		frame_method(in, &head, bytes, out);
 	else if (head.type == FRAME_HEARTBEAT)

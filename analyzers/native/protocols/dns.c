@@ -107,7 +107,7 @@ static enum fs_framed frame(struct fs_frame_input *in, struct fs_message *out)
 	if (in->side == FS_SIDE_RESPONSE && (header.answers == 0 || is_transfer(question.type)) &&
 	    envelope.length <= SURVEY_MAX && !envelope.whole && too_short == FS_FRAME_MORE)
 		return FS_FRAME_MORE;
-	*out = (struct fs_message){.length = envelope.length};
+	fs_message_begin(out, envelope.length);
 	if (!envelope.whole && in->bytes.truncated)
 		out->flags = FS_MESSAGE_CUT;
 	out->id = (question.hash ^ question.hash >> 48) << 16 | header.id;

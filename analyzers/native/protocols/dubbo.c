@@ -203,7 +203,8 @@ static enum fs_framed frame(struct fs_frame_input *in, struct fs_message *out)
 	uint32_t wanted = wanted_of(&header), here = fs_left(&bytes) < wanted ? (uint32_t)fs_left(&bytes) : wanted;
 	if (here < wanted && !bytes.truncated)
 		return FS_FRAME_MORE;
-	*out = (struct fs_message){.length = HEADER_BYTES + (uint64_t)header.length, .id = header.number};
+	fs_message_begin(out, HEADER_BYTES + (uint64_t)header.length);
+	out->id = header.number;
 	if (header.flags & FLAG_EVENT) {
 		out->flags = FS_MESSAGE_SKIP;
 		return FS_FRAME_MESSAGE;

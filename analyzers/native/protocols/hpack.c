@@ -22,23 +22,29 @@ enum field {
 	FIELD_B3_SPAN
 };
 
-/* The fields that are read: by name, and how many bytes of their values are worth keeping. */
+/* The fields that are read, by name. */
 static const struct {
 	const char *name;
-	uint8_t length, field, keep;
+	uint8_t length, field;
 } fields[] = {
-	{":path", 5, FIELD_PATH, 240},
-	{":method", 7, FIELD_METHOD, 8},
-	{":status", 7, FIELD_STATUS, 4},
-	{":scheme", 7, FIELD_OF_REQUEST, 0},
-	{":authority", 10, FIELD_OF_REQUEST, 0},
-	{":protocol", 9, FIELD_OF_REQUEST, 0},
-	{"content-type", 12, FIELD_CONTENT_TYPE, 17},
-	{"grpc-status", 11, FIELD_GRPC_STATUS, 6},
-	{"traceparent", 11, FIELD_W3C, 64},
-	{"b3", 2, FIELD_B3, 80},
-	{"x-b3-traceid", 12, FIELD_B3_TRACE, 33},
-	{"x-b3-spanid", 11, FIELD_B3_SPAN, 17},
+	{":path", 5, FIELD_PATH},
+	{":method", 7, FIELD_METHOD},
+	{":status", 7, FIELD_STATUS},
+	{":scheme", 7, FIELD_OF_REQUEST},
+	{":authority", 10, FIELD_OF_REQUEST},
+	{":protocol", 9, FIELD_OF_REQUEST},
+	{"content-type", 12, FIELD_CONTENT_TYPE},
+	{"grpc-status", 11, FIELD_GRPC_STATUS},
+	{"traceparent", 11, FIELD_W3C},
+	{"b3", 2, FIELD_B3},
+	{"x-b3-traceid", 12, FIELD_B3_TRACE},
+	{"x-b3-spanid", 11, FIELD_B3_SPAN},
+};
+/* How many bytes of their values are worth keeping. */
+static const uint8_t kept[] = {
+	[FIELD_METHOD] = 8,	   [FIELD_PATH] = 240,	    [FIELD_STATUS] = 4,
+	[FIELD_CONTENT_TYPE] = 17, [FIELD_GRPC_STATUS] = 6, [FIELD_W3C] = 64,
+	[FIELD_B3] = 80,	   [FIELD_B3_TRACE] = 33,   [FIELD_B3_SPAN] = 17,
 };
 #define FIELDS (sizeof(fields) / sizeof(fields[0]))
 #define NAME_MAX 12
@@ -69,14 +75,6 @@ static enum field static_field(uint32_t index)
 	case 31: return FIELD_CONTENT_TYPE;
 	default: return index >= 8 && index <= 14 ? FIELD_STATUS : FIELD_OTHER;
 	}
-}
-
-static uint32_t kept_of(enum field field)
-{
-	for (size_t i = 0; i < FIELDS; i++)
-		if (fields[i].field == (uint8_t)field)
-			return fields[i].keep;
-	return 0;
 }
 
 static enum field field_of(struct fs_text name)
@@ -287,7 +285,7 @@ static bool take_string(struct fs_hpack_block *block, uint32_t keep, bool measur
 
 static bool read_indexed(struct fs_hpack_table *table, uint32_t index, struct fs_hpack_head *head)
 {
-	struct fs_label value;
+	FS_UNSET struct fs_label value;
 	value.length = 0;
 	value.text[0] = 0;
 	if (index == 0)
@@ -315,7 +313,7 @@ static bool read_indexed(struct fs_hpack_table *table, uint32_t index, struct fs
 
 static bool read_name(struct fs_hpack_block *block, struct fs_hpack_table *table, uint32_t index, struct name *name)
 {
-	struct fs_label spelt;
+	FS_UNSET struct fs_label spelt;
 	if (index == 0) {
 		spelt.length = 0;
 		spelt.text[0] = 0;
@@ -339,14 +337,14 @@ static bool read_name(struct fs_hpack_block *block, struct fs_hpack_table *table
 static bool read_literal(struct fs_hpack_block *block, struct fs_hpack_table *table, uint32_t index, bool adds,
 			 struct fs_hpack_head *head)
 {
-	struct fs_label value;
+	FS_UNSET struct fs_label value;
 	struct name name;
 	uint32_t length, keep;
 	value.length = 0;
 	value.text[0] = 0;
 	if (!read_name(block, table, index, &name))
 		return false;
-	keep = kept_of(name.field);
+	keep = kept[name.field];
 	if (!take_string(block, keep, adds && table, &value, &length))
 		return false;
 	if (name.field == FIELD_PATH)

@@ -246,7 +246,9 @@ static enum fs_framed frame_request(struct fs_frame_input *in, struct fs_message
 	complete = whole && fs_http_fields(&bytes, &head);
 	if (!complete && !bytes.truncated)
 		return FS_FRAME_MORE;
-	*out = (struct fs_message){.method = method, .note = head.upgrade};
+	fs_message_begin(out, 0);
+	out->method = method;
+	out->note = head.upgrade;
 	out->verb = method < FS_VERB_COUNT ? (uint8_t)method : 0;
 	if (fs_path_is_unwanted(target, whole, in->options))
 		out->flags |= FS_MESSAGE_UNWANTED;
@@ -281,7 +283,8 @@ static enum fs_framed frame_response(struct fs_frame_input *in, struct fs_messag
 	complete = fs_http_line(&bytes, LINE_MAX, &line) && fs_http_fields(&bytes, &head);
 	if (!complete && (!bytes.truncated || (status < 200 && status != 101)))
 		return FS_FRAME_MORE;
-	*out = (struct fs_message){.status = status};
+	fs_message_begin(out, 0);
+	out->status = status;
 	if (status == 101) {
 		out->flags = FS_MESSAGE_SWITCH;
 		out->next_protocol = head.has_upgrade ? head.upgrade : in->waiting ? (uint8_t)in->waiting->note : 0;

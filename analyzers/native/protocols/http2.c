@@ -149,7 +149,9 @@ static enum fs_framed frame_block(struct fs_frame_input *in, struct fs_cursor by
 	(void)fs_hpack_read(&block, table, &head);
 	if (!is_whole && table)
 		fs_hpack_forget(table);
-	*out = (struct fs_message){.length = length, .id = frame->stream, .flags = FS_MESSAGE_SKIP};
+	fs_message_begin(out, length);
+	out->id = frame->stream;
+	out->flags = FS_MESSAGE_SKIP;
 	if (frame->type != FS_HTTP2_HEADERS || !belongs_to_a_request(frame))
 		return FS_FRAME_MESSAGE;
 	if (in->side == FS_SIDE_REQUEST)
@@ -171,8 +173,10 @@ static enum fs_framed frame_reset(struct fs_frame_input *in, struct fs_cursor by
 			return FS_FRAME_MORE;
 		code = 2; /* INTERNAL_ERROR stands for what was not captured */
 	}
-	*out = (struct fs_message){
-		.length = FS_HTTP2_FRAME_HEADER + 4, .id = frame->stream, .method = FS_HTTP2_TELLS_RESET, .note = code};
+	fs_message_begin(out, FS_HTTP2_FRAME_HEADER + 4);
+	out->id = frame->stream;
+	out->method = FS_HTTP2_TELLS_RESET;
+	out->note = code;
 	if (in->side == FS_SIDE_REQUEST) {
 		out->flags = FS_MESSAGE_MORE;
 		out->status = CALLED_OFF;
@@ -204,7 +208,8 @@ static enum fs_framed frame_preface(struct fs_frame_input *in, struct fs_message
 		state->table[side].limited = 1;
 		state->table[side].capacity = FIRST_CAPACITY;
 	}
-	*out = (struct fs_message){.length = PREFACE_BYTES, .flags = FS_MESSAGE_SKIP};
+	fs_message_begin(out, PREFACE_BYTES);
+	out->flags = FS_MESSAGE_SKIP;
 	return FS_FRAME_MESSAGE;
 }
 
@@ -246,17 +251,15 @@ static enum fs_framed frame(struct fs_frame_input *in, struct fs_message *out)
 				return FS_FRAME_MORE;
 			read_settings(state, in->side, bytes, frame.length);
 		}
-		*out = (struct fs_message){.length = FS_HTTP2_FRAME_HEADER + (uint64_t)frame.length,
-					   .flags = FS_MESSAGE_SKIP};
+		fs_message_begin(out, FS_HTTP2_FRAME_HEADER + (uint64_t)frame.length);
+		out->flags = FS_MESSAGE_SKIP;
 		return FS_FRAME_MESSAGE;
 	}
 	if (frame.type == FS_HTTP2_RST_STREAM)
 		return frame_reset(in, bytes, &frame, out);
-	*out = (struct fs_message){
-		.length = FS_HTTP2_FRAME_HEADER + (uint64_t)frame.length,
-		.id = frame.stream,
-		.flags = FS_MESSAGE_MORE | (frame.flags & FS_HTTP2_END_STREAM ? 0 : FS_MESSAGE_OPEN),
-	};
+	fs_message_begin(out, FS_HTTP2_FRAME_HEADER + (uint64_t)frame.length);
+	out->id = frame.stream;
+	out->flags = FS_MESSAGE_MORE | (frame.flags & FS_HTTP2_END_STREAM ? 0 : FS_MESSAGE_OPEN);
 	return FS_FRAME_MESSAGE;
 }
 

@@ -183,7 +183,8 @@ static void keep_asked(struct kafka_state *state, const struct header *header, u
 
 static enum fs_framed skip_token(uint32_t length, struct fs_message *out)
 {
-	*out = (struct fs_message){.length = 4 + (uint64_t)length, .flags = FS_MESSAGE_SKIP};
+	fs_message_begin(out, 4 + (uint64_t)length);
+	out->flags = FS_MESSAGE_SKIP;
 	return FS_FRAME_MESSAGE;
 }
 
@@ -207,7 +208,8 @@ static enum fs_framed frame_request(struct fs_frame_input *in, struct fs_message
 	struct fs_kafka_walk walk = walk_request(&header, bytes);
 	if (!is_plausible(&header, &walk))
 		return FS_FRAME_INVALID;
-	*out = (struct fs_message){.length = length, .id = header.correlation};
+	fs_message_begin(out, length);
+	out->id = header.correlation;
 	out->method = (uint16_t)(header.key << 8 | (header.version & 0xff));
 	out->flags = is_here ? 0 : FS_MESSAGE_CUT;
 	if (header.key == FS_KAFKA_PRODUCE && walk.has_acks && walk.acks == 0)
@@ -303,7 +305,8 @@ static enum fs_framed frame_response(struct fs_frame_input *in, struct fs_messag
 	uint32_t wanted = is_known && tells_of_topics(method >> 8) ? TOPICS_WANTED : RESPONSE_WANTED;
 	if (is_known && !in->bytes.truncated && !has_beginning(&in->bytes, whole, wanted))
 		return FS_FRAME_MORE;
-	*out = (struct fs_message){.length = whole, .id = correlation};
+	fs_message_begin(out, whole);
+	out->id = correlation;
 	if (!is_known)
 		return FS_FRAME_MESSAGE;
 	bytes = beginning(in->bytes, whole, wanted);

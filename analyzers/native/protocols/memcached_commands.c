@@ -154,7 +154,7 @@ static enum fs_framed frame_open_line(struct fs_frame_input *in, struct fs_messa
 	const struct command *command = command_of(line.word[0]);
 	if (!takes_keys(command) || (in->bytes.truncated && line.words < 2))
 		return FS_FRAME_INVALID;
-	*out = (struct fs_message){.length = text.length};
+	fs_message_begin(out, text.length);
 	describe(command, &line, out);
 	out->note = 0;
 	if (in->bytes.truncated) {
@@ -172,7 +172,7 @@ static enum fs_framed go_on(struct fs_frame_input *in, struct fs_message *out)
 	struct fs_cursor bytes = in->bytes;
 	struct fs_text rest;
 	bool is_over = fs_take_until(&bytes, '\n', (uint32_t)fs_left(&bytes), &rest);
-	*out = (struct fs_message){.length = is_over ? rest.length + 1u : fs_left(&in->bytes)};
+	fs_message_begin(out, is_over ? rest.length + 1u : fs_left(&in->bytes));
 	if (is_over)
 		in->scratch[0] = FS_MEMCACHED_NO_BODY;
 	return is_over ? FS_FRAME_END : FS_FRAME_PART;
@@ -202,7 +202,7 @@ enum fs_framed fs_memcached_command(struct fs_frame_input *in, struct fs_message
 	if (!fs_memcached_take_line(&bytes, &line))
 		return frame_open_line(in, out);
 	const struct command *command = command_of(line.word[0]);
-	*out = (struct fs_message){.length = fs_left(&in->bytes) - fs_left(&bytes)};
+	fs_message_begin(out, fs_left(&in->bytes) - fs_left(&bytes));
 	if ((!command && !is_mistake(&line)) || (out->length > FS_MEMCACHED_LINE_MAX + 1 && !takes_keys(command)))
 		return FS_FRAME_INVALID;
 	describe(command, &line, out);

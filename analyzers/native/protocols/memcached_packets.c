@@ -134,8 +134,8 @@ static enum fs_framed frame_request(struct fs_frame_input *in, struct fs_cursor 
 	uint32_t hash = 0;
 	if (!fits(packet))
 		return FS_FRAME_INVALID;
-	*out = (struct fs_message){.length = HEADER + (uint64_t)packet->body,
-				   .method = (uint16_t)(FS_MEMCACHED_BINARY | packet->opcode)};
+	fs_message_begin(out, HEADER + (uint64_t)packet->body);
+	out->method = (uint16_t)(FS_MEMCACHED_BINARY | packet->opcode);
 	fs_label_literal(&out->content, opcode ? opcode->name : "*");
 	if (!opcode)
 		return FS_FRAME_MESSAGE;
@@ -157,7 +157,7 @@ static enum fs_framed go_on(struct fs_frame_input *in, const struct packet *pack
 	bool is_last = packet->key == 0;
 	if (packet->opcode != STAT)
 		return FS_FRAME_INVALID;
-	*out = (struct fs_message){.length = HEADER + (uint64_t)packet->body};
+	fs_message_begin(out, HEADER + (uint64_t)packet->body);
 	if (is_last)
 		in->scratch[0] = FS_MEMCACHED_NO_BODY;
 	return is_last ? FS_FRAME_END : FS_FRAME_PART;
@@ -189,7 +189,8 @@ static enum fs_framed frame_response(struct fs_frame_input *in, struct fs_cursor
 		return FS_FRAME_PASSED;
 	if (waiting && (!(waiting->method & FS_MEMCACHED_BINARY) || (!is_same && !is_quiet)))
 		return FS_FRAME_INVALID;
-	*out = (struct fs_message){.length = HEADER + (uint64_t)packet->body, .status = packet->status};
+	fs_message_begin(out, HEADER + (uint64_t)packet->body);
+	out->status = packet->status;
 	if (is_quiet && !is_same)
 		out->flags = FS_MESSAGE_SKIP; /* of a request that was not seen */
 	if (packet->opcode == STAT && packet->key) {

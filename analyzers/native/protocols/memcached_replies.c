@@ -154,12 +154,13 @@ static enum fs_framed go_on(struct fs_frame_input *in, struct fs_message *out)
 		if (!fs_memcached_take_line(&bytes, &line))
 			return in->bytes.truncated ? FS_FRAME_INVALID : FS_FRAME_MORE;
 		struct reply reply = reply_of(&line);
-		*out = (struct fs_message){.length = fs_left(&in->bytes) - fs_left(&bytes), .flags = FS_MESSAGE_TELLS};
+		fs_message_begin(out, fs_left(&in->bytes) - fs_left(&bytes));
+		out->flags = FS_MESSAGE_TELLS;
 		tell_failure(&reply, out);
 		store_values(in->scratch, IS_OVER, 0);
 		return FS_FRAME_END;
 	}
-	*out = (struct fs_message){.length = passed};
+	fs_message_begin(out, passed);
 	store_values(in->scratch, walked, values);
 	return walked == IS_OVER ? FS_FRAME_END : FS_FRAME_PART;
 }
@@ -193,7 +194,7 @@ static enum fs_framed frame_list(struct fs_frame_input *in, struct fs_message *o
 	enum walked walked = walk(in->bytes, keys_of(in), &values, &passed);
 	if (walked == NONE || passed == 0)
 		return FS_FRAME_INVALID;
-	*out = (struct fs_message){.length = passed};
+	fs_message_begin(out, passed);
 	store_values(in->scratch, walked, values);
 	if (walked == GOES_ON)
 		out->body = FS_BODY_PARTS;
@@ -219,7 +220,8 @@ enum fs_framed fs_memcached_reply(struct fs_frame_input *in, struct fs_message *
 		return FS_FRAME_PASSED;
 	if (reply.kind == VALUES || reply.kind == LINES)
 		return frame_list(in, out);
-	*out = (struct fs_message){.length = length + value, .status = reply.status};
+	fs_message_begin(out, length + value);
+	out->status = reply.status;
 	if (reply.kind == FAILURE)
 		tell_failure(&reply, out);
 	out->note = reply.kind == END_OF_LIST;

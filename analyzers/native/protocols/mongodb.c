@@ -31,7 +31,8 @@ static enum fs_framed frame(struct fs_frame_input *in, struct fs_message *out)
 	bool is_cut = fs_left(&bytes) < needed;
 	if (is_cut && !in->bytes.truncated)
 		return FS_FRAME_MORE;
-	*out = (struct fs_message){.length = header.length, .flags = is_cut ? FS_MESSAGE_CUT : 0};
+	fs_message_begin(out, header.length);
+	out->flags = is_cut ? FS_MESSAGE_CUT : 0;
 	fs_take(&bytes, is_cut ? (uint32_t)fs_left(&bytes) : needed, &looked_at);
 	bytes = fs_inside(looked_at);
 	return in->side == FS_SIDE_REQUEST ? fs_mongodb_request(&header, bytes, out)

@@ -294,7 +294,7 @@ static enum fs_framed frame(struct fs_frame_input *in, struct fs_message *out)
 	here = fs_left(&bytes) < head.length ? (uint32_t)fs_left(&bytes) : head.length;
 	if (here < wanted && !bytes.truncated)
 		return FS_FRAME_MORE;
-	*out = (struct fs_message){.length = (uint64_t)(fs_left(&in->bytes) - fs_left(&bytes)) + head.length};
+	fs_message_begin(out, (uint64_t)(fs_left(&in->bytes) - fs_left(&bytes)) + head.length);
 	if (fs_take(&bytes, here, &body))
 		frame_packet(in, &head, fs_inside(body), out);
 	return FS_FRAME_MESSAGE;

@@ -226,7 +226,8 @@ static enum fs_framed frame_command(struct fs_frame_input *in, const struct fs_m
 	fs_take(&bytes, whole ? needed - 1 : (uint32_t)fs_left(&bytes), &looked_at);
 	bytes = fs_inside(looked_at);
 	bytes.truncated = looked_at.length + 1 < packet->length;
-	*out = (struct fs_message){.length = FS_MYSQL_HEADER + (uint64_t)packet->length, .method = number};
+	fs_message_begin(out, FS_MYSQL_HEADER + (uint64_t)packet->length);
+	out->method = number;
 	if (!whole)
 		out->flags = FS_MESSAGE_CUT;
 	if (packet->length == FS_MYSQL_LONGEST) {
@@ -255,7 +256,7 @@ static enum fs_framed frame_rest(struct fs_frame_input *in, struct fs_message *o
 		in->scratch[0] = 0;
 		return FS_FRAME_INVALID;
 	}
-	*out = (struct fs_message){.length = FS_MYSQL_HEADER + (uint64_t)packet.length};
+	fs_message_begin(out, FS_MYSQL_HEADER + (uint64_t)packet.length);
 	if (packet.length == FS_MYSQL_LONGEST)
 		return FS_FRAME_PART;
 	in->scratch[0] = 0;
@@ -302,7 +303,7 @@ enum fs_framed fs_mysql_request(struct fs_frame_input *in, struct fs_message *ou
 		return in->bytes.truncated ? FS_FRAME_INVALID : FS_FRAME_MORE;
 	if (packet.sequence == 0)
 		return frame_command(in, &packet, out);
-	*out = (struct fs_message){.length = FS_MYSQL_HEADER + (uint64_t)packet.length};
+	fs_message_begin(out, FS_MYSQL_HEADER + (uint64_t)packet.length);
 	if (!in->scratch[1])
 		return packet.sequence <= 2 ? frame_login(in, &packet, out) : FS_FRAME_INVALID;
 	/* Passwords, and the content of files that LOAD DATA LOCAL asked for. */

@@ -234,7 +234,7 @@ static enum fs_framed frame_rest(struct fs_frame_input *in, struct fs_message *o
 	struct fs_cursor bytes = in->bytes;
 	uint64_t length = 0, here = fs_left(&bytes);
 	enum step how = GOES_ON;
-	*out = (struct fs_message){0};
+	fs_message_begin(out, 0);
 	while (how == GOES_ON && length < here) {
 		struct fs_cursor ahead = bytes;
 		struct fs_mysql_packet packet;
@@ -358,7 +358,7 @@ enum fs_framed fs_mysql_response(struct fs_frame_input *in, struct fs_message *o
 	}
 	if (!fs_mysql_packet(&bytes, &packet) || !is_readable(&packet, &progress))
 		return in->bytes.truncated ? FS_FRAME_INVALID : FS_FRAME_MORE;
-	*out = (struct fs_message){.length = FS_MYSQL_HEADER + (uint64_t)packet.length};
+	fs_message_begin(out, FS_MYSQL_HEADER + (uint64_t)packet.length);
 	if (packet.length == 0)
 		return FS_FRAME_INVALID;
 	if (!in->waiting || is_stray(&packet, in->waiting))

@@ -237,7 +237,7 @@ static enum fs_framed frame_startup(struct fs_frame_input *in, struct fs_message
 	uint32_t length, code;
 	if (!fs_u32be(&bytes, &length) || !fs_u32be(&bytes, &code))
 		return in->bytes.truncated ? FS_FRAME_INVALID : FS_FRAME_MORE;
-	*out = (struct fs_message){.length = length};
+	fs_message_begin(out, length);
 	if (length == 8 && (code == FS_PG_SSL || code == FS_PG_GSS)) {
 		out->flags = FS_MESSAGE_IF_FAILED;
 		out->method = FS_PG_NEGOTIATE;
@@ -275,7 +275,8 @@ enum fs_framed fs_pg_request(struct fs_frame_input *in, struct fs_message *out)
 	bool is_cut = fs_left(&message.body) < needed_of(&message);
 	if (is_cut && !in->bytes.truncated)
 		return FS_FRAME_MORE;
-	*out = (struct fs_message){.length = message.length, .id = unit.syncs};
+	fs_message_begin(out, message.length);
+	out->id = unit.syncs;
 	/* However much of it is here, no more is looked at: what is said of it must not depend on that. */
 	struct fs_text looked_at = {0};
 	uint32_t needed = is_cut ? (uint32_t)fs_left(&message.body) : needed_of(&message);

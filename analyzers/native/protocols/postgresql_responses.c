@@ -123,7 +123,7 @@ static enum fs_framed frame_rest(struct fs_frame_input *in, struct progress *pro
 	uint64_t length = 0, here = fs_left(&bytes);
 	enum fs_framed framed = FS_FRAME_MESSAGE;
 	enum step how = GOES_ON;
-	*out = (struct fs_message){0};
+	fs_message_begin(out, 0);
 	while (how == GOES_ON && length < here && !(out->flags & FS_MESSAGE_TELLS)) {
 		struct fs_pg_message message;
 		framed = next_message(in, &bytes, &message);
@@ -148,7 +148,7 @@ static enum fs_framed frame_rest(struct fs_frame_input *in, struct progress *pro
 /* One byte: 'S' or 'G' for yes, 'N' for no. Very old servers give an error. */
 static enum fs_framed frame_negotiation(struct fs_frame_input *in, struct fs_message *out)
 {
-	*out = (struct fs_message){.length = 1};
+	fs_message_begin(out, 1);
 	switch (fs_peek(&in->bytes, 0)) {
 	case 'N': return FS_FRAME_MESSAGE;
 	case 'S':
@@ -181,7 +181,8 @@ static bool is_nobodys(const struct fs_pg_message *message, const struct fs_mess
 static enum fs_framed frame_nobodys(struct fs_frame_input *in, const struct fs_pg_message *message,
 				    struct progress *progress, struct fs_message *out)
 {
-	*out = (struct fs_message){.length = message->length, .flags = FS_MESSAGE_SKIP};
+	fs_message_begin(out, message->length);
+	out->flags = FS_MESSAGE_SKIP;
 	if (message->type == 'Z') {
 		if (progress->failed) {
 			out->flags |= FS_MESSAGE_SETTLES;
@@ -210,7 +211,7 @@ enum fs_framed fs_pg_response(struct fs_frame_input *in, struct fs_message *out)
 		return frame_nobodys(in, &message, &progress, out);
 	if (!in->waiting || message.type == 'd' || message.type == 'c')
 		return FS_FRAME_INVALID;
-	*out = (struct fs_message){.length = message.length};
+	fs_message_begin(out, message.length);
 	progress.kind = in->waiting->method == FS_PG_NEGOTIATE ? FS_PG_LOGIN : (uint8_t)in->waiting->method;
 	progress.confirmations = (uint16_t)in->waiting->note;
 	progress.id = in->waiting->id;

@@ -117,7 +117,7 @@ static enum fs_framed frame_array(struct fs_frame_input *in, struct fs_message *
 		return in->bytes.truncated ? FS_FRAME_INVALID : FS_FRAME_MORE;
 	if (answer == FS_RESP_INVALID || !fs_resp_count(line, &total) || total > FS_REDIS_ARGUMENTS_MAX)
 		return FS_FRAME_INVALID;
-	*out = (struct fs_message){.length = line.length + 2u};
+	fs_message_begin(out, line.length + 2u);
 	if (total <= 0) {
 		out->flags = FS_MESSAGE_SKIP; /* the server takes no notice of it */
 		return FS_FRAME_MESSAGE;
@@ -184,7 +184,7 @@ static enum fs_framed frame_inline(struct fs_frame_input *in, struct fs_message 
 			return FS_FRAME_INVALID;
 		fs_take(&bytes, (uint32_t)fs_left(&bytes), &line);
 	}
-	*out = (struct fs_message){.length = fs_left(&in->bytes) - fs_left(&bytes)};
+	fs_message_begin(out, fs_left(&in->bytes) - fs_left(&bytes));
 	split(fs_trimmed(line), &command);
 	if (command.count == 0) {
 		out->flags = FS_MESSAGE_SKIP;

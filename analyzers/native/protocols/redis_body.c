@@ -58,7 +58,7 @@ enum fs_framed fs_redis_go_on(struct fs_frame_input *in, struct fs_message *out)
 		return FS_FRAME_INVALID;
 	if (answer == FS_RESP_MORE && passed == 0)
 		return FS_FRAME_MORE;
-	*out = (struct fs_message){.length = passed};
+	fs_message_begin(out, passed);
 	fs_redis_store_walk(in->scratch, &walk, answer == FS_RESP_DONE);
 	return answer == FS_RESP_DONE ? FS_FRAME_END : FS_FRAME_PART;
 }

@@ -175,7 +175,7 @@ enum fs_framed fs_redis_reply(struct fs_frame_input *in, struct fs_message *out)
 	int type = fs_peek(&bytes, 0);
 	if (answer == FS_RESP_INVALID)
 		return FS_FRAME_INVALID;
-	*out = (struct fs_message){.length = before};
+	fs_message_begin(out, before);
 	if (answer == FS_RESP_MORE || type < 0)
 		return in->bytes.truncated && before ? fs_redis_cut_off(in, out) : FS_FRAME_MORE;
 	if (type == '\n' && in->waiting && in->waiting->method == FS_REDIS_REPLICATE) {

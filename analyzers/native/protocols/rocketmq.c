@@ -163,7 +163,7 @@ static enum fs_framed frame(struct fs_frame_input *in, struct fs_message *out)
 	enum fs_rocketmq_reading read = read_header(bytes, &prefix, &header);
 	if (read == FS_ROCKETMQ_BROKEN)
 		return FS_FRAME_INVALID;
-	*out = (struct fs_message){.length = 4 + (uint64_t)prefix.length};
+	fs_message_begin(out, 4 + (uint64_t)prefix.length);
 	if (!tells_enough(&header)) {
 		/* Properties of some kilobytes stand before its number: nobody can tell what answers it. */
 		if (read == FS_ROCKETMQ_WHOLE)

@@ -287,7 +287,8 @@ static enum fs_framed frame_headless(struct fs_frame_input *in, uint8_t expected
 	uint16_t version;
 	uint8_t type;
 	in->scratch[0] = 0;
-	*out = (struct fs_message){.length = fs_left(&bytes), .body = FS_BODY_UNTIL_FLIP};
+	fs_message_begin(out, fs_left(&bytes));
+	out->body = FS_BODY_UNTIL_FLIP;
 	if (is_alert && frame_alert(bytes, out))
 		return FS_FRAME_MESSAGE;
 	if (!read_hello_start(&bytes, &type, &version) || type != expected)
@@ -315,7 +316,8 @@ static enum fs_framed frame(struct fs_frame_input *in, struct fs_message *out)
 			in->scratch[0] = RECORD_ALERT;
 		return FS_FRAME_MORE;
 	}
-	*out = (struct fs_message){.length = 5u + (uint64_t)record.length, .body = FS_BODY_UNTIL_FLIP};
+	fs_message_begin(out, 5u + (uint64_t)record.length);
+	out->body = FS_BODY_UNTIL_FLIP;
 	if (whole)
 		bytes = fs_inside(content);
 	else if (bytes.truncated)
