@@ -195,7 +195,7 @@ bench-scale: $(stamps)/venv-dev build ## what the names of 10 000 pods cost agen
 # --- Grafana -----------------------------------------------------------------------------------------------------
 
 plugin := grafana-plugin
-plugin_sources = $(shell find $(plugin)/src -type f) $(plugin)/package-lock.json $(plugin)/webpack.config.mjs LICENSE \
+plugin_sources = $(if $(wildcard $(plugin)/src),$(shell find $(plugin)/src -type f)) $(plugin)/package-lock.json $(plugin)/webpack.config.mjs LICENSE \
 	$(plugin)/README.md $(plugin)/CHANGELOG.md $(wildcard docs/img/grafana/*.png)
 harness_sources = $(wildcard $(plugin)/harness/*.tsx) $(plugin)/package-lock.json $(plugin)/webpack.harness.mjs
 
@@ -251,8 +251,8 @@ image-rootfs: build ## the root of the small image, in build/image: what its Doc
 	@rm -rf build/image && deploy/images/build.sh build/image
 
 .PHONY: image
-image: ## both images, by docker, podman or buildah: make image BASE=debian@sha256:... [IMAGE=firesteel]
-	@deploy/images/images.sh "$(BASE)" "$(or $(IMAGE),firesteel)"
+image: ## both images, by docker, podman or buildah: make image BASE=debian@sha256:... [IMAGE=firesteel] [PLATFORM=linux/arm64]
+	@deploy/images/images.sh "$(BASE)" "$(or $(IMAGE),firesteel)" $(PLATFORM)
 
 .PHONY: kubectl-plugin
 kubectl-plugin: ## kubectl firesteel as one file, and the archive and manifest for krew, in build/kubectl. ARGS=where it will be downloaded from

@@ -48,6 +48,8 @@ _DYNLOAD_LEFT_OUT: Final = (
 # Loaded by name at run time, so no program mentions them.
 LIBRARIES: Final = ("libseccomp.so.2", "libgcc_s.so.1", "libnss_dns.so.2", "libnss_files.so.2")
 _SOURCE: Final = {".c", ".h", ".sh", ".conf"}
+# What building leaves beside sources; of it only what is for this machine, and for the agent, is named one by one.
+_BUILT: Final = {".a", ".d", ".new", ".o", ".so", ".tmp"}
 
 
 def main(out: Path) -> None:
@@ -138,13 +140,10 @@ def _our_own(packages: Path) -> None:
     for name in [*tracked, *built]:
         source = ROOT / name
         is_source = source.suffix in _SOURCE or source.name in {"Kbuild", "Makefile"}
-        if (
-            (is_source and not name.startswith("probes/"))
-            or "__pycache__" in name
-            or source.suffix in {".pyi", ".o.tmp"}
-        ):
+        if (is_source and not name.startswith("probes/")) or "__pycache__" in name or source.suffix == ".pyi":
             continue
-        if not source.exists() or (source.suffix == ".so" and name not in built):
+        is_built = source.suffix in _BUILT or source.name.startswith("firesteel-engine")
+        if not source.exists() or (is_built and name not in built):
             continue
         target = packages / name
         target.parent.mkdir(parents=True, exist_ok=True)

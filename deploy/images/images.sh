@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# images.sh BASE NAME: both images with whatever container engine is here, NAME:VERSION and NAME:VERSION-full. BASE is Debian by digest.
+# images.sh BASE NAME [PLATFORM]: both images with whatever container engine is here, NAME:VERSION and NAME:VERSION-full. BASE is Debian by
+# digest, PLATFORM as linux/arm64 where that is not this machine's own; then the kernel has to run its programs (qemu-user-static).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -28,6 +29,7 @@ options=()
 [ "$engine" = docker ] || options=(--ignorefile deploy/images/Dockerfile.dockerignore)
 # The second image begins with the first one's build; buildah does not keep it by itself.
 [ "$engine" != buildah ] || options+=(--layers)
+[ -z "${3:-}" ] || options+=(--platform "$3")
 for target in small full; do
 	tag=$name:$version
 	[ $target = small ] || tag=$tag-full

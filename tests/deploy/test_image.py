@@ -4,7 +4,6 @@
 import hashlib
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from probes.programs import MACHINES
 from tests import clients, servers
 from tests.agents import FIRESTEEL, ROOT, running_agent
-from tests.deploy import container, manifests
+from tests.deploy import container, manifests, trees
 from tests.processes import engine_of, status
 
 IMAGES = ROOT / "deploy" / "images"
-LARGEST_MB = 120
 REQUESTS = "kindling_entity_request_total"
 
 pytestmark = [
@@ -27,8 +26,8 @@ pytestmark = [
 ]
 
 
-def assembled(folder: Path) -> str:
-    environment = {**os.environ, "SOURCE_DATE_EPOCH": "1700000000", "PYTHONHASHSEED": "0"}
+def assembled(folder: Path, **more: str) -> str:
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": "1700000000", "PYTHONHASHSEED": "0", **more}
     ended = subprocess.run(
         [sys.executable, str(IMAGES / "assemble.py"), str(folder)],
         env=environment,
@@ -70,21 +69,20 @@ def inside(tree: Path, folder: Path, *arguments: str) -> subprocess.CompletedPro
 
 
 def test_it_is_small_and_has_no_shell(tree: Path) -> None:
-    size = sum(path.lstat().st_size for path in tree.rglob("*") if not path.is_dir())
-    assert size < LARGEST_MB * 1_000_000
+    assert trees.size_mb(tree) < trees.LARGEST_MB
     programs = {path.name for folder in ("bin", "usr/bin", "usr/local/bin") for path in (tree / folder).glob("*")}
     assert programs == {"firesteel", "python3", f"python{sys.version_info.major}.{sys.version_info.minor}"}
     assert not [path for path in tree.rglob("*") if not path.is_symlink() and path.stat().st_mode & 0o6000]
 
 
 def test_every_library_is_there(tree: Path) -> None:
-    missing = set()
-    for path in tree.rglob("*.so*"):
-        told = subprocess.run(["readelf", "--dynamic", str(path)], capture_output=True, text=True, check=False).stdout
-        for name in re.findall(r"\(NEEDED\).*\[(.+)\]", told):
-            if not list(tree.glob(f"usr/lib*/{name}")) and not list(tree.glob(f"usr/lib/*/{name}")):
-                missing.add((path.name, name))
-    assert missing == set()
+    assert trees.missing_libraries(tree) == set()
+
+
+def test_everything_is_for_this_machine(tree: Path) -> None:
+    machine = os.uname().machine
+    assert trees.machines(tree) == {machine}
+    assert trees.bpf_objects(tree) == {f"firesteel-{kind}-{MACHINES[machine]}.bpf.o" for kind in ("typed", "untyped")}
 
 
 def test_the_bill_of_materials_names_every_package(tree: Path) -> None:
@@ -148,8 +146,27 @@ def test_the_cluster_side_finds_its_packages(tree: Path, tmp_path: Path) -> None
     assert "Traceback" not in text
 
 
+@pytest.mark.parametrize("platform", ["", "linux/arm64"])
+def test_the_engine_is_told_what_to_build(platform: str, tmp_path: Path) -> None:
+    engine = tmp_path / "docker"
+    engine.write_text('#!/bin/sh\necho "$@" >>"$0.told"\n')
+    engine.chmod(0o755)
+    subprocess.run(
+        [str(IMAGES / "images.sh"), "debian@sha256:0", "here/firesteel", *([platform] if platform else [])],
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        check=True,
+        capture_output=True,
+    )
+    told = [line.split() for line in (tmp_path / "docker.told").read_text().splitlines()]
+    assert [line[line.index("--target") + 1] for line in told] == ["small", "full"]
+    assert [line[line.index("--tag") + 1] for line in told] == ["here/firesteel:0.1.0", "here/firesteel:0.1.0-full"]
+    asked = [line[line.index("--platform") + 1] if "--platform" in line else "" for line in told]
+    assert asked == [platform, platform]
+
+
 def test_the_same_build_gives_the_same_bytes(tree: Path, tmp_path: Path) -> None:
-    assembled(tmp_path / "again")
+    """The second time without git, as in the Dockerfile, whose context has the sources only."""
+    assembled(tmp_path / "again", GIT_DIR=str(tmp_path / "nowhere"))
     first, second = (contents(folder) for folder in (tree, tmp_path / "again"))
     assert {name for name in first.keys() | second.keys() if first.get(name) != second.get(name)} == set()
 

@@ -33,6 +33,21 @@ def pack(kernel: Unpacked, folder: Path) -> Path:
     return path
 
 
+def trees(*folders: tuple[Path, str]) -> Iterator[bytes]:
+    """The pieces of an archive of these folders, each with where it is to lie: a machine that has them as its root, in memory."""
+    for folder, place in folders:
+        if place:
+            yield _entry(place, _FOLDER, b"")
+        for path in sorted(folder.rglob("*")):
+            content = b""
+            if path.is_symlink():
+                content = str(path.readlink()).encode()
+            elif path.is_file():
+                content = path.read_bytes()
+            yield _entry(str(Path(place) / path.relative_to(folder)), path.lstat().st_mode, content)
+    yield _entry("TRAILER!!!", 0, b"")
+
+
 def _entry(name: str, mode: int, content: bytes) -> bytes:
     """A member in the cpio format `newc` (Documentation/driver-api/early-userspace/buffer-format.rst)."""
     encoded = name.encode() + b"\0"

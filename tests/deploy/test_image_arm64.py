@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An arm64 image that was built somewhere: what is in it, and that it counts and replays in an emulated machine as the code here does.
+
+`FIRESTEEL_ARM64_IMAGE` is the folder of its root, `FIRESTEEL_ARM64_KERNEL` an arm64 kernel's vmlinuz (with BTF; without the second
+only the files are looked at); docs/testing.md. `FIRESTEEL_ARM64_COLUMNS` leaves columns of hooks out.
+"""
+
+import base64
+import json
+import os
+import re
+import struct
+import subprocess
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analyzers.recording import pack_head
+from tests import conversations, events
+from tests.agents import FIRESTEEL, ROOT
+from tests.deploy import arm64_guest, trees
+from tests.vm import initramfs, machine
+from tests.vm.kernels import need
+
+IMAGE = Path(os.environ.get("FIRESTEEL_ARM64_IMAGE", "/nowhere"))
+KERNEL = os.environ.get("FIRESTEEL_ARM64_KERNEL", "")
+RECORDINGS = ROOT / "tests" / "recordings"
+REPLAYED = ("demo.fsrec", "conversations.fsrec", "shop-any.pcapng", "shop-lo-nano.pcap", "shop-snaplen-100.pcap")
+COLUMNS = os.environ.get("FIRESTEEL_ARM64_COLUMNS", "trampolines socket-tracepoints kprobes").split()
+_SECONDS = 1800
+
+pytestmark = pytest.mark.timeout(machine.patient(_SECONDS) + 300)
+emulated = pytest.mark.skipif(not KERNEL, reason="no arm64 kernel: FIRESTEEL_ARM64_KERNEL=vmlinuz")
+
+
+def test_everything_is_for_arm64() -> None:
+    assert trees.machines(IMAGE) == {"aarch64"}
+    assert trees.bpf_objects(IMAGE) == {"firesteel-typed-arm64.bpf.o", "firesteel-untyped-arm64.bpf.o"}
+
+
+def test_it_is_small_and_whole() -> None:
+    assert trees.size_mb(IMAGE) < trees.LARGEST_MB
+    assert trees.missing_libraries(IMAGE) == set()
+
+
+@pytest.fixture(scope="module")
+def orders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the machine finds below /orders."""
+    folder = tmp_path_factory.mktemp("orders")
+    (folder / "empty.yaml").write_text("")
+    for name in REPLAYED:
+        place = RECORDINGS / name if name.endswith(".fsrec") else RECORDINGS / "captures" / name
+        if name != "conversations.fsrec":
+            (folder / name).write_bytes(place.read_bytes())
+    _conversations(folder / "conversations.fsrec")
+    commands = [["version"], ["check-config"], ["doctor", "--json"], *(["replay", "--json", name] for name in REPLAYED)]
+    (folder / "orders.json").write_text(json.dumps({"commands": commands, "columns": COLUMNS}))
+    (folder / "guest.py").write_bytes(Path(arm64_guest.__file__).read_bytes())
+    return folder
+
+
+def _conversations(path: Path) -> None:
+    """Every recorded conversation over TCP, at the same time, as one recording."""
+    made = []
+    for number, talk in enumerate(one for one in conversations.load_all() if not one.datagrams):
+        for event in conversations.events_of(talk, conn_id=100 + number):
+            time_ns = struct.unpack_from("<Q", event)[0] + events.SECOND
+            made.append((time_ns, struct.pack("<Q", time_ns) + event[8:]))
+    made.sort(key=lambda one: one[0])
+    padded = b"".join(event + bytes(-len(event) % 8) for _, event in made)
+    path.write_bytes(pack_head("core", "6.18.0", 1_700_000_000 * events.SECOND) + padded)
+
+
+@pytest.fixture(scope="module")
+def answers(orders: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What one machine told that has the image as its root."""
+    archive = tmp_path_factory.mktemp("machine") / "initramfs"
+    with archive.open("wb") as out:
+        for piece in initramfs.trees((IMAGE, ""), (orders, "orders")):
+            out.write(piece)
+    command = [
+        need("qemu-system-aarch64", "qemu-system-arm"), "-machine", "virt", "-cpu", "cortex-a76", "-accel", "tcg,thread=multi",
+        "-smp", str(machine.CPUS), "-m", "2G", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+        "-kernel", KERNEL, "-initrd", str(archive), "-serial", "stdio",
+        "-append", f"console=ttyAMA0 panic=-1 loglevel=2 rdinit={arm64_guest.PYTHON} -- -P /orders/guest.py",
+    ]  # fmt: skip
+    ended = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, timeout=machine.patient(_SECONDS), check=False
+    )
+    archive.unlink()
+    text = ended.stdout.decode(errors="replace")
+    told = list(_told(text))
+    assert told, text[-5000:] + ended.stderr.decode()
+    assert [answer for answer in told if answer["what"] in {"fault", "mount"}] == []
+    return told
+
+
+def _told(text: str) -> Iterator[dict[str, Any]]:
+    for line in re.findall(r"^FIRESTEEL (\S+)\s*$", text, re.MULTILINE):
+        answer: dict[str, Any] = json.loads(zlib.decompress(base64.b64decode(line)))
+        print({name: value if len(str(value)) < 2000 else "..." for name, value in answer.items()})
+        yield answer
+
+
+def ran(answers: list[dict[str, Any]], *command: str) -> dict[str, Any]:
+    (answer,) = [one for one in answers if one["what"] == "run" and one["command"] == list(command)]
+    return answer
+
+
+def here(*command: str, cwd: Path) -> str:
+    environment = {**os.environ, "NODE_NAME": "a-node", "FIRESTEEL_CONFIG": str(cwd / "empty.yaml")}
+    return subprocess.run(
+        [*FIRESTEEL, *command], cwd=cwd, env=environment, capture_output=True, text=True, check=True
+    ).stdout
+
+
+@emulated
+def test_commands_answer(answers: list[dict[str, Any]], orders: Path) -> None:
+    (first,) = [one for one in answers if one["what"] == "machine"]
+    assert first["uname"][4] == "aarch64"
+    told, known = (
+        text.split(", Python")[0] for text in (ran(answers, "version")["output"], here("version", cwd=orders))
+    )
+    assert told == known
+    assert ran(answers, "check-config")["status"] == 0
+    report = json.loads(ran(answers, "doctor", "--json")["output"])
+    assert report["ok"], report
+    assert [row["sentence"] for row in report["checks"] if "core loads by" in row["sentence"]] != []
+
+
+@emulated
+@pytest.mark.parametrize("name", REPLAYED)
+def test_a_recording_gives_the_same_bytes(name: str, answers: list[dict[str, Any]], orders: Path) -> None:
+    answer = ran(answers, "replay", "--json", name)
+    assert (answer["status"], answer["output"]) == (0, here("replay", "--json", name, cwd=orders))
+
+
+@emulated
+@pytest.mark.parametrize("column", COLUMNS)
+def test_it_counts(column: str, answers: list[dict[str, Any]]) -> None:
+    (answer,) = [one for one in answers if one["what"] == "watch" and one["column"] == column]
+    assert "status" in answer, answer["log"]
+    assert answer["status"]["driver"]["name"] == "core"
+    page, port = answer["page"], arm64_guest.PORT
+    assert total(page, "firesteel_driver_info", driver="core", hooks=column) == 1
+    counted = {
+        status: total(page, "kindling_entity_request_total", port=str(port), response_content=status)
+        for status in ("404", "200")
+    }
+    assert counted == {"404": arm64_guest.MISSING, "200": arm64_guest.THERE}
+    assert total(page, "kindling_topology_request_total", dst_port=str(port)) == arm64_guest.MISSING + arm64_guest.THERE
+    refused = {"dst_port": str(arm64_guest.REFUSED), "success": "false"}
+    assert total(page, "kindling_tcp_connect_total", **refused) == arm64_guest.REFUSALS
+    assert total(page, "firesteel_lost_total") == 0
+    (engine,) = [fields for command, fields in answer["processes"].items() if "firesteel-engine" in command]
+    assert (int(engine["CapBnd"], 16), engine["Uid"].split()[0], engine["Seccomp"]) == (0, "65532", "2")
+    assert answer["ended"] == 0
+    assert "Traceback" not in answer["log"]
+
+
+def total(page: str, name: str, **labels: str) -> float:
+    found = 0.0
+    for body, value in re.findall(rf"^{name}\{{(.*)\}} (\S+)$", page, re.MULTILINE):
+        if labels.items() <= dict(re.findall(r'(\w+)="([^"]*)"', body)).items():
+            found += float(value)
+    return found

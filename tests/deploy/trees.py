@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can be told of the root of a small image by its files alone, for whichever machine it is."""
+
+import re
+import struct
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+LARGEST_MB: Final = 120
+# elf.h.
+_MACHINES: Final = {62: "x86_64", 183: "aarch64", 247: "bpf"}
+
+
+def size_mb(tree: Path) -> float:
+    """Unpacked, in millions of bytes."""
+    return sum(path.lstat().st_size for path in tree.rglob("*") if not path.is_dir()) / 1e6
+
+
+def machines(tree: Path) -> set[str]:
+    """For which machines its programs and libraries are, as uname -m says it; BPF programs left out."""
+    return {machine for _, machine in _elf_files(tree) if machine != "bpf"}
+
+
+def bpf_objects(tree: Path) -> set[str]:
+    """Names of the files that hold BPF programs."""
+    return {path.name for path, machine in _elf_files(tree) if machine == "bpf"}
+
+
+def missing_libraries(tree: Path) -> set[tuple[str, str]]:
+    """(program or library, what it is linked with and is not in the tree)."""
+    missing = set()
+    for path, machine in _elf_files(tree):
+        if machine == "bpf":
+            continue
+        told = subprocess.run(["readelf", "--dynamic", str(path)], capture_output=True, text=True, check=False).stdout
+        for name in re.findall(r"\(NEEDED\).*\[(.+)\]", told):
+            if not list(tree.glob(f"usr/lib*/{name}")) and not list(tree.glob(f"usr/lib/*/{name}")):
+                missing.add((path.name, name))
+    return missing
+
+
+def _elf_files(tree: Path) -> Iterator[tuple[Path, str]]:
+    for path in sorted(tree.rglob("*")):
+        if path.is_symlink() or not path.is_file():
+            continue
+        with path.open("rb") as file:
+            head = file.read(20)
+        if head.startswith(b"\x7fELF"):
+            (machine,) = struct.unpack_from("<H", head, 18)
+            yield path, _MACHINES.get(machine, str(machine))
