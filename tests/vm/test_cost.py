@@ -49,12 +49,17 @@ def costs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def table(costs: dict[str, Any]) -> str:
     """For docs/drivers.md."""
     bare = median(costs[NOBODY]["nginx"])
-    lines = ["| | instructions of a read or write | of getppid | nginx, of the unwatched rate |", "|---|---|---|---|"]
-    lines += [
-        f"| {who} | {told['operation_ns']:.0f} | {told['getppid_ns']:.0f} | {median(told['nginx']) / bare:.2f} |"
-        for who, told in costs.items()
+    lines = [
+        "| | instructions of a read or write | of getppid | nginx, of the unwatched rate | start, emulated | memory, MiB |",
+        "|---|---|---|---|---|---|",
     ]
-    return "\n".join(lines)
+    for who, told in costs.items():
+        start = f"{told['start_seconds']:.0f} s" if "start_seconds" in told else ""
+        memory = ", ".join(f"{name} {mib:.0f}" for name, mib in told.get("memory", {}).items())
+        calls = f"{told['operation_ns']:.0f} | {told['getppid_ns']:.0f} | {median(told['nginx']) / bare:.2f}"
+        lines.append(f"| {who} | {calls} | {start} | {memory} |")
+    compiled = [line for told in costs.values() for line in told.get("compiled", ())]
+    return "\n".join((*lines, *compiled))
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
