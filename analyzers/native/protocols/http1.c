@@ -273,7 +273,7 @@ static enum fs_framed frame_response(struct fs_frame_input *in, struct fs_messag
 	struct fs_cursor bytes = in->bytes;
 	struct fs_http_fields head = {0};
 	struct fs_text line;
-	uint16_t status, asked = in->waiting ? in->waiting->method : METHOD_GET;
+	uint16_t status = 0, asked = in->waiting ? in->waiting->method : METHOD_GET;
 	bool complete;
 	switch (read_status(bytes, &status)) {
 	case MATCH_NO: return FS_FRAME_INVALID;
