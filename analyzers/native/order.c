@@ -321,32 +321,9 @@ static bool put_right(struct fs_engine *e, const struct fs_connection *c, struct
 	return true;
 }
 
-static void take_or_hold(struct fs_engine *e, struct fs_connection *c, const struct fs_head *head)
-{
-	/* After a loss the missing bytes will not come: nothing is gained by waiting. */
-	if (!take(e, c, head, head->flags & FS_LOST_BEFORE) && !hold(e, c, head)) {
-		if (c->first_held)
-			release_oldest(e, c);
-		(void)take(e, c, head, true);
-	}
-	if (c->first_held)
-		retry_held(e, c);
-}
-
-/* Apart from the way of every event, on whose stack there would be room for the copy otherwise. */
-static __attribute__((noinline)) void take_elsewhere(struct fs_engine *e, struct fs_connection *c, const void *event,
-						     const struct fs_data *right)
-{
-	FS_UNSET uint8_t copy[FS_HELD_BYTES] __attribute__((aligned(8)));
-
-	memcpy(copy, event, right->head.size);
-	memcpy(copy, right, sizeof(*right));
-	e->table->stats.stream_replaced++;
-	take_or_hold(e, c, (const void *)copy);
-}
-
 void fs_stream_event(struct fs_engine *e, struct fs_connection *c, const void *event)
 {
+	FS_UNSET uint8_t copy[FS_HELD_BYTES] __attribute__((aligned(8)));
 	const struct fs_head *head = event;
 	uint32_t srtt_us = head->type == FS_EV_EXCHANGE ? ((const struct fs_exchange *)event)->srtt_us
 							: ((const struct fs_data *)event)->srtt_us;
@@ -367,9 +344,18 @@ void fs_stream_event(struct fs_engine *e, struct fs_connection *c, const void *e
 	if (c->first_held && head->type == FS_EV_DATA) {
 		struct fs_data right = *(const struct fs_data *)event;
 		if (put_right(e, c, &right)) {
-			take_elsewhere(e, c, event, &right);
-			return;
+			memcpy(copy, event, head->size);
+			memcpy(copy, &right, sizeof(right));
+			head = (const void *)copy;
+			e->table->stats.stream_replaced++;
 		}
 	}
-	take_or_hold(e, c, head);
+	/* After a loss the missing bytes will not come: nothing is gained by waiting. */
+	if (!take(e, c, head, head->flags & FS_LOST_BEFORE) && !hold(e, c, head)) {
+		if (c->first_held)
+			release_oldest(e, c);
+		(void)take(e, c, head, true);
+	}
+	if (c->first_held)
+		retry_held(e, c);
 }
