@@ -13,9 +13,10 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from probes import module_file
 from tests.vm import kernels
 from tests.vm.kernels import NEVER, Apt, Kernel, Lacking, Unpacked, alone, need, with_apt
-from tests.vm.machine import ROOT, patient
+from tests.vm.machine import EXCHANGE, ROOT, patient
 
 SCRIPT = Path("scripts/recompile-module.sh")
 _SECONDS = 900.0
@@ -50,6 +51,13 @@ def built(name: str) -> Path:
         raise AssertionError(f"no module for {kernel.release}, or not without warnings:\n{finished.stderr}")
     (module,) = (_modules(name) / kernel.release).glob("*/firesteel.ko")
     return module
+
+
+def handed_over(name: str, exchange: Path) -> str:
+    """Puts the module into the exchange, and gives the line for the machine's shell after which an agent there finds it."""
+    (exchange / "firesteel.ko").write_bytes(built(name).read_bytes())
+    place = module_file.BUILT / kernels.get(name).release / str(module_file.CONTRACT)
+    return f"mkdir -p {place} && cp {EXCHANGE}/firesteel.ko {place}/"
 
 
 def recompile(name: str, *arguments: str, modules: Path | None = None) -> "subprocess.CompletedProcess[str]":

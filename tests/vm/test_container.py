@@ -10,9 +10,8 @@ import re
 import pytest
 
 from collector.capabilities import PROFILES
-from probes import bcc_cache, module_file
-from tests.vm import compiled, kernels, machine, modules
-from tests.vm.machine import EXCHANGE
+from probes import bcc_cache
+from tests.vm import compiled, machine, modules
 
 pytestmark = pytest.mark.timeout(machine.patient(2400))
 KERNEL = "6.1"
@@ -23,10 +22,8 @@ _CHOSEN = ("bcc", "kmod")
 def test_bcc_and_kmod_start_with_exactly_what_is_listed(tmp_path_factory: pytest.TempPathFactory) -> None:
     exchange = tmp_path_factory.mktemp("exchange")
     compiled.compiled(KERNEL)
-    (exchange / "firesteel.ko").write_bytes(modules.built(KERNEL).read_bytes())
-    place = module_file.BUILT / kernels.get(KERNEL).release / str(module_file.CONTRACT)
     command = "\n".join([
-        f"mkdir -p {place} && cp {EXCHANGE}/firesteel.ko {place}/",
+        modules.handed_over(KERNEL, exchange),
         f"export {bcc_cache.VARIABLE}={compiled.cache()} FIRESTEEL_TEST_PROFILES='{' '.join(_CHOSEN)}'",
         f"export FIRESTEEL_START_SECONDS={machine.patient(300):g}",
         ".venv/bin/python -m pytest -q -p no:cacheprovider --timeout 900 tests/deploy/test_container.py -k 'bcc or kmod'",

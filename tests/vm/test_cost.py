@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from probes import bcc_cache, module_file
+from probes import bcc_cache
 from tests.vm import kernels, machine, modules
 from tests.vm.cost_guest import NOBODY
 from tests.vm.machine import EXCHANGE
@@ -31,10 +31,8 @@ def costs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     exchange = tmp_path_factory.mktemp("exchange")
     compiler = kernels.need("gcc", "gcc")
     subprocess.run([compiler, "-O2", "-static", "-o", str(exchange / "calls"), str(_CALLS)], check=True)
-    (exchange / "firesteel.ko").write_bytes(modules.built(_KERNEL).read_bytes())
-    place = module_file.BUILT / kernels.get(_KERNEL).release / str(module_file.CONTRACT)
     command = "\n".join([
-        f"mkdir -p {place} && cp {EXCHANGE}/firesteel.ko {place}/",
+        modules.handed_over(_KERNEL, exchange),
         # Of its own and empty: bcc compiles here.
         f"export {bcc_cache.VARIABLE}=/tmp/bcc FIRESTEEL_START_SECONDS={machine.patient(900):g}",
         f".venv/bin/python -m tests.vm.cost_guest {EXCHANGE}/costs {EXCHANGE}/calls {' '.join(DRIVERS)}",

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from probes import bcc_cache, kmod, module_file
+from probes import bcc_cache, kmod
 from probes.hooks import Attach, HookSet, hooks_of
 from tests.vm import compiled, kernels, machine, modules
 from tests.vm.machine import EXCHANGE
@@ -60,9 +60,7 @@ def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     if "bcc" in DRIVERS:
         compiled.compiled(name)
     if "kmod" in DRIVERS:
-        (exchange / "firesteel.ko").write_bytes(modules.built(name).read_bytes())
-        place = module_file.BUILT / kernels.get(name).release / str(module_file.CONTRACT)
-        words.append(f"mkdir -p {place} && cp {EXCHANGE}/firesteel.ko {place}/")
+        words.append(modules.handed_over(name, exchange))
     guest = ".venv/bin/python -m tests.vm.same_guest"
     words.append(f"{guest} {EXCHANGE}/each {' '.join(DRIVERS)}")
     if set(CHOICE.split(",")) <= set(DRIVERS):

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from probes import module_file
 from tests.vm import kernels, machine, modules
 from tests.vm.machine import EXCHANGE
 
@@ -18,10 +17,8 @@ _SECONDS = 600
 
 @pytest.mark.parametrize("name", _NAMES)
 def test_the_module_tells_what_core_tells(name: str, tmp_path: Path) -> None:
-    (tmp_path / "firesteel.ko").write_bytes(modules.built(name).read_bytes())
-    place = module_file.BUILT / kernels.get(name).release / str(module_file.CONTRACT)
     command = f"""
-mkdir -p {place} && cp {EXCHANGE}/firesteel.ko {place}/
+{modules.handed_over(name, tmp_path)}
 for driver in core kmod; do
     FIRESTEEL_TEST_DRIVER=$driver .venv/bin/python -m tests.vm.events_guest {EXCHANGE}/$driver || exit 1
 done"""

@@ -48,11 +48,9 @@ class Told:
 @pytest.fixture(scope="module", params=_NAMES)
 def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Told:
     """One machine for all questions: the start of one takes longer than most of them."""
-    module, exchange = modules.built(request.param), tmp_path_factory.mktemp("exchange")
-    (exchange / "firesteel.ko").write_bytes(module.read_bytes())
-    place = module_file.BUILT / kernels.get(request.param).release / str(module_file.CONTRACT)
+    exchange = tmp_path_factory.mktemp("exchange")
     command = "\n".join([
-        f"mkdir -p {place} && cp {EXCHANGE}/firesteel.ko {place}/",
+        modules.handed_over(request.param, exchange),
         f".venv/bin/python -m tests.vm.module_guest {EXCHANGE}/answers",
         "export FIRESTEEL_TEST_DRIVER=kmod",
         "set -e",
@@ -61,7 +59,7 @@ def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     finished = machine.run(request.param, command, seconds=_SECONDS, exchange=exchange)
     answers = exchange / "answers"
     assert answers.exists(), finished.output + finished.console[-4000:]
-    return Told(finished, json.loads(answers.read_text()), module_file.version_of(module))
+    return Told(finished, json.loads(answers.read_text()), module_file.version_of(exchange / "firesteel.ko"))
 
 
 def test_every_call_mode_and_connection_is_told_as_by_the_core_driver(told: Told) -> None:
@@ -147,11 +145,8 @@ def test_the_module_stays_while_somebody_reads(told: Told) -> None:
 @pytest.mark.parametrize("name", _NAMES)
 def test_readers_are_killed_and_the_module_unloaded_again_and_again_under_load(name: str, tmp_path: Path) -> None:
     """With traffic, and somebody who takes all memory; the reader dies wherever it is. Nothing is left, nothing warns."""
-    (tmp_path / "firesteel.ko").write_bytes(modules.built(name).read_bytes())
-    place = module_file.BUILT / kernels.get(name).release / str(module_file.CONTRACT)
     command = (
-        f"mkdir -p {place} && cp {EXCHANGE}/firesteel.ko {place}/\n"
-        f".venv/bin/python -m tests.vm.cycles_guest {EXCHANGE}/cycles {_CYCLES}"
+        f"{modules.handed_over(name, tmp_path)}\n.venv/bin/python -m tests.vm.cycles_guest {EXCHANGE}/cycles {_CYCLES}"
     )
     finished = machine.run(name, command, seconds=60 + 6 * _CYCLES, memory="1G", exchange=tmp_path)
     assert finished.status == 0, finished.output + finished.console[-4000:]
