@@ -75,11 +75,11 @@ def write(path: Path, once: Sequence[bytes], connections: int) -> None:
 
 
 def _first_half(conversation: Conversation) -> Conversation:
-    """Up to where the client asks after the server has spoken, from the middle on; all but the last turn at most."""
+    """Up to the first turn from the middle on, at which the client asks after the server has spoken; else the last one."""
     said = conversation.chunks
     turns = [at for at in range(1, len(said)) if said[at][0] == "client" and said[at - 1][0] == "server"]
-    behind = [at for at in turns if at >= len(said) // 2]
-    return replace(conversation, chunks=said[: (behind or turns or [0])[0 if behind else -1]])
+    last = turns[-1] if turns else 0
+    return replace(conversation, chunks=said[: next((at for at in turns if at >= len(said) // 2), last)])
 
 
 def _reading_ns(path: Path) -> int:
