@@ -10,6 +10,8 @@ NOT_FOUND_INTERNAL = "NOT_FOUND_INTERNAL"
 NOT_FOUND_EXTERNAL = "NOT_FOUND_EXTERNAL"
 NOT_READ_YET = "not_read_yet"
 """The reason of a name that will be another one in a moment: nobody has looked yet whose process it is."""
+NOT_TOLD_YET = "pod_not_told_yet"
+"""The same of a process in a pod's cgroup, of which pod the API server has said nothing."""
 
 
 @dataclass(frozen=True, slots=True)

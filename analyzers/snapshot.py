@@ -14,7 +14,7 @@ from analyzers.calls import OVERFLOW_CALL, OVERFLOW_SERVED, CallLabels, ServedLa
 from analyzers.edges import OVERFLOW_EDGE, Edge, EdgeLabels, Ends, draws_edge, edge_of, name_ends, status_code
 from analyzers.entities import OVERFLOW_ENTITY, EntityLabels, entity_of
 from analyzers.health import TcpLabels, overflow_labels, tcp_labels, tcp_values
-from analyzers.resolver import NOT_READ_YET, Party, Resolver
+from analyzers.resolver import NOT_READ_YET, NOT_TOLD_YET, Party, Resolver
 from analyzers.rows import RequestKey, RequestRow, Role, Sample, TcpKey, TcpRow
 from analyzers.samples import NamedSample, name_sample
 from analyzers.scope import EVERYTHING, Scope
@@ -27,8 +27,9 @@ TCP_WIDTH: Final = 7
 HOUR_NS: Final = 3600 * 10**9
 FIVE_MINUTES_NS: Final = 300 * 10**9
 MINUTE_NS: Final = 60 * 10**9
-NAME_PATIENCE_NS: Final = 15 * 10**9
-"""So long a new row waits for the name of its owner, so that nothing is counted under a name for the meantime."""
+NAME_PATIENCE_NS: Final = {NOT_READ_YET: 15 * 10**9, NOT_TOLD_YET: 5 * 10**9}
+"""So long a new row waits for the name of an owner that has none for this reason, so that nothing is counted under one for the
+meantime. What the API server tells of a new pod comes within a second, or after a pause that may be any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +79,11 @@ class _Source:
         self.parties: tuple[tuple[str, Party], ...] = ()
         self.waits = False
 
-    def named(self, ends: Ends, *, is_young: bool) -> bool:
+    def named(self, ends: Ends, age_ns: int) -> bool:
         """Takes the names of both ends; false while it has none that will stay, and nothing was counted yet."""
         self.parties = ((ends.local_ip, ends.local), (ends.remote_ip, ends.remote))
-        will_change = NOT_READ_YET in (ends.local.reason, ends.remote.reason)
-        self.waits = will_change and is_young and not any(self.last)
+        patience_ns = max(NAME_PATIENCE_NS.get(party.reason, 0) for party in (ends.local, ends.remote))
+        self.waits = age_ns < patience_ns and not any(self.last)
         return not self.waits
 
 
@@ -220,7 +221,7 @@ class SnapshotBuilder:
                 source.books += (self._served.book(OVERFLOW_SERVED, width, self._now_ns),)
             return
         ends = name_ends(key, self._resolver, at_ns)
-        if not source.named(ends, is_young=self._is_young(key)):
+        if not source.named(ends, self._age_ns(key)):
             return
         if ends.remote.former:
             source.version = -1  # what comes after is the successor's
@@ -268,7 +269,7 @@ class SnapshotBuilder:
             labels = overflow_labels(key)
         else:
             ends = name_ends(key, self._resolver)
-            if not source.named(ends, is_young=self._is_young(key)):
+            if not source.named(ends, self._age_ns(key)):
                 return
             labels = tcp_labels(key, ends)
             if not self.scope.has_row(key.role, ends):
@@ -276,8 +277,8 @@ class SnapshotBuilder:
                 return
         source.books = (ledger.book(labels, TCP_WIDTH, self._now_ns, moved_ns),)
 
-    def _is_young(self, key: RequestKey | TcpKey) -> bool:
-        return self._now_ns - key.created_ns < NAME_PATIENCE_NS
+    def _age_ns(self, key: RequestKey | TcpKey) -> int:
+        return self._now_ns - key.created_ns
 
     def _seen(self, sources: dict[tuple[int, int], _Source]) -> dict[tuple[int, int], _Source]:
         """Forget the rows that are no longer in the table; what they counted stays in the accounts."""

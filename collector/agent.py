@@ -27,6 +27,7 @@ from collector.config_rules import not_yet
 from collector.exports import Exports
 from collector.http_guard import ListenError
 from collector.metadata import conntrack, kubernetes
+from collector.metadata.cgroups import Cgroups
 from collector.metadata.cluster_names import ClusterNames
 from collector.metadata.dns_names import DnsNames
 from collector.metadata.host import HostResolver
@@ -96,14 +97,14 @@ class Agent:
         self._conntrack = conntrack.listen() if attachment.has_ring else conntrack.Conntrack(None)
         self._capture = Capture(attachment, self._table, self._block, conntrack=self._conntrack.fd)
         report = self._capture.report
-        hierarchy = own_state.hierarchy(report)
+        self._cgroups = Cgroups(own_state.hierarchy(report))
         settings = config.kubernetes
         self._cluster, self._cluster_fault = kubernetes.connect(
             settings.enabled, settings.kubeconfig, settings.tombstones, names_settings(config)
         )
         self._domains = DnsNames()
         self._names = HostResolver(
-            processes=Processes(hierarchy=hierarchy),
+            processes=Processes(cgroups=self._cgroups),
             node=self._cluster.node if self._cluster else None,
             cluster=ClusterNames(self._cluster.index, self._cluster.sources) if self._cluster else None,
             domains=self._domains,
@@ -132,6 +133,7 @@ class Agent:
         self._capture.stop()
         self._plugins.close()
         self._conntrack.close()
+        self._cgroups.stop()
         if self._cluster is not None:
             self._cluster.stop()
         self._own.close()
@@ -155,6 +157,7 @@ class Agent:
         if fault := system_calls.forbid():
             self._unfiltered = fault
         self._capture.start(loop)
+        self._cgroups.start()
         if self._cluster is not None:
             self._cluster.start()
         self._exports.start()
@@ -313,6 +316,7 @@ class Agent:
         found = [
             *problems.of_driver(report),
             *problems.of_sandbox(self._unfiltered),
+            *problems.of_cgroups(self._cgroups.fault),
             *problems.of_cluster(self._cluster_fault),
             *(problems.of_translations(self._conntrack, state.stats["nat_lost"]) if self._cluster else ()),
             *(self._cluster.problems() if self._cluster else ()),

@@ -74,6 +74,17 @@ def of_sandbox(unfiltered: str) -> Iterator[Problem]:
         )
 
 
+def of_cgroups(fault: str) -> Iterator[Problem]:
+    """Why a container that is there for a moment only may have no name."""
+    if fault:
+        yield Problem(
+            "warning",
+            "containers that end within a second may stay without a name",
+            fault,
+            "raise fs.inotify.max_user_watches and fs.inotify.max_user_instances on the node, and restart the agent",
+        )
+
+
 def of_cluster(fault: str) -> Iterator[Problem]:
     """Why there is no cluster to ask, where one was configured."""
     if fault:

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from analyzers.resolver import NOT_FOUND_EXTERNAL, NOT_FOUND_INTERNAL, NOT_READ_YET, Party
+from analyzers.resolver import NOT_FOUND_EXTERNAL, NOT_FOUND_INTERNAL, NOT_READ_YET, NOT_TOLD_YET, Party
 from analyzers.rows import Identity
 from collector.metadata.addresses import HostAddresses, is_loopback
 from collector.metadata.cluster_names import ClusterNames
@@ -27,6 +27,8 @@ from collector.metadata.processes import Processes
 OWNER_LIMIT: Final = 16384
 SERVING_LIMIT: Final = 16384
 READS_PER_TURN: Final = 1024
+
+_PROCESS_GONE: Final = "process_gone"
 
 OUTSIDE: Final = Party(namespace=NOT_FOUND_EXTERNAL, outside=True, reason="outside")
 
@@ -77,6 +79,8 @@ class HostResolver:
         known = self._known(identity)
         if known is not None:
             party = self._no_process if known.owner is None else self._party(identity, known.owner, known.reason)
+            if known.reason == _PROCESS_GONE and (had := self._pod_with(ip)) is not None:
+                party = had
         else:
             party = self._party(identity, CgroupOwner(), NOT_READ_YET) if identity.comm else self._no_process
             if len(self._provisional) >= OWNER_LIMIT:
@@ -140,7 +144,7 @@ class HostResolver:
             if not identity.comm and owner in (None, CgroupOwner()):
                 known = _Owner(identity.generation, None, "no_process")
             else:
-                known = _Owner(identity.generation, owner or CgroupOwner(), "" if owner else "process_gone")
+                known = _Owner(identity.generation, owner or CgroupOwner(), "" if owner else _PROCESS_GONE)
             if len(self._owners) >= OWNER_LIMIT:
                 del self._owners[next(iter(self._owners))]
             self._owners[identity.index] = known
@@ -190,7 +194,7 @@ class HostResolver:
         if self._cluster and (found := self._cluster.owner(owner)):
             return found
         if self._cluster and owner.pod_uid and not reason:
-            reason = "pod_not_told_yet"
+            reason = NOT_TOLD_YET
         kind, name = ("systemd", owner.unit) if owner.unit else ("process", identity.comm)
         if not name and owner.container_id:
             kind, name = "container", owner.container_id[:12]
@@ -203,6 +207,11 @@ class HostResolver:
             reason=reason,
             observed=True,
         )
+
+    def _pod_with(self, ip: str) -> Party | None:
+        """Whose own address a socket here has, whatever became of its process: a pod's is shared with nobody."""
+        told = self._cluster.address(ip, 0) if self._cluster and not is_loopback(ip) else None
+        return told if told is not None and told.pod and told.node == self.node else None
 
     def _serve(self, place: tuple[int, str, int], party: Party) -> None:
         if self._serving.get(place) == party:

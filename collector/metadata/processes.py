@@ -5,48 +5,35 @@ Works for uid 65532 without any capability: /proc/PID/cgroup and /proc/PID/stat 
 one small file, but there may be many, so callers do this in a thread.
 """
 
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
 from analyzers.rows import Identity
+from collector.metadata.cgroups import Cgroups
 from collector.metadata.containers import CgroupOwner, owner_of, paths_of
 
 CACHE_LIMIT: Final = 2048
-WALK_LIMIT: Final = 20000  # directories of one pass over the cgroup file system
-WALK_SHARE: Final = 20.0  # a pass waits as many times as long as the last one took
-WALK_PAUSE_S: Final = (0.25, 10.0)  # shortest, longest
 
 
 class Processes:
-    """Answers from /proc for a process that lives, else by the cgroup id from a pass over the cgroup file system.
+    """Answers from /proc for a process that lives, else by the id of its cgroup."""
 
-    `hierarchy` is where the hierarchy is mounted whose ids the driver tells.
-    """
-
-    def __init__(
-        self,
-        proc: Path = Path("/proc"),
-        hierarchy: Path | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, proc: Path = Path("/proc"), cgroups: Cgroups | None = None) -> None:
         self._proc = proc
-        self._hierarchy = default_hierarchy() if hierarchy is None else hierarchy
-        self._clock = clock
+        self._cgroups = Cgroups() if cgroups is None else cgroups
         self._paths: dict[tuple[int, int], tuple[str, ...]] = {}
-        self._walked: dict[int, str] = {}
-        self._next_walk = -1.0
         self.postponed = False
-        """The last answer was None only because the next pass over the cgroups is not due yet: ask again."""
+        """The last answer was None only because it is too early to say: ask again."""
 
     def owner(self, identity: Identity) -> CgroupOwner | None:
         """Whose the socket is; None if the process is gone and its cgroup with it, or if `postponed` is set."""
         self.postponed = False
         paths = self._paths_of_process(identity)
-        if paths is None:
-            path = self._path_of_cgroup(identity.cgroup_id)
-            paths = None if path is None else (path,)
+        if not paths:
+            # Gone, or about to be: one that ends is back in the root, as cgroup_exit() leaves it.
+            path = self._cgroups.path(identity.cgroup_id)
+            self.postponed = paths is None and self._cgroups.postponed
+            paths = paths if path is None else (path,)
         if paths is None:
             return None
         owners = [owner_of(path) for path in paths]
@@ -71,7 +58,7 @@ class Processes:
             if len(self._paths) >= CACHE_LIMIT:
                 del self._paths[next(iter(self._paths))]
             self._paths[key] = paths
-        if comm == identity.comm or identity.cgroup_id in self._inodes(paths):
+        if comm == identity.comm or identity.cgroup_id in map(self._cgroups.id_of, paths):
             return paths
         return None
 
@@ -84,46 +71,3 @@ class Processes:
         name, _, rest = text.partition("(")[2].rpartition(")")
         fields = rest.split()
         return (name, int(fields[19])) if len(fields) > 19 else (None, 0)
-
-    def _inodes(self, paths: tuple[str, ...]) -> Iterator[int]:
-        """The ids of these cgroups. A cgroup's id is the inode number of its directory (kernfs, on 64-bit kernels)."""
-        for path in paths:
-            try:
-                yield (self._hierarchy / path.lstrip("/")).stat().st_ino
-            except OSError:
-                continue
-
-    def _path_of_cgroup(self, cgroup_id: int) -> str | None:
-        """The path of a cgroup by its id, for a process that has ended. Passes are bounded and take a share of time."""
-        if not cgroup_id:
-            return None
-        path = self._walked.get(cgroup_id)
-        if path is not None:
-            return path
-        began = self._clock()
-        if began < self._next_walk:
-            self.postponed = True
-            return None
-        self._walked = dict(self._walk())
-        ended = self._clock()
-        self._next_walk = ended + min(max(WALK_SHARE * (ended - began), WALK_PAUSE_S[0]), WALK_PAUSE_S[1])
-        return self._walked.get(cgroup_id)
-
-    def _walk(self) -> Iterator[tuple[int, str]]:
-        waiting = [self._hierarchy]
-        for _ in range(WALK_LIMIT):
-            if not waiting:
-                return
-            directory = waiting.pop()
-            try:
-                waiting += [child for child in directory.iterdir() if child.is_dir() and not child.is_symlink()]
-                yield directory.stat().st_ino, "/" + str(directory.relative_to(self._hierarchy)).removeprefix(".")
-            except OSError:
-                continue
-
-
-def default_hierarchy(mounted: Path = Path("/sys/fs/cgroup")) -> Path:
-    """Version 2 where it is mounted, alone or beside the old ones; else the memory controller's, in which pods live."""
-    if (mounted / "cgroup.controllers").exists():
-        return mounted
-    return mounted / "unified" if (mounted / "unified").is_dir() else mounted / "memory"

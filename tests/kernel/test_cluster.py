@@ -3,6 +3,8 @@
 
 import itertools
 import os
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from tests.pods import container, described
 REQUESTS = "kindling_entity_request_total"
 EDGES = "kindling_topology_request_total"
 _NUMBERS = itertools.count(1)
+_RUNTIME_SECONDS = 0.1  # what a runtime takes to clean up behind a container, at the least
 _STATIC = "0123456789abcdef0123456789abcdef"
 
 
@@ -63,6 +66,28 @@ def test_a_pods_requests_have_its_names(tmp_path: Path, shape: str) -> None:
             clients.curl(server, "/missing")
             assert agent.counts(REQUESTS, 1, port=str(server.port), pod="heir-0") == 1
             assert agent.total(REQUESTS, port=str(server.port), pod="web-0") == 5
+
+
+def test_pods_that_are_there_for_a_moment_have_their_names(tmp_path: Path) -> None:
+    """Each asks once: its process and its cgroup are gone before the agent's next turn, and the API tells of it late."""
+    with fake_kube(token="secret") as kube, servers.nginx() as server:
+        settings = ("kubernetes.enabled=true", f"kubernetes.kubeconfig={kubeconfig(tmp_path, kube.port)}")
+        with running_agent(tmp_path, settings) as agent:
+            names = []
+            for _ in range(10):
+                number = next(_NUMBERS)
+                uid = f"11111111-2222-3333-4444-{os.getpid() % 10**6:06}{number:06}"
+                container_id = f"{number:08x}{os.getpid():056x}"
+                names.append(f"job-{number}")
+                with container(f"kubepods/besteffort/pod{uid}/{container_id}") as prefix:
+                    asked = [*prefix, servers.program("curl"), "-s", "-o", "/dev/null", server.url("/missing")]
+                    subprocess.run(asked, check=True, timeout=20)
+                    time.sleep(_RUNTIME_SECONDS)
+                kube.put("pods", described(uid, names[-1], container_id))
+            assert agent.counts(EDGES, 10, dst_port=str(server.port)) == 10
+            assert sorted(one.labels["src_pod"] for one in agent.find(EDGES, dst_port=str(server.port))) == sorted(
+                names
+            )
 
 
 def test_a_static_pod_is_found_by_its_manifests_hash(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ class Processes:
 
     def __init__(self, owners: dict[int, CgroupOwner]) -> None:
         self._owners = owners
+        self.postponed = False
 
     def owner(self, identity: Identity) -> CgroupOwner | None:
         return self._owners.get(identity.pid)
@@ -77,6 +78,16 @@ def test_a_pod_that_the_api_did_not_tell_yet_has_its_name_later(index: ClusterIn
     index.put_pod(replace(DB, uid="u9", cgroup_uids=("u9",), node="n1", name="late-0", addresses=("10.1.0.6",)))
     assert names.version() > before
     assert names.local(identity(7), "10.1.0.6", 0).pod == "late-0"
+
+
+def test_a_process_that_nothing_is_known_of_is_the_pod_whose_address_it_had(
+    index: ClusterIndex, tmp_path: Path
+) -> None:
+    names = resolver(index, tmp_path, {})
+    names.learn([identity(7)])
+    assert names.local(identity(7), "10.1.0.5", 0).pod == WEB.name
+    for ip in ("10.2.0.9", "127.0.0.1", "192.168.0.2"):  # another node's pod, everybody's, a node's
+        assert (names.local(identity(7), ip, 0).pod, names.local(identity(7), ip, 0).reason) == ("", "process_gone")
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from analyzers._native import lib
 from analyzers.rows import Domain
 from collector.metadata.addresses import HostAddresses
+from collector.metadata.cgroups import Cgroups
 from collector.metadata.dns_names import GRACE_NS, DnsNames
 from collector.metadata.host import HostResolver
 from collector.metadata.processes import Processes
@@ -180,7 +181,7 @@ def told(*domains: Domain) -> Callable[[int], list[Domain]]:
 
 def test_an_outside_address_has_the_name_of_its_namespace_only(tmp_path: Path) -> None:
     names = DnsNames()
-    resolver = HostResolver(HostAddresses(), Processes(proc=tmp_path, hierarchy=tmp_path), node="n", domains=names)
+    resolver = HostResolver(HostAddresses(), Processes(tmp_path, Cgroups(tmp_path)), node="n", domains=names)
     before = resolver.version()
     assert resolver.remote(API, 443, 11).domain == ""
     names.learn(told(Domain(1, 11, API, "api.example.com", 60 * SECOND)), SECOND)

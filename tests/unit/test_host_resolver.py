@@ -10,9 +10,10 @@ import pytest
 from analyzers.resolver import Party, Resolver
 from analyzers.rows import Identity
 from collector.metadata.addresses import KEPT_REFRESHES, HostAddresses
+from collector.metadata.cgroups import WALK_PAUSE_S, Cgroups, default_hierarchy
 from collector.metadata.containers import CgroupOwner
 from collector.metadata.host import OUTSIDE, READS_PER_TURN, HostResolver
-from collector.metadata.processes import WALK_PAUSE_S, Processes, default_hierarchy
+from collector.metadata.processes import Processes
 from tests.rows import identity
 
 CONTAINER = "5d6b1bf2a6d0f0e1c2b3a4958677869504132231405f6e7d8c9baab9c8d7e6f5"
@@ -61,7 +62,7 @@ class Machine:
         return directory.stat().st_ino
 
     def processes(self) -> Processes:
-        return Processes(self.proc, self.cgroups, lambda: self.now)
+        return Processes(self.proc, Cgroups(self.cgroups, lambda: self.now))
 
     def resolver(self) -> HostResolver:
         resolver = HostResolver(HostAddresses(self.proc), self.processes(), "host-1")
@@ -115,6 +116,14 @@ def test_a_process_that_is_gone_is_told_by_its_cgroup_and_else_by_its_command(ma
     assert learned(resolver, identity(1, "job", pid=99, cgroup_id=cgroup_id)) == named("systemd", "batch.service")
     machine.now = WALK_PAUSE_S[0]
     assert learned(resolver, identity(2, "job", pid=99, cgroup_id=1)) == named("process", "job", reason="process_gone")
+
+
+def test_a_process_that_ends_is_back_in_the_root_and_still_has_its_owner(machine: Machine) -> None:
+    machine.process(11, "job", "/")
+    cgroup_id = machine.cgroup("/system.slice/batch.service")
+    resolver = machine.resolver()
+    assert learned(resolver, identity(1, "job", pid=11, cgroup_id=cgroup_id)) == named("systemd", "batch.service")
+    assert learned(resolver, identity(2, "job", pid=11, cgroup_id=1)) == named("process", "job")
 
 
 def test_a_process_number_that_was_used_again_is_not_believed(machine: Machine) -> None:

@@ -3,11 +3,12 @@
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from analyzers.accounts import Ledger, growth
-from analyzers.resolver import NOT_READ_YET, Party
+from analyzers.resolver import Party
 from analyzers.rows import Role
 from analyzers.snapshot import HOUR_NS, NAME_PATIENCE_NS, Snapshot, SnapshotBuilder
 from tests.rows import CLIENT, SECOND, FixedResolver, last, pod, request_row, sample, tcp_row
@@ -38,26 +39,28 @@ def test_rows_of_one_edge_are_one_account_and_of_different_content_several_entit
     assert account.buckets == (7, 0, 0, 0, 0, 0, 0, 0, 0)
 
 
-def test_nothing_is_counted_under_a_name_for_the_meantime() -> None:
+@pytest.mark.parametrize("reason", NAME_PATIENCE_NS)
+def test_nothing_is_counted_under_a_name_for_the_meantime(reason: str) -> None:
     resolver = FixedResolver()
-    resolver.owners[2] = pod("python3", reason=NOT_READ_YET)
+    resolver.owners[2] = pod("python3", reason=reason)
     builder = SnapshotBuilder(resolver)
     rows, tcp = [request_row(1, Role.SERVER, count=3, peer=CLIENT, created_ns=SECOND)], [tcp_row(1, created_ns=SECOND)]
     first = builder.build(rows, tcp, (), 2 * SECOND)
-    assert (first.edges, first.entities, first.traces, first.unresolved) == ((), (), (), {NOT_READ_YET: 1})
+    assert (first.edges, first.entities, first.traces, first.unresolved) == ((), (), (), {reason: 1})
     rows = [request_row(1, Role.SERVER, count=5, peer=CLIENT, created_ns=SECOND)]
     resolver.owners[2] = pod("server")
     resolver.answers += 1
     assert edges(builder.build(rows, tcp, (), 3 * SECOND)) == {("server", "200", False): 5}
 
 
-def test_a_name_is_waited_for_only_so_long() -> None:
+@pytest.mark.parametrize("reason", NAME_PATIENCE_NS)
+def test_a_name_is_waited_for_only_so_long(reason: str) -> None:
     resolver = FixedResolver()
-    resolver.owners[2] = pod("python3", reason=NOT_READ_YET)
+    resolver.owners[2] = pod("python3", reason=reason)
     builder = SnapshotBuilder(resolver)
     row = request_row(1, Role.SERVER, count=3, peer=CLIENT, created_ns=SECOND)
-    assert edges(builder.build([row], (), (), SECOND + NAME_PATIENCE_NS - 1)) == {}
-    assert edges(builder.build([row], (), (), SECOND + NAME_PATIENCE_NS)) == {("python3", "200", False): 3}
+    assert edges(builder.build([row], (), (), SECOND + NAME_PATIENCE_NS[reason] - 1)) == {}
+    assert edges(builder.build([row], (), (), SECOND + NAME_PATIENCE_NS[reason])) == {("python3", "200", False): 3}
 
 
 def test_only_growth_is_added() -> None:
