@@ -229,9 +229,8 @@ test-grafana: $(stamps)/plugin $(stamps)/plugin-harness test-ready ## panel, das
 	@$(python) -m pytest tests/grafana $(ARGS)
 
 .PHONY: soak
-soak: packages-test $(stamps)/venv-dev build ## an hour under load (as root): memory, descriptors, threads; into docs/soak.md. ARGS="--seconds 60 --out build"
+soak: packages-test $(stamps)/venv-dev build ## an hour under load (as root): memory, descriptors, threads, counts; into docs/soak.md. ARGS="--seconds 60 --out build"
 	@$(python) -m bench.soak $(ARGS)
-	@FIRESTEEL_CHURN_SECONDS=$${FIRESTEEL_CHURN_SECONDS:-3600} $(python) -m pytest --timeout=5000 tests/kernel/test_scrapes.py
 
 # --- Kubernetes --------------------------------------------------------------------------------------------------
 

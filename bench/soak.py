@@ -1,39 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
 """`make soak`: an agent under load for as long as wished, with churn of connections, pods and paths, scraped, pushing.
 
-It fails if memory grows by 1 MiB an hour or more after the warm-up, if descriptors or threads grow, or if a count falls. The
-readings go to build/soak.csv, the graph and the verdict to the folder that --out names.
+It fails if memory grows by 1 MiB an hour or more after the warm-up, if descriptors or threads grow, if a count falls, or if what a
+real Prometheus has in the end is not what the clients did. The readings go to build/soak.csv, the graph and the verdict to the
+folder that --out names.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import os
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import astuple, dataclass, fields
-from itertools import pairwise
 from pathlib import Path
 
+from bench.soak_report import EVERY_SECONDS, Counts, Reading, graph, report, verdict
 from tests.agents import Agent, running_agent
-from tests.clients import wrk
+from tests.clients import HttpLoad, wrk
 from tests.fake_kube import FakeKube, fake_kube, kubeconfig
+from tests.pages import promtool_check
 from tests.pods import container, described
+from tests.prometheus import faults, number, prometheus
 from tests.receivers import Receiver, http_receiver
 from tests.servers import Server, nginx, program
 
-EVERY_SECONDS = 5.0
-WARM_UP = 0.25
-MOST_MIB_AN_HOUR = 1.0
-SHORTEST_VERDICT_SECONDS = 1800.0
-"""A line through less than half an hour of readings says little."""
+_CONNECTIONS = 100
+_ANSWER_MS = 3  # what an answer takes beside all that runs here, and how late wrk's timers are
 _PAGE = 4096
+_SETTLED_SECONDS = 10.0
 _LIVING_PODS = 10
+_POD_NAMESPACE = "shop"
 # Keep-alive but for each two hundredth request; the answer of nginx to an unknown path is as quick as any.
 _PATHS = """
 local n = 0
@@ -45,18 +49,14 @@ end
 function delay() return MILLISECONDS end
 """
 
-_LEGEND = '<tspan fill="#1f77b4">agent</tspan>, <tspan fill="#d62728">engine</tspan>: MiB resident'
-
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    seconds: float
-    agent_mib: float
-    engine_mib: float
-    descriptors: int
-    threads: int
-    requests: float
-    series: float
+class Soaked:
+    """`pushed`: requests of metrics and of spans that arrived."""
+
+    readings: list[Reading]
+    counts: Counts
+    pushed: tuple[int, int]
 
 
 def reading(agent: Agent, began: float) -> Reading:
@@ -74,150 +74,92 @@ def reading(agent: Agent, began: float) -> Reading:
     )
 
 
-def slope(points: Sequence[tuple[float, float]]) -> float:
-    """Least squares: units of y an hour."""
-    count = len(points)
-    mean_x, mean_y = sum(x for x, _ in points) / count, sum(y for _, y in points) / count
-    spread = sum((x - mean_x) ** 2 for x, _ in points)
-    return 3600 * sum((x - mean_x) * (y - mean_y) for x, y in points) / spread if spread else 0.0
-
-
-def verdict(readings: Sequence[Reading]) -> list[str]:
-    """What grew that must not."""
-    settled = readings[int(len(readings) * WARM_UP) :]
-    faults = []
-    if settled[-1].seconds - settled[0].seconds >= SHORTEST_VERDICT_SECONDS * (1 - WARM_UP):
-        for name in ("agent_mib", "engine_mib"):
-            grown = slope([(one.seconds, getattr(one, name)) for one in settled])
-            if grown >= MOST_MIB_AN_HOUR:
-                faults.append(f"{name} grew by {grown:.2f} MiB an hour")
-    half = len(settled) // 2
-    for name in ("descriptors", "threads"):
-        before, after = (max(getattr(one, name) for one in part) for part in (settled[:half], settled[half:]))
-        if after > before + 2:
-            faults.append(f"{name} grew from {before} to {after}")
-    if any(after.requests < before.requests for before, after in pairwise(readings)):
-        faults.append("a count fell")
-    return faults
-
-
-def graph(readings: Sequence[Reading]) -> str:
-    """Memory of both processes over time, as SVG."""
-    width, height, left, top = 720, 260, 46, 14
-    most = max(one.agent_mib + one.engine_mib for one in readings) * 1.15
-    last = readings[-1].seconds
-
-    def line(value: Callable[[Reading], float]) -> str:
-        return " ".join(
-            f"{left + (width - left - 8) * one.seconds / last:.1f},{top + (height - top - 26) * (1 - value(one) / most):.1f}"
-            for one in readings
-        )
-
-    drawn = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="11">',
-        f'<rect width="{width}" height="{height}" fill="white"/>',
-    ]
-    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-        y = top + (height - top - 26) * (1 - share)
-        drawn.append(f'<path d="M{left} {y:.1f}H{width - 8}" stroke="#ddd"/>')
-        drawn.append(f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{most * share:.0f}</text>')
-    drawn += [
-        f'<polyline fill="none" stroke="#1f77b4" stroke-width="1.5" points="{line(lambda one: one.agent_mib)}"/>',
-        f'<polyline fill="none" stroke="#d62728" stroke-width="1.5" points="{line(lambda one: one.engine_mib)}"/>',
-        f'<text x="{left}" y="{height - 8}">0</text>',
-        f'<text x="{width - 8}" y="{height - 8}" text-anchor="end">{last / 60:.0f} min</text>',
-        f'<text x="{width // 2}" y="{height - 8}" text-anchor="middle">{_LEGEND}</text>',
-        "</svg>",
-    ]
-    return "\n".join(drawn) + "\n"
-
-
-def report(readings: Sequence[Reading], rate: int, told: Receiver, faults: Sequence[str]) -> str:
-    """The text beside the graph."""
-    settled = readings[int(len(readings) * WARM_UP) :]
-    first, last = readings[0], readings[-1]
-    done = (last.requests - first.requests) / (last.seconds - first.seconds)
-    grown = {
-        name: slope([(one.seconds, getattr(one, name)) for one in settled]) for name in ("agent_mib", "engine_mib")
-    }
-    return f"""\
-<!-- SPDX-License-Identifier: Apache-2.0 -->
-<!-- Written by make soak. -->
-# Soak
-
-{time.strftime("%Y-%m-%d")}, {last.seconds / 60:.0f} minutes, {rate} requests/s wished for, {done:.0f} counted (both ends on this host), paths all different, each
-two hundredth request on a connection of its own, a pod of its own every second that asks once and is deleted ten seconds later, scraped every {EVERY_SECONDS:.0f} s, OTLP pushed every 5 s ({len(told.metrics)}
-requests of metrics and {len(told.traces)} of spans arrived).
-
-![memory over time](soak.svg)
-
-| | at the start | at the end | line through the last three quarters |
-|---|---|---|---|
-| agent, MiB resident | {first.agent_mib:.1f} | {last.agent_mib:.1f} | {grown["agent_mib"]:+.2f} MiB/h |
-| engine, MiB resident | {first.engine_mib:.1f} | {last.engine_mib:.1f} | {grown["engine_mib"]:+.2f} MiB/h |
-| descriptors of the agent | {first.descriptors} | {last.descriptors} | |
-| threads of the agent | {first.threads} | {last.threads} | |
-| rows on the page | {first.series:.0f} | {last.series:.0f} | |
-
-{_judged(readings, faults)}
-"""
-
-
-def _judged(readings: Sequence[Reading], faults: Sequence[str]) -> str:
-    if faults:
-        return "; ".join(faults) + "."
-    if readings[-1].seconds < SHORTEST_VERDICT_SECONDS:
-        return "Too short for a verdict on memory; nothing else grew that must not."
-    return "Nothing grew that must not."
-
-
-def run(seconds: float, rate: int) -> tuple[list[Reading], Receiver]:
-    connections = 50
-    script = _PATHS.replace("MILLISECONDS", str(round(1000 * connections / rate)))
+def run(seconds: float, rate: int) -> Soaked:
     with (
-        tempfile.TemporaryDirectory() as folder,
+        tempfile.TemporaryDirectory() as named,
         http_receiver() as told,
         nginx() as server,
         fake_kube(token="secret") as kube,
     ):
+        folder = Path(named)
         settings = [
-            "kubernetes.enabled=true", f"kubernetes.kubeconfig={kubeconfig(Path(folder), kube.port)}",
+            "kubernetes.enabled=true", f"kubernetes.kubeconfig={kubeconfig(folder, kube.port)}",
             f"export.otlp.endpoint=http://127.0.0.1:{told.port}", "export.otlp.protocol=http",
             "export.otlp.interval=5s", "export.otlp.spans=true", "samples.normal=0.1", "metrics.ttl.counter=10m",
         ]  # fmt: skip
-        with running_agent(Path(folder), settings) as agent:
+        with (
+            running_agent(folder, settings) as agent,
+            prometheus(folder, agent.metrics_port) as url,
+            ThreadPoolExecutor(2) as threads,
+        ):
             stop = threading.Event()
-            load = threading.Thread(target=wrk, args=(server,), kwargs={
-                "seconds": int(seconds), "connections": connections, "script": script,
-            })  # fmt: skip
-            churn = threading.Thread(target=_churn, args=(server, kube, stop))
-            load.start()
-            churn.start()
-            readings = []
-            began = time.monotonic()
-            while load.is_alive():
-                time.sleep(EVERY_SECONDS)
-                readings.append(reading(agent, began))
-                told.metrics, told.traces, told.headers = told.metrics[-1000:], told.traces[-1000:], []
-            stop.set()
-            load.join()
-            churn.join()
-    return readings, told
+            load = threads.submit(_load, server, int(seconds), rate)
+            churn = threads.submit(_churn, server, kube, stop)
+            try:
+                readings, pushed, complaints = _watch(agent, told, load)
+            finally:
+                stop.set()
+            time.sleep(_SETTLED_SECONDS)
+            log = (folder / "prometheus.log").read_text()
+            counts = _counts(url, agent, server, load.result(), churn.result(), f"{seconds + 60:.0f}s", log)
+            counts.faults.extend(complaints)
+    return Soaked(readings, counts, pushed)
 
 
-def _churn(server: Server, kube: FakeKube, stop: threading.Event) -> None:
-    """A pod of its own for each request."""
-    number = 0
-    while not stop.wait(1.0):
+def _load(server: Server, seconds: int, rate: int) -> HttpLoad:
+    script = _PATHS.replace("MILLISECONDS", str(round(1000 * _CONNECTIONS / rate) - _ANSWER_MS))
+    return wrk(server, seconds=seconds, connections=_CONNECTIONS, script=script)
+
+
+def _watch(agent: Agent, told: Receiver, load: Future[HttpLoad]) -> tuple[list[Reading], tuple[int, int], list[str]]:
+    """Until the load is over: readings, how many requests of metrics and of spans came, what promtool says of the page."""
+    readings: list[Reading] = []
+    complaints: list[str] = []
+    began = time.monotonic()
+    metrics = traces = 0
+    while not load.done():
+        time.sleep(EVERY_SECONDS)
+        readings.append(reading(agent, began))
+        metrics, traces = metrics + len(told.metrics), traces + len(told.traces)
+        told.metrics, told.traces, told.headers = [], [], []
+        if len(readings) % 12 == 0:
+            complaints += promtool_check(agent.get("/metrics", api=False).decode())
+    return readings, (metrics, traces), sorted(set(complaints))
+
+
+def _counts(url: str, agent: Agent, server: Server, load: HttpLoad, pods: int, over: str, log: str) -> Counts:
+    page = agent.get("/metrics", api=False).decode()
+
+    def by_job(metric: str, labels: str) -> dict[str, float]:
+        return {job: number(url, f'sum({metric}{{{labels},job="{job}"}})') for job in ("often", "seldom")}
+
+    named = f'kindling_topology_request_total{{dst_port="{server.port}",src_namespace="{_POD_NAMESPACE}",job="often"}}'
+    return Counts(
+        at_wrk=load.requests,
+        by_pods=pods,
+        pods_named=round(number(url, f"count(count by (src_pod) (count_over_time({named}[{over}])))")),
+        in_flight=_CONNECTIONS,
+        edges=by_job("kindling_topology_request_total", f'dst_port="{server.port}",src_namespace!="{_POD_NAMESPACE}"'),
+        entity=by_job("kindling_entity_request_total", f'port="{server.port}"'),
+        faults=faults(url, page, log, over),
+    )
+
+
+def _churn(server: Server, kube: FakeKube, stop: threading.Event) -> int:
+    """A pod of its own for each request, whose cgroup stays for a second as a runtime's does. How many were answered."""
+    number = answered = 0
+    while not stop.is_set():
         number += 1
         uid = f"11111111-2222-3333-4444-{number:012}"
-        container_id = f"{os.getpid():032x}{number:032x}"
+        container_id = hashlib.sha256(f"{os.getpid()} {number}".encode()).hexdigest()
         kube.put("pods", described(uid, f"churn-{number}", container_id))
         with container(f"kubepods/besteffort/pod{uid}/{container_id}") as prefix:
             command = [*prefix, program("curl"), "-s", "-o", "/dev/null", f"http://127.0.0.1:{server.port}/p{number}"]
-            subprocess.run(command, check=False, timeout=20)
+            answered += subprocess.run(command, check=False, timeout=20).returncode == 0
+            stop.wait(1.0)
         if number > _LIVING_PODS:
-            kube.delete("pods", f"shop/churn-{number - _LIVING_PODS}")
+            kube.delete("pods", f"{_POD_NAMESPACE}/churn-{number - _LIVING_PODS}")
+    return answered
 
 
 def _children(pid: int) -> list[int]:
@@ -238,20 +180,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rate", type=int, default=5000, help="requests per second")
     parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of soak.md and soak.svg")
     given = parser.parse_args(arguments)
-    readings, told = run(given.seconds, given.rate)
+    soaked = run(given.seconds, given.rate)
     target = Path("build/soak.csv")
     target.parent.mkdir(exist_ok=True)
     with target.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow([field.name for field in fields(Reading)])
-        writer.writerows(map(astuple, readings))
-    faults = verdict(readings)
+        writer.writerows(map(astuple, soaked.readings))
+    wrong = [*verdict(soaked.readings), *soaked.counts.wrong()]
     given.out.mkdir(exist_ok=True)
-    (given.out / "soak.svg").write_text(graph(readings), encoding="utf-8")
-    (given.out / "soak.md").write_text(report(readings, given.rate, told, faults), encoding="utf-8")
-    for fault in faults:
-        print(f"soak: {fault}", file=sys.stderr)
-    return 1 if faults else 0
+    (given.out / "soak.svg").write_text(graph(soaked.readings), encoding="utf-8")
+    text = report(soaked.readings, given.rate, soaked.counts, soaked.pushed, wrong)
+    (given.out / "soak.md").write_text(text, encoding="utf-8")
+    for sentence in wrong:
+        print(f"soak: {sentence}", file=sys.stderr)
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":

@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real Prometheus that scrapes one page twice, each second and every three: jobs `often` and `seldom`."""
+"""A real Prometheus that scrapes one page twice, each second and every three: jobs `often` and `seldom`; and what it is asked."""
 
+import json
+import re
 import subprocess
+import urllib.parse
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from tests.receivers import until
 from tests.servers import free_port, listens, program
@@ -45,3 +50,34 @@ def prometheus(folder: Path, scraped: int) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(20)
+
+
+def ask(url: str, expression: str) -> list[dict[str, Any]]:
+    query = urllib.parse.urlencode({"query": expression})
+    with urllib.request.urlopen(f"{url}/api/v1/query?{query}", timeout=60) as answer:
+        return list(json.load(answer)["data"]["result"])
+
+
+def number(url: str, expression: str) -> float:
+    """-1 where there is nothing."""
+    found = ask(url, expression)
+    return float(found[0]["value"][1]) if found else -1.0
+
+
+def faults(url: str, page: str, log: str, over: str = "1h") -> list[str]:
+    """What Prometheus holds against the metrics of `page` in that time: counts that fell, samples refused, scrapes missed."""
+    found = [
+        f"{counter} fell"
+        for counter in sorted(set(re.findall(r"^# TYPE (\w+) counter$", page, re.MULTILINE)))
+        if ask(url, f"resets({counter}[{over}]) > 0")
+    ]
+    for family in sorted(set(re.findall(r"^# TYPE (\w+) histogram$", page, re.MULTILINE))):
+        if ask(url, f"resets({family}_count[{over}]) > 0"):
+            found.append(f"{family}_count fell")
+        # Buckets of one row never fall from one to the next.
+        if ask(url, f'{family}_bucket{{le="+Inf"}} != ignoring(le) {family}_count'):
+            found.append(f"{family}: its last bucket is not its count")
+    found += re.findall(r"level=warn.*(?:duplicate|out.of.order|parse|append failed).*", log)
+    if (answered := number(url, f"min(avg_over_time(up[{over}]))")) != 1:
+        found.append(f"{1 - answered:.2%} of the scrapes of a job failed")
+    return found
