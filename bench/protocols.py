@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Engine CPU for a request of each protocol: what real programs once said, said again on thousands of connections.
+"""Engine CPU for a request of each protocol: what real programs once said, said over and over.
 
-It is the cost of the second half of each conversation: the first half, replayed by itself, is taken off, and with it what
-a connection costs (opening, login, recognition, names and header tables that are new) and not a request. So is the
-reading of the file, in whose place a live engine has a ring in memory.
+On each of some connections the second half of a conversation comes many times behind the first, and the first half, replayed
+by itself, is taken off: with it goes what a connection costs (opening, login, recognition, header tables that are new) and
+not a request. So does the reading of the file, in whose place a live engine has a ring in memory.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ TYPICAL = {
 """Recordings of each protocol's everyday requests, the first of which has the line in the summary."""
 BUDGET_NS = 1000.0
 _EVENTS = 200_000
+_CONNECTIONS = 20
 _ROUNDS = 5
 _BETWEEN_NS = 1_000_000
 _HEAD = struct.Struct("<QQ")  # time and connection of struct fs_head
@@ -74,12 +75,13 @@ def write(path: Path, once: Sequence[bytes], connections: int) -> None:
                 file.write(event)
 
 
-def _first_half(conversation: Conversation) -> Conversation:
-    """Up to the first turn from the middle on, at which the client asks after the server has spoken; else the last one."""
+def _halves(conversation: Conversation) -> tuple[Conversation, Conversation]:
+    """Cut where the client asks after the server has spoken: at the first such turn from the middle on, else at the last one."""
     said = conversation.chunks
     turns = [at for at in range(1, len(said)) if said[at][0] == "client" and said[at - 1][0] == "server"]
     last = turns[-1] if turns else 0
-    return replace(conversation, chunks=said[: next((at for at in turns if at >= len(said) // 2), last)])
+    cut = next((at for at in turns if at >= len(said) // 2), last)
+    return replace(conversation, chunks=said[:cut]), replace(conversation, chunks=said[cut:])
 
 
 def _reading_ns(path: Path) -> int:
@@ -99,22 +101,25 @@ def _engine_ns(path: Path) -> tuple[int, int]:
 
 
 def costs(name: str, folder: Path, *, total: int, rounds: int) -> tuple[list[float], int]:
-    """Nanoseconds of engine CPU for a request of that recording's second half, by round, and how many it has."""
-    conversation = load(name)
-    once = _once(conversation)
-    connections = max(1, total // len(once))
-    whole, half = folder / name, folder / f"{name}-half"
-    write(whole, once, connections)
-    write(half, _once(_first_half(conversation)), connections)
-    found = []
-    for _ in range(rounds):
-        (spent, requests), (before_ns, before) = _engine_ns(whole), _engine_ns(half)
-        if requests <= before:
-            raise RuntimeError(f"the engine counted no request in the second half of {name}")
-        found.append((spent - before_ns) / (requests - before))
-    whole.unlink()
-    half.unlink()
-    return found, (requests - before) // connections
+    """Nanoseconds of engine CPU for a request of that recording's second half, by round, and how many it has.
+
+    RuntimeError if the engine does not count as many each time that the half comes: then it did other work than a request's.
+    """
+    first, second = _halves(load(name))
+    times = max(1, total // _CONNECTIONS // len(_once(second)))
+    paths = [folder / f"{name}-{word}" for word in ("first", "once", "often")]
+    counted = []
+    for path, repeated in zip(paths, (0, 1, times), strict=True):
+        write(path, _once(replace(first, chunks=(*first.chunks, *second.chunks * repeated))), _CONNECTIONS)
+        counted.append(_engine_ns(path)[1])
+    each = (counted[1] - counted[0]) // _CONNECTIONS
+    requests = counted[2] - counted[0]
+    if not each or requests != times * each * _CONNECTIONS:
+        raise RuntimeError(f"{name}: {counted} requests for 0, 1 and {times} times its second half")
+    found = [(_engine_ns(paths[2])[0] - _engine_ns(paths[0])[0]) / requests for _ in range(rounds)]
+    for path in paths:
+        path.unlink()
+    return found, each
 
 
 def run() -> Section:
@@ -133,6 +138,6 @@ def run() -> Section:
         "Engine time per request, by protocol",
         ("protocol", "recording", "requests of the second half", "CPU per request"),
         rows,
-        "CPU of the engine's process for what comes after the first half of each conversation, without reading the recording.",
+        "CPU of the engine's process for the second half of each conversation, said over and over, without reading the recording.",
     )
     return Section(lines, (table,))
