@@ -199,16 +199,27 @@ static inline void fs_label_byte(struct fs_label *label, char byte)
 	}
 }
 
+/* As much of these bytes as there is room for. */
+static inline void fs_label_bytes(struct fs_label *label, const void *bytes, size_t count)
+{
+	size_t room = sizeof(label->text) - 1 - label->length;
+	if (count > room)
+		count = room;
+	if (count == 0)
+		return;
+	memcpy(label->text + label->length, bytes, count);
+	label->length = (uint16_t)(label->length + count);
+	label->text[label->length] = 0;
+}
+
 static inline void fs_label_literal(struct fs_label *label, const char *literal)
 {
-	while (*literal)
-		fs_label_byte(label, *literal++);
+	fs_label_bytes(label, literal, strlen(literal));
 }
 
 static inline void fs_label_text(struct fs_label *label, struct fs_text text)
 {
-	for (uint32_t i = 0; i < text.length; i++)
-		fs_label_byte(label, (char)text.start[i]);
+	fs_label_bytes(label, text.start, text.length);
 }
 
 /* What was written so far, to be read again. */

@@ -150,8 +150,10 @@ static void insert(struct fs_hpack_table *table, struct name name, uint32_t valu
 
 static void value_of(const struct fs_hpack_table *table, const struct fs_hpack_entry *entry, struct fs_label *out)
 {
-	for (uint32_t i = 0; i < entry->kept; i++)
-		fs_label_byte(out, (char)table->values[(entry->place + i) % FS_HPACK_VALUES]);
+	uint32_t to_the_end = FS_HPACK_VALUES - entry->place;
+	uint32_t first = entry->kept < to_the_end ? entry->kept : to_the_end;
+	fs_label_bytes(out, &table->values[entry->place], first);
+	fs_label_bytes(out, table->values, entry->kept - first);
 }
 
 /* --- what the fields say --- */

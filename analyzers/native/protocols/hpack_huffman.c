@@ -99,31 +99,57 @@ static uint32_t long_code(uint32_t next)
 	return (uint32_t)length << 8 | symbols[lengths[row].symbol + ((next - lengths[row].first) >> (32 - length))];
 }
 
+/* The bits that come next, flush left, and how many of them are no padding of ours. */
+struct window {
+	uint64_t next;
+	uint32_t bits;
+};
+
+/* At least 33 bits, unless fewer are left of the string. Frames end anywhere: four bytes at once are not always there. */
+static bool refill(struct window *window, struct fs_hpack_block *block, uint32_t *bytes)
+{
+	uint32_t four;
+	uint8_t byte;
+	while (*bytes && window->bits <= 32) {
+		if (*bytes >= 4 && fs_u32be(&block->part, &four)) {
+			window->next |= (uint64_t)four << (32 - window->bits);
+			window->bits += 32;
+			*bytes -= 4;
+			continue;
+		}
+		if (!fs_hpack_byte(block, &byte))
+			return false;
+		window->next |= (uint64_t)byte << (56 - window->bits);
+		window->bits += 8;
+		*bytes -= 1;
+	}
+	return true;
+}
+
 bool fs_huffman(struct fs_hpack_block *block, uint32_t bytes, uint32_t keep, struct fs_label *out, uint32_t *length)
 {
-	uint64_t window = 0; /* flush left */
-	uint32_t bits = 0, count = 0;
-	uint8_t byte;
+	struct window window = {0, 0};
+	uint32_t count = 0;
 	for (;;) {
-		while (bytes && bits <= 56) {
-			if (!fs_hpack_byte(block, &byte))
-				return false;
-			window |= (uint64_t)byte << (56 - bits);
-			bits += 8;
-			bytes--;
-		}
-		uint32_t code = short_codes[window >> 56];
+		if (!refill(&window, block, &bytes))
+			return false;
+		uint32_t code = short_codes[window.next >> 56];
 		if (!code)
-			code = long_code((uint32_t)(window >> 32));
-		if (!code || code >> 8 > bits)
+			code = long_code((uint32_t)(window.next >> 32));
+		if (!code || code >> 8 > window.bits)
 			break;
-		if (count < keep)
-			fs_label_byte(out, (char)(code & 0xff));
-		count++;
-		window <<= code >> 8;
-		bits -= code >> 8;
+		/* Most codes are short: as many of them as are surely here. */
+		do {
+			if (count < keep)
+				fs_label_byte(out, (char)(code & 0xff));
+			count++;
+			window.next <<= code >> 8;
+			window.bits -= code >> 8;
+			code = short_codes[window.next >> 56];
+		} while (code && window.bits >= 8);
 	}
 	*length = count;
 	/* Section 5.2: less than a byte is left, and it is the beginning of EOS, which is ones only. */
-	return !bytes && bits < 8 && (bits == 0 || window >> (64 - bits) == (1u << bits) - 1);
+	return !bytes && window.bits < 8 &&
+	       (window.bits == 0 || window.next >> (64 - window.bits) == (1u << window.bits) - 1);
 }
