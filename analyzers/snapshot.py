@@ -67,7 +67,7 @@ _AnyBook = Book[EdgeLabels] | Book[EntityLabels] | Book[CallLabels] | Book[Serve
 class _Source:
     """What is remembered of one table row: its values when last seen, and where its growth goes."""
 
-    __slots__ = ("books", "edge", "is_server", "last", "parties", "turn", "version", "waits")
+    __slots__ = ("books", "edge", "is_server", "last", "parties", "reason", "since_ns", "turn", "version", "waits")
 
     def __init__(self, width: int) -> None:
         self.last: Values = (0,) * width
@@ -78,12 +78,18 @@ class _Source:
         self.is_server = False
         self.parties: tuple[tuple[str, Party], ...] = ()
         self.waits = False
+        self.reason = ""
+        self.since_ns = 0
 
-    def named(self, ends: Ends, age_ns: int) -> bool:
+    def named(self, ends: Ends, created_ns: int, now_ns: int) -> bool:
         """Takes the names of both ends; false while it has none that will stay, and nothing was counted yet."""
         self.parties = ((ends.local_ip, ends.local), (ends.remote_ip, ends.remote))
-        patience_ns = max(NAME_PATIENCE_NS.get(party.reason, 0) for party in (ends.local, ends.remote))
-        self.waits = age_ns < patience_ns and not any(self.last)
+        reason = max((ends.local.reason, ends.remote.reason), key=lambda reason: NAME_PATIENCE_NS.get(reason, 0))
+        if reason != self.reason:
+            # One reason may follow another: each has its time from when it was first told, the first from the beginning.
+            self.since_ns = now_ns if self.reason else created_ns
+            self.reason = reason
+        self.waits = now_ns - self.since_ns < NAME_PATIENCE_NS.get(reason, 0) and not any(self.last)
         return not self.waits
 
 
@@ -221,7 +227,7 @@ class SnapshotBuilder:
                 source.books += (self._served.book(OVERFLOW_SERVED, width, self._now_ns),)
             return
         ends = name_ends(key, self._resolver, at_ns)
-        if not source.named(ends, self._age_ns(key)):
+        if not source.named(ends, key.created_ns, self._now_ns):
             return
         if ends.remote.former:
             source.version = -1  # what comes after is the successor's
@@ -269,16 +275,13 @@ class SnapshotBuilder:
             labels = overflow_labels(key)
         else:
             ends = name_ends(key, self._resolver)
-            if not source.named(ends, self._age_ns(key)):
+            if not source.named(ends, key.created_ns, self._now_ns):
                 return
             labels = tcp_labels(key, ends)
             if not self.scope.has_row(key.role, ends):
                 source.books = ()
                 return
         source.books = (ledger.book(labels, TCP_WIDTH, self._now_ns, moved_ns),)
-
-    def _age_ns(self, key: RequestKey | TcpKey) -> int:
-        return self._now_ns - key.created_ns
 
     def _seen(self, sources: dict[tuple[int, int], _Source]) -> dict[tuple[int, int], _Source]:
         """Forget the rows that are no longer in the table; what they counted stays in the accounts."""

@@ -25,7 +25,7 @@ def engine_settings(config: Config) -> EngineSettings:
         max_connections=config.connections.max,
         contents_per_workload=config.metrics.contents_per_workload,
         connection_idle_ns=config.connections.idle,
-        row_idle_ns=config.metrics.ttl.counter,
+        row_idle_ns=max(config.metrics.ttl.counter, _EARLY_IDLE_NS),
         early_idle_ns=_EARLY_IDLE_NS,
         no_response_ns=config.requests.no_response,
         slow_ns={name: protocols.slow_ns(name) for name in PROTOCOLS},

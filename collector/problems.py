@@ -79,9 +79,9 @@ def of_cgroups(fault: str) -> Iterator[Problem]:
     if fault:
         yield Problem(
             "warning",
-            "containers that end within a second may stay without a name",
+            "what runs for less than a second may stay without a name: not all cgroups can be watched",
             fault,
-            "raise fs.inotify.max_user_watches and fs.inotify.max_user_instances on the node, and restart the agent",
+            "raise fs.inotify.max_user_watches or max_user_instances on the node; it is tried again every five minutes",
         )
 
 

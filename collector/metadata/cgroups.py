@@ -2,13 +2,15 @@
 """The path of a cgroup by its id, also of one that is gone by the time that somebody asks.
 
 A cgroup's id is the inode number of its directory (kernfs, on 64-bit kernels), and nothing tells the path by it. So the
-directories are watched with inotify(7): what a runtime makes is looked at while it is there, be it for a moment only. Where
-the kernel gives no watches, or before `start`, passes over all directories tell what is there then.
+directories are watched with inotify(7): what a runtime makes is looked at while it is there, be it for a moment only. What
+is asked for and was not seen so, a pass over all directories looks for, if it is there still.
 """
 
 import contextlib
 import errno
 import logging
+import os
+import select
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,13 +19,22 @@ from typing import Final
 
 from inotify_simple import Event, INotify, flags
 
+from collector.metadata.cgroup_watches import Watches
+
 WALK_LIMIT: Final = 20000  # directories of one pass
 WALK_SHARE: Final = 20.0  # a pass waits as many times as long as the last one took
 WALK_PAUSE_S: Final = (0.25, 10.0)  # shortest, longest
 WATCH_LIMIT: Final = 8192
-GONE_LIMIT: Final = 4096  # paths of cgroups that are no more
+GONE_LIMIT: Final = 4096  # paths of cgroups that are no more, or cannot be watched
+AGAIN_SECONDS: Final = 300.0
+"""After so long, what could not be watched is tried again."""
 _STOP_SECONDS: Final = 2.0
-_WANTED: Final = flags.CREATE | flags.DELETE | flags.ONLYDIR | flags.DONT_FOLLOW
+_WATCHED: Final = flags.CREATE | flags.DELETE | flags.ONLYDIR | flags.DONT_FOLLOW
+_SHORT_OF: Final = {
+    errno.ENOSPC: "fs.inotify.max_user_watches is used up",
+    errno.EMFILE: "fs.inotify.max_user_instances is used up",
+    errno.ENOMEM: "the kernel has no memory for watches",
+}
 _log = logging.getLogger(__name__)
 
 
@@ -35,25 +46,33 @@ class Cgroups:
         self._clock = clock
         self._lock = threading.Lock()
         self._paths: dict[int, str] = {}
+        """Of what was seen as it came."""
+        self._passed: dict[int, str] = {}
+        """Of what the last pass found."""
         self._gone: dict[int, None] = {}
         self._next_walk = -1.0
-        self._watches: dict[int, tuple[int, Path]] = {}
-        self._watch_of: dict[Path, int] = {}
+        self._tree = Watches()
+        self._wake = -1
+        self._told = ""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="cgroups", daemon=True)
         self.fault = ""
-        """Why cgroups that are there for less than a pass are missed; empty if none is."""
+        """Why cgroups that are there for less than a pass may be missed; empty if none is."""
         self.postponed = False
         """The last answer was None only because the next pass is not due yet: ask again."""
 
     def start(self) -> None:
         """After privileges are given up: a thread keeps those that it is started with."""
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC)
         self._thread.start()
 
     def stop(self) -> None:
         self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(2 * _STOP_SECONDS)
+        if self._wake >= 0:
+            os.eventfd_write(self._wake, 1)
+            self._thread.join(_STOP_SECONDS)
+            os.close(self._wake)
+            self._wake = -1
 
     def id_of(self, path: str) -> int | None:
         """The id of the cgroup that is at this path now."""
@@ -64,100 +83,147 @@ class Cgroups:
 
     def path(self, cgroup_id: int) -> str | None:
         """As /proc/PID/cgroup shows it. None if it is not known, or if `postponed` is set. Passes take a share of time."""
+        self.postponed = False
+        path = self._known(cgroup_id)
+        if path is not None or not cgroup_id:
+            return path
+        began = self._clock()
+        if began < self._next_walk:
+            self.postponed = True
+            return None
+        found = dict(self._below(self._hierarchy))
+        ended = self._clock()
+        self._next_walk = ended + min(max(WALK_SHARE * (ended - began), WALK_PAUSE_S[0]), WALK_PAUSE_S[1])
+        self._passed = {ino: self._shown(directory) for ino, directory in found.items()}
+        return self._known(cgroup_id)
+
+    def _known(self, cgroup_id: int) -> str | None:
         with self._lock:
-            self.postponed = False
-            if not cgroup_id:
-                return None
-            path = self._paths.get(cgroup_id)
-            if path is not None:
-                return path
-            began = self._clock()
-            if began < self._next_walk:
-                self.postponed = True
-                return None
-            found = {ino: self._shown(directory) for ino, directory in _below(self._hierarchy)}
-            self._paths = {**self._paths, **found} if self._watches else found
-            ended = self._clock()
-            self._next_walk = ended + min(max(WALK_SHARE * (ended - began), WALK_PAUSE_S[0]), WALK_PAUSE_S[1])
-            return self._paths.get(cgroup_id)
+            return self._paths.get(cgroup_id) or self._passed.get(cgroup_id)
 
-    # --- the thread
+    # --- what is known, with the lock held
 
-    def _run(self) -> None:
-        """Watches until it is told to stop, or cannot: then passes go on telling what is there."""
-        try:
-            with INotify() as notify:
-                self._watch_below(notify, self._hierarchy)
-                while not self._stop.is_set():
-                    for event in notify.read(timeout=1000 * _STOP_SECONDS):
-                        self._take(notify, event)
-        except OSError as error:
-            self.fault = f"cgroups cannot be watched: {error.strerror}"
-            _log.warning("%s; containers that end within a second may stay without a name", self.fault)
-        finally:
-            with self._lock:
-                self._watches.clear()
-                self._watch_of.clear()
+    def _shown(self, directory: str) -> str:
+        """A name may be any bytes."""
+        return os.fsencode(directory.removeprefix(str(self._hierarchy))).decode("utf-8", "replace") or "/"
 
-    def _take(self, notify: INotify, event: Event) -> None:
-        if event.mask & flags.Q_OVERFLOW:
-            self._watch_below(notify, self._hierarchy)  # what is watched already is not watched twice
-        with self._lock:
-            ino, directory = self._watches.get(event.wd, (0, None))
-            if event.mask & flags.IGNORED and directory is not None:
-                del self._watches[event.wd]
-                self._went(ino)
-        if directory is None or not event.mask & flags.ISDIR:
-            return
-        if event.mask & flags.CREATE:
-            self._watch_below(notify, directory / event.name)
-        elif (watch := self._watch_of.pop(directory / event.name, None)) is not None:
-            # A watch holds the directory, so that it does not end with it by itself.
-            with contextlib.suppress(OSError):
-                notify.rm_watch(watch)
-
-    def _watch_below(self, notify: INotify, top: Path) -> None:
-        """Each is watched before those in it are listed, so that none is missed that is made meanwhile."""
-
-        def watch(ino: int, directory: Path) -> None:
-            with self._lock:
-                if len(self._watches) >= WATCH_LIMIT:
-                    raise OSError(errno.ENOSPC, f"there are more than {WATCH_LIMIT}")
-                number = notify.add_watch(directory, _WANTED)
-                self._watches[number] = (ino, directory)
-                self._watch_of[directory] = number
-                self._paths[ino] = self._shown(directory)
-                self._gone.pop(ino, None)
-
-        for _ in _below(top, watch):
-            pass
+    def _saw(self, ino: int, directory: str) -> None:
+        self._paths[ino] = self._shown(directory)
+        self._gone.pop(ino, None)
 
     def _went(self, ino: int) -> None:
+        """Nobody will say when it ends: it is kept until many others were seen."""
+        self._gone.pop(ino, None)
         self._gone[ino] = None
         if len(self._gone) > GONE_LIMIT:
             oldest = next(iter(self._gone))
             del self._gone[oldest]
             self._paths.pop(oldest, None)
 
-    def _shown(self, directory: Path) -> str:
-        return "/" + str(directory.relative_to(self._hierarchy)).removeprefix(".")
+    def _below(self, top: Path | str) -> Iterator[tuple[int, str]]:
+        """Id and path of each directory from `top` on. Each is told before those in it are listed."""
+        waiting = [str(top)]
+        for _ in range(WALK_LIMIT):
+            if not waiting:
+                return
+            directory = waiting.pop()
+            try:
+                yield Path(directory).stat().st_ino, directory
+                with os.scandir(directory) as entries:
+                    waiting += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+            except OSError:  # gone, a path that is too long, not ours to read: the others are
+                continue
 
+    # --- the thread
 
-def _below(top: Path, visit: Callable[[int, Path], None] | None = None) -> Iterator[tuple[int, Path]]:
-    """Id and path of each directory from `top` on; `visit` is called before a directory is listed."""
-    waiting = [top]
-    for _ in range(WALK_LIMIT):
-        if not waiting:
+    def _run(self) -> None:
+        """Watches until it is told to stop. Whatever it cannot do, passes go on telling what is there."""
+        while not self._stop.is_set():
+            try:
+                os.scandir(self._hierarchy).close()
+                with INotify() as notify:
+                    self._watch(notify)
+            except OSError as error:
+                self._say(_SHORT_OF.get(error.errno or 0) or str(error))
+            except Exception as error:  # noqa: BLE001 - names must not end with it
+                self._say(f"{type(error).__name__}: {error}")
+            if self.fault:
+                self._stop.wait(AGAIN_SECONDS)
+        with self._lock:
+            self._tree = Watches()
+
+    def _watch(self, notify: INotify) -> None:
+        """From an empty beginning until there is one to be made again: events were lost, or not all could be watched."""
+        with self._lock:
+            before, self._tree = self._tree, Watches()
+        self.fault = ""
+        self._watch_below(notify, str(self._hierarchy))
+        with self._lock:
+            for ino in before.by_ino.keys() - self._tree.by_ino.keys():
+                self._went(ino)
+        again = self._clock() + AGAIN_SECONDS
+        poller = select.poll()
+        poller.register(notify.fileno(), select.POLLIN)
+        poller.register(self._wake, select.POLLIN)
+        while not self._stop.is_set() and not (self.fault and self._clock() >= again):
+            poller.poll(1000 * AGAIN_SECONDS)
+            for event in notify.read(timeout=0):
+                if event.mask & flags.Q_OVERFLOW:
+                    return
+                self._take(notify, event)
+
+    def _take(self, notify: INotify, event: Event) -> None:
+        directory = self._tree.directories.get(event.wd)
+        if directory is None:
             return
-        directory = waiting.pop()
-        try:
-            ino = directory.stat().st_ino
-            if visit is not None:
-                visit(ino, directory)
-            waiting += [child for child in directory.iterdir() if child.is_dir() and not child.is_symlink()]
-        except (FileNotFoundError, NotADirectoryError, PermissionError):
-            continue
-        yield ino, directory
+        if event.mask & flags.IGNORED:
+            with self._lock:
+                if (ino := self._tree.drop(event.wd)) is not None:
+                    self._went(ino)
+        elif event.mask & flags.ISDIR:
+            child = str(Path(directory) / event.name)
+            if event.mask & flags.CREATE:
+                self._watch_below(notify, child)
+            elif (watch := self._tree.ended(child)) is not None:
+                with contextlib.suppress(OSError):  # on other file systems than kernfs it ends by itself
+                    notify.rm_watch(watch)
+
+    def _watch_below(self, notify: INotify, top: str) -> None:
+        limit = min(WATCH_LIMIT, _allowed() // 2)
+        for ino, directory in self._below(top):
+            if self._stop.is_set():
+                return
+            with self._lock:
+                self._saw(ino, directory)
+            if ino in self._tree.by_ino:
+                continue
+            try:
+                if len(self._tree.directories) >= limit:
+                    raise OSError(errno.ENOSPC, "")
+                watch = notify.add_watch(directory, _WATCHED)
+            except OSError as error:
+                with self._lock:
+                    self._went(ino)
+                if error.errno in _SHORT_OF:
+                    self._say(_SHORT_OF[error.errno] if error.errno != errno.ENOSPC else f"only {limit} may be watched")
+                continue
+            with self._lock:
+                self._tree.add(watch, ino, directory)
+
+    def _say(self, why: str) -> None:
+        if why != self._told:
+            _log.warning(
+                "cgroups cannot all be watched: %s; what runs for less than a second may stay without a name", why
+            )
+        self.fault = self._told = why
+
+
+def _allowed(knob: Path = Path("/proc/sys/fs/inotify/max_user_watches")) -> int:
+    """How many watches this user may have; other pods' processes may be of the same one."""
+    try:
+        return int(knob.read_text())
+    except (OSError, ValueError):
+        return WATCH_LIMIT
 
 
 def default_hierarchy(mounted: Path = Path("/sys/fs/cgroup")) -> Path:

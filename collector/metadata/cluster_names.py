@@ -4,7 +4,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from analyzers.resolver import NOT_FOUND_INTERNAL, Party
+from analyzers.resolver import NOT_FOUND_INTERNAL, NOT_TOLD_YET, Party
 from collector.metadata.cluster import ClusterIndex
 from collector.metadata.containers import CgroupOwner
 from collector.metadata.kube_objects import PodRecord, ServiceRecord
@@ -35,6 +35,16 @@ class ClusterNames:
         if pod_found is None:
             return None
         return replace(self._pod(pod_found), container_id=owner.container_id[:_ID_LENGTH])
+
+    def owner_of_address(self, ip: str, party: Party) -> Party:
+        """Of a socket here whose process is gone, `party`: the pod that has its address now, which no other has. Who has none
+        may be a pod that was not told yet."""
+        if self._index.node_at(ip):
+            return party
+        pod = self._index.pod_at(ip)
+        if pod is not None and pod.node == party.node and self._index.ages_of(pod)[1] is None:
+            return self._pod(pod)
+        return replace(party, reason=NOT_TOLD_YET)
 
     def serving(self, party: Party, ip: str, port: int) -> Party:
         """The same party with the Service of which it is a backend, if that is only one."""

@@ -79,8 +79,8 @@ class HostResolver:
         known = self._known(identity)
         if known is not None:
             party = self._no_process if known.owner is None else self._party(identity, known.owner, known.reason)
-            if known.reason == _PROCESS_GONE and (had := self._pod_with(ip)) is not None:
-                party = had
+            if known.reason == _PROCESS_GONE and self._cluster and not is_loopback(ip):
+                party = self._cluster.owner_of_address(ip, party)
         else:
             party = self._party(identity, CgroupOwner(), NOT_READ_YET) if identity.comm else self._no_process
             if len(self._provisional) >= OWNER_LIMIT:
@@ -207,11 +207,6 @@ class HostResolver:
             reason=reason,
             observed=True,
         )
-
-    def _pod_with(self, ip: str) -> Party | None:
-        """Whose own address a socket here has, whatever became of its process: a pod's is shared with nobody."""
-        told = self._cluster.address(ip, 0) if self._cluster and not is_loopback(ip) else None
-        return told if told is not None and told.pod and told.node == self.node else None
 
     def _serve(self, place: tuple[int, str, int], party: Party) -> None:
         if self._serving.get(place) == party:

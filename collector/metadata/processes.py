@@ -29,11 +29,11 @@ class Processes:
         """Whose the socket is; None if the process is gone and its cgroup with it, or if `postponed` is set."""
         self.postponed = False
         paths = self._paths_of_process(identity)
-        if not paths:
+        if not paths and (identity.cgroup_id or paths is None):
             # Gone, or about to be: one that ends is back in the root, as cgroup_exit() leaves it.
             path = self._cgroups.path(identity.cgroup_id)
-            self.postponed = paths is None and self._cgroups.postponed
-            paths = paths if path is None else (path,)
+            self.postponed = path is None and self._cgroups.postponed
+            paths = None if path is None else (path,)
         if paths is None:
             return None
         owners = [owner_of(path) for path in paths]

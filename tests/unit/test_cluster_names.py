@@ -80,14 +80,25 @@ def test_a_pod_that_the_api_did_not_tell_yet_has_its_name_later(index: ClusterIn
     assert names.local(identity(7), "10.1.0.6", 0).pod == "late-0"
 
 
-def test_a_process_that_nothing_is_known_of_is_the_pod_whose_address_it_had(
+def test_a_process_that_nothing_is_known_of_is_the_pod_that_has_its_address(
     index: ClusterIndex, tmp_path: Path
 ) -> None:
     names = resolver(index, tmp_path, {})
     names.learn([identity(7)])
-    assert names.local(identity(7), "10.1.0.5", 0).pod == WEB.name
-    for ip in ("10.2.0.9", "127.0.0.1", "192.168.0.2"):  # another node's pod, everybody's, a node's
-        assert (names.local(identity(7), ip, 0).pod, names.local(identity(7), ip, 0).reason) == ("", "process_gone")
+
+    def told(ip: str) -> tuple[str, str]:
+        party = names.local(identity(7), ip, 0)
+        return party.pod, party.reason
+
+    assert told("10.1.0.5") == (WEB.name, "")
+    assert told("127.0.0.1") == ("", "process_gone")
+    assert told("192.168.0.2") == ("", "process_gone")  # a node's
+    # Another node's pod cannot have a socket here: whoever has will be told of.
+    assert told("10.2.0.9") == ("", "pod_not_told_yet")
+    index.drop_pod("u1")
+    assert told("10.1.0.5") == ("", "pod_not_told_yet")
+    index.put_pod(replace(WEB, uid="u9", name="heir", cgroup_uids=("u9",)))
+    assert told("10.1.0.5") == ("heir", "")
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,22 @@ def test_a_process_that_ends_is_back_in_the_root_and_still_has_its_owner(machine
     cgroup_id = machine.cgroup("/system.slice/batch.service")
     resolver = machine.resolver()
     assert learned(resolver, identity(1, "job", pid=11, cgroup_id=cgroup_id)) == named("systemd", "batch.service")
-    assert learned(resolver, identity(2, "job", pid=11, cgroup_id=1)) == named("process", "job")
+    # One that lives there, and one whose cgroup nobody can tell any more.
+    root = machine.cgroups.stat().st_ino
+    assert learned(resolver, identity(2, "job", pid=11, cgroup_id=root)) == named("process", "job")
+    machine.now = WALK_PAUSE_S[0]
+    assert learned(resolver, identity(3, "job", pid=11, cgroup_id=1)) == named("process", "job", reason="process_gone")
+
+
+def test_a_process_that_ends_is_asked_about_again_when_a_pass_is_due(machine: Machine) -> None:
+    machine.process(11, "job", "/")
+    processes = machine.processes()
+    assert (processes.owner(identity(1, "job", pid=11, cgroup_id=1)), processes.postponed) == (None, False)
+    cgroup_id = machine.cgroup("/system.slice/batch.service")
+    late = identity(2, "job", pid=11, cgroup_id=cgroup_id)
+    assert (processes.owner(late), processes.postponed) == (None, True)
+    machine.now = WALK_PAUSE_S[0]
+    assert (processes.owner(late), processes.postponed) == (CgroupOwner(unit="batch.service"), False)
 
 
 def test_a_process_number_that_was_used_again_is_not_believed(machine: Machine) -> None:

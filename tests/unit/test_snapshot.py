@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analyzers.accounts import Ledger, growth
-from analyzers.resolver import Party
+from analyzers.resolver import NOT_READ_YET, NOT_TOLD_YET, Party
 from analyzers.rows import Role
 from analyzers.snapshot import HOUR_NS, NAME_PATIENCE_NS, Snapshot, SnapshotBuilder
 from tests.rows import CLIENT, SECOND, FixedResolver, last, pod, request_row, sample, tcp_row
@@ -59,8 +59,28 @@ def test_a_name_is_waited_for_only_so_long(reason: str) -> None:
     resolver.owners[2] = pod("python3", reason=reason)
     builder = SnapshotBuilder(resolver)
     row = request_row(1, Role.SERVER, count=3, peer=CLIENT, created_ns=SECOND)
+    assert edges(builder.build([row], (), (), SECOND)) == {}
     assert edges(builder.build([row], (), (), SECOND + NAME_PATIENCE_NS[reason] - 1)) == {}
     assert edges(builder.build([row], (), (), SECOND + NAME_PATIENCE_NS[reason])) == {("python3", "200", False): 3}
+
+
+def test_a_second_reason_has_a_time_of_its_own() -> None:
+    """Read late, and then of a pod that was not told yet."""
+    resolver = FixedResolver()
+    builder = SnapshotBuilder(resolver)
+    row = request_row(1, Role.SERVER, count=3, peer=CLIENT, created_ns=SECOND)
+    late = SECOND + NAME_PATIENCE_NS[NOT_READ_YET] - 1
+    for reason, at_ns in (
+        (NOT_READ_YET, late),
+        (NOT_TOLD_YET, late + 1),
+        (NOT_TOLD_YET, late + NAME_PATIENCE_NS[NOT_TOLD_YET]),
+    ):
+        resolver.owners[2] = pod("python3", reason=reason)
+        resolver.answers += 1
+        assert edges(builder.build([row], (), (), at_ns)) == {}
+    assert edges(builder.build([row], (), (), late + 1 + NAME_PATIENCE_NS[NOT_TOLD_YET])) == {
+        ("python3", "200", False): 3
+    }
 
 
 def test_only_growth_is_added() -> None:
