@@ -9,7 +9,6 @@ folder that --out names.
 from __future__ import annotations
 
 import argparse
-import csv
 import hashlib
 import os
 import subprocess
@@ -33,6 +32,7 @@ from tests.receivers import Receiver, http_receiver
 from tests.servers import Server, nginx, program
 
 _CONNECTIONS = 100
+_CSV = Path("build/soak.csv")
 _ANSWER_MS = 3  # what an answer takes beside all that runs here, and how late wrk's timers are
 _PAGE = 4096
 _SETTLED_SECONDS = 10.0
@@ -115,11 +115,15 @@ def _watch(agent: Agent, told: Receiver, load: Future[HttpLoad]) -> tuple[list[R
     """Until the load is over: readings, how many requests of metrics and of spans came, what promtool says of the page."""
     readings: list[Reading] = []
     complaints: list[str] = []
+    _CSV.parent.mkdir(exist_ok=True)
+    _CSV.write_text(",".join(field.name for field in fields(Reading)) + "\n")
     began = time.monotonic()
     metrics = traces = 0
     while not load.done():
         time.sleep(EVERY_SECONDS)
         readings.append(reading(agent, began))
+        with _CSV.open("a") as file:  # what was read is not lost with what goes wrong at the end
+            file.write(",".join(map(str, astuple(readings[-1]))) + "\n")
         metrics, traces = metrics + len(told.metrics), traces + len(told.traces)
         told.metrics, told.traces, told.headers = [], [], []
         if len(readings) % 12 == 0:
@@ -130,18 +134,26 @@ def _watch(agent: Agent, told: Receiver, load: Future[HttpLoad]) -> tuple[list[R
 def _counts(url: str, agent: Agent, server: Server, load: HttpLoad, pods: int, over: str, log: str) -> Counts:
     page = agent.get("/metrics", api=False).decode()
 
-    def by_job(metric: str, labels: str) -> dict[str, float]:
-        return {job: number(url, f'sum({metric}{{{labels},job="{job}"}})') for job in ("often", "seldom")}
+    def by_job(begin: str, end: str = "") -> dict[str, float]:
+        return {job: number(url, f'sum({begin},job="{job}"}}{end})') for job in ("often", "seldom")}
 
-    named = f'kindling_topology_request_total{{dst_port="{server.port}",src_namespace="{_POD_NAMESPACE}",job="often"}}'
+    to_server = f'dst_port="{server.port}"'
+    from_pods = f'{to_server},src_namespace="{_POD_NAMESPACE}"'
+    edges = "kindling_topology_request_total"
+    named = f'count_over_time({edges}{{{from_pods},job="often"}}[{over}])'
     return Counts(
         at_wrk=load.requests,
         by_pods=pods,
-        pods_named=round(number(url, f"count(count by (src_pod) (count_over_time({named}[{over}])))")),
+        pods_named=round(number(url, f"count(count by (src_pod) ({named}))")),
         in_flight=_CONNECTIONS,
-        edges=by_job("kindling_topology_request_total", f'dst_port="{server.port}",src_namespace!="{_POD_NAMESPACE}"'),
-        entity=by_job("kindling_entity_request_total", f'port="{server.port}"'),
-        faults=faults(url, page, log, over),
+        edges=by_job(f"{edges}{{{to_server},src_workload_name='wrk'"),
+        # Their rows end ten minutes later.
+        from_pods=by_job(f"max_over_time({edges}{{{from_pods}", f"[{over}])"),
+        entity=by_job(f'kindling_entity_request_total{{port="{server.port}"'),
+        faults=[
+            *faults(url, page, log, over),
+            *([f"wrk had {load.socket_errors} errors of its sockets"] if load.socket_errors else []),
+        ],
     )
 
 
@@ -181,12 +193,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of soak.md and soak.svg")
     given = parser.parse_args(arguments)
     soaked = run(given.seconds, given.rate)
-    target = Path("build/soak.csv")
-    target.parent.mkdir(exist_ok=True)
-    with target.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow([field.name for field in fields(Reading)])
-        writer.writerows(map(astuple, soaked.readings))
     wrong = [*verdict(soaked.readings), *soaked.counts.wrong()]
     given.out.mkdir(exist_ok=True)
     (given.out / "soak.svg").write_text(graph(soaked.readings), encoding="utf-8")

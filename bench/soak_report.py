@@ -33,7 +33,7 @@ class Counts:
     """What the clients had answered, and what Prometheus has of it in the end, by each of its two jobs.
 
     `at_wrk`: by wrk. `by_pods`: by the pods, of which `pods_named` are on the page by their names. `in_flight`: asked by wrk and cut off at its end, at most.
-    `edges`: of the topology from wrk to the server. `entity`: of the server, whoever asked. `faults`: see tests.prometheus.
+    `edges`: of the topology from wrk to the server, `from_pods`: from all pods. `entity`: of the server, whoever asked. `faults`: see tests.prometheus.
     """
 
     at_wrk: int
@@ -41,20 +41,22 @@ class Counts:
     pods_named: int
     in_flight: int
     edges: dict[str, float]
+    from_pods: dict[str, float]
     entity: dict[str, float]
     faults: list[str]
 
     def wrong(self) -> list[str]:
         """Sentences; empty if everything was counted, once."""
         found = list(self.faults)
-        for name, counted, done in (
-            ("the topology", self.edges, self.at_wrk),
-            ("the entity", self.entity, self.at_wrk + self.by_pods),
+        for name, counted, done, more in (
+            ("the topology", self.edges, self.at_wrk, self.in_flight),
+            ("the topology of the pods", self.from_pods, self.by_pods, 0),
+            ("the entity", self.entity, self.at_wrk + self.by_pods, self.in_flight),
         ):
             found += [
                 f"{name} has {value:.0f} requests by the job {job}, {done} were answered"
                 for job, value in counted.items()
-                if not done <= value <= done + self.in_flight
+                if not done <= value <= done + more
             ]
             if len(set(counted.values())) != 1:
                 found.append(f"the two jobs disagree on {name}")
@@ -152,7 +154,7 @@ spans arrived). All of it on this host.
 | rows on the page | {first.series:.0f} | {last.series:.0f} | |
 
 wrk had {counts.at_wrk} requests answered (up to {counts.in_flight} more were cut off at its end), the pods {counts.by_pods}, of which {counts.pods_named} are named. Prometheus has
-{_told(counts.edges)} on the edge of wrk, {_told(counts.entity)} on the server.
+{_told(counts.edges)} on the edge of wrk, {_told(counts.from_pods)} on those of the pods, {_told(counts.entity)} on the server.
 
 {_judged(readings, faults)}
 """

@@ -77,7 +77,7 @@ def faults(url: str, page: str, log: str, over: str = "1h") -> list[str]:
         # Buckets of one row never fall from one to the next.
         if ask(url, f'{family}_bucket{{le="+Inf"}} != ignoring(le) {family}_count'):
             found.append(f"{family}: its last bucket is not its count")
-    found += re.findall(r"level=warn.*(?:duplicate|out.of.order|parse|append failed).*", log)
+    found += re.findall(r".*(?:Error on ingesting|Duplicate sample|Append failed|Out of order|out of bounds).*", log)
     if (answered := number(url, f"min(avg_over_time(up[{over}]))")) != 1:
         found.append(f"{1 - answered:.2%} of the scrapes of a job failed")
     return found

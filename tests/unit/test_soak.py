@@ -33,7 +33,9 @@ def test_the_graph_is_a_picture_of_all_readings() -> None:
 
 
 def test_counts_are_those_of_the_clients_or_up_to_what_was_cut_off() -> None:
-    exact = Counts(1000, 7, 7, 100, {"often": 1003, "seldom": 1003}, {"often": 1007, "seldom": 1007}, [])
+    exact = Counts(
+        1000, 7, 7, 100, {"often": 1003, "seldom": 1003}, {"often": 7, "seldom": 7}, {"often": 1007, "seldom": 1007}, []
+    )
     assert exact.wrong() == []
     assert replace(exact, edges={"often": 999, "seldom": 999}).wrong() == [
         "the topology has 999 requests by the job often, 1000 were answered",
@@ -42,6 +44,10 @@ def test_counts_are_those_of_the_clients_or_up_to_what_was_cut_off() -> None:
     assert replace(exact, entity={"often": 1108, "seldom": 1107}).wrong() == [
         "the entity has 1108 requests by the job often, 1007 were answered",
         "the two jobs disagree on the entity",
+    ]
+    assert replace(exact, from_pods={"often": 8, "seldom": 8}).wrong() == [
+        "the topology of the pods has 8 requests by the job often, 7 were answered",
+        "the topology of the pods has 8 requests by the job seldom, 7 were answered",
     ]
     assert replace(exact, pods_named=5).wrong() == ["2 of 7 pods have no name"]
     assert replace(exact, faults=["a_total fell"]).wrong() == ["a_total fell"]
