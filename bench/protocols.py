@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Engine CPU for a request of each protocol: what real programs once said, said over and over.
 
-On each of some connections the second half of a conversation comes many times behind the first, and the first half, replayed
-by itself, is taken off: with it goes what a connection costs (opening, login, recognition, header tables that are new) and
-not a request. So does the reading of the file, in whose place a live engine has a ring in memory.
+On each of some connections the second half of a conversation comes many times, and what the whole costs that comes once is
+taken off: with it goes what a connection costs (opening, login, recognition, header tables that are new) and not a request.
+So does the reading of the file, in whose place a live engine has a ring in memory.
 """
 
 from __future__ import annotations
@@ -100,25 +100,59 @@ def _engine_ns(path: Path) -> tuple[int, int]:
     return state.cpu_ns - _reading_ns(path), state.stats["requests"] + state.stats["exchanges"]
 
 
+def _said_again(second: Conversation, times: int) -> Iterable[tuple[str, bytes]]:
+    """Its chunks so many times; of HTTP/2 with streams that follow on each other, as a stream is used only once."""
+    if second.protocol not in {"http2", "grpc"}:
+        yield from second.chunks * times
+        return
+    streams = max(map(max, (_streams(second.sent(side)) for side in ("client", "server")))) + 1
+    for number in range(times):
+        rest = {side: b"".join(_renumbered(second.sent(side), number * streams)) for side in ("client", "server")}
+        for side, chunk in second.chunks:
+            yield side, rest[side][: len(chunk)]
+            rest[side] = rest[side][len(chunk) :]
+
+
+def _frames(sent: Sequence[bytes]) -> Iterable[tuple[bytes, int, bytes]]:
+    """Length, type and flags of each HTTP/2 frame, its stream, and what it carries (RFC 9113, section 4.1)."""
+    data = b"".join(sent)
+    while data:
+        length, stream = int.from_bytes(data[:3], "big"), int.from_bytes(data[5:9], "big")
+        yield data[:5], stream, data[9 : 9 + length]
+        data = data[9 + length :]
+
+
+def _streams(sent: Sequence[bytes]) -> list[int]:
+    return [stream for _, stream, _ in _frames(sent)]
+
+
+def _renumbered(sent: Sequence[bytes], by: int) -> Iterable[bytes]:
+    for head, stream, payload in _frames(sent):
+        yield head + (stream + by if stream else 0).to_bytes(4, "big") + payload
+
+
 def costs(name: str, folder: Path, *, total: int, rounds: int) -> tuple[list[float], int]:
     """Nanoseconds of engine CPU for a request of that recording's second half, by round, and how many it has.
 
     RuntimeError if the engine does not count as many each time that the half comes: then it did other work than a request's.
     """
     first, second = _halves(load(name))
-    times = max(1, total // _CONNECTIONS // len(_once(second)))
-    paths = [folder / f"{name}-{word}" for word in ("first", "once", "often")]
+    times = 1 + max(1, total // _CONNECTIONS // len(_once(second)))
+    once, often = folder / f"{name}-once", folder / f"{name}-often"
     counted = []
-    for path, repeated in zip(paths, (0, 1, times), strict=True):
-        write(path, _once(replace(first, chunks=(*first.chunks, *second.chunks * repeated))), _CONNECTIONS)
+    for path, repeated in ((once, 1), (often, times)):
+        chunks = (*first.chunks, *_said_again(second, repeated))
+        write(path, _once(replace(first, chunks=chunks)), _CONNECTIONS)
         counted.append(_engine_ns(path)[1])
-    each = (counted[1] - counted[0]) // _CONNECTIONS
-    requests = counted[2] - counted[0]
-    if not each or requests != times * each * _CONNECTIONS:
-        raise RuntimeError(f"{name}: {counted} requests for 0, 1 and {times} times its second half")
-    found = [(_engine_ns(paths[2])[0] - _engine_ns(paths[0])[0]) / requests for _ in range(rounds)]
-    for path in paths:
-        path.unlink()
+    requests = counted[1] - counted[0]
+    each, odd = divmod(requests, (times - 1) * _CONNECTIONS)
+    if not each or odd:
+        raise RuntimeError(
+            f"{name}: {counted[0]} requests with its second half once, {counted[1]} with it {times} times"
+        )
+    found = [(_engine_ns(often)[0] - _engine_ns(once)[0]) / requests for _ in range(rounds)]
+    once.unlink()
+    often.unlink()
     return found, each
 
 
