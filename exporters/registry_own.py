@@ -140,7 +140,7 @@ UNRESOLVED: Final = own(
     "gauge",
     "{address}",
     ("reason",),
-    "Addresses in use now that have no name, by reason. Few are normal; a jump after a change of the cluster asks for a look at RBAC and the names service.",
+    "Addresses in use now that have no name, by reason (docs/troubleshooting.md). Few are normal; a jump after a change of the cluster asks for a look at RBAC and the names service.",
 )
 SERIES: Final = own(
     "firesteel_series",
