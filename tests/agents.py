@@ -34,6 +34,16 @@ class Series:
     value: float
 
 
+def series_of(text: str) -> list[Series]:
+    """Every series of a metrics page, in the page's order."""
+    matches = map(_SAMPLE.match, text.splitlines())
+    return [
+        Series(match["name"], dict(_LABEL.findall(match["labels"] or "")), float(match["value"]))
+        for match in matches
+        if match is not None
+    ]
+
+
 @dataclass(slots=True)
 class Agent:
     """A running agent. `page` and `status` ask it anew each time."""
@@ -53,12 +63,7 @@ class Agent:
         return json.loads(self.get("/api/v1/status"))
 
     def page(self) -> list[Series]:
-        matches = map(_SAMPLE.match, self.get("/metrics", api=False).decode().splitlines())
-        self.series = [
-            Series(match["name"], dict(_LABEL.findall(match["labels"] or "")), float(match["value"]))
-            for match in matches
-            if match is not None
-        ]
+        self.series = series_of(self.get("/metrics", api=False).decode())
         return self.series
 
     def find(self, name: str, **labels: str) -> list[Series]:

@@ -38,7 +38,7 @@ FIRESTEEL, PYTHON = "/usr/local/bin/firesteel", "/usr/local/bin/python3"
 _ENVIRONMENT = {"PATH": "/usr/local/bin", "NODE_NAME": "a-node", "FIRESTEEL_CONFIG": "/orders/empty.yaml"}
 _METRICS, _API, PORT, REFUSED = 9101, 9102, 8000, 9
 _LOG = Path("/tmp/agent.log")
-_QUIET_SECONDS = 20.0
+_QUIET_SECONDS, _COUNTED_SECONDS = 30.0, 300.0
 MISSING, THERE, REFUSALS = 9, 7, 3
 """What the client does: so many 404 and so many 200 on one connection, and so many connections to where nobody listens."""
 _SERVER = f"""
@@ -131,10 +131,12 @@ def watch(column: str) -> None:
         )
     found: dict[str, Any] = {}
     try:
-        if waited(lambda: bool(asked(_API, "/readyz")) or agent.poll() is not None, 900) and agent.poll() is None:
+        if waited(lambda: counting() or agent.poll() is not None, 900) and agent.poll() is None:
             found["ready_seconds"] = round(time.monotonic() - began, 1)
             subprocess.run([PYTHON, "-c", _CLIENT], env=_ENVIRONMENT, check=True)
+            found["asked_seconds"] = round(time.monotonic() - began, 1)
             found["page"] = settled()
+            found["page_seconds"] = round(time.monotonic() - began, 1)
             found["status"] = json.loads(asked(_API, "/api/v1/status"))
             found["processes"] = processes()
     finally:
@@ -154,6 +156,12 @@ def asked(port: int, path: str) -> str:
         return ""
 
 
+def counting() -> bool:
+    """Whether there is an engine to count; that an agent answers comes before."""
+    answer = asked(_API, "/api/v1/status")
+    return bool(answer) and json.loads(answer)["engine"]["state"] == "running"
+
+
 def waited(what: Callable[[], bool], seconds: float) -> bool:
     end = time.monotonic() + seconds
     while not (done := what()) and time.monotonic() < end:
@@ -162,10 +170,11 @@ def waited(what: Callable[[], bool], seconds: float) -> bool:
 
 
 def settled() -> str:
-    """The page of metrics, once what it says of the client's and the server's ports has stood still."""
+    """The page of metrics, once it says something of the client's and the server's ports and that has stood still."""
     last: list[str] = []
     page, since = "", time.monotonic()
-    while time.monotonic() - since < _QUIET_SECONDS:
+    end = since + _COUNTED_SECONDS
+    while time.monotonic() < end and (not last or time.monotonic() - since < _QUIET_SECONDS):
         page = asked(_METRICS, "/metrics")
         rows = [line for line in page.splitlines() if f'port="{PORT}"' in line or f'port="{REFUSED}"' in line]
         if rows != last:
