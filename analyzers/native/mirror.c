@@ -114,7 +114,7 @@ static void link_ends(struct fs_engine *e, struct fs_connection *a, struct fs_co
 	fs_ident_told(e, b);
 	e->table->stats.both_ends++;
 	if (a->kind == FS_KIND_FLOW) {
-		/* Datagrams are counted where they are served; flows settle late enough for this (requests.c). */
+		/* Datagrams are counted where they are served; flows settle late enough for this (outcomes.c). */
 		struct fs_connection *server = a->role == FS_ROLE_SERVER || b->role == FS_ROLE_CLIENT ? a : b;
 		server->authority = FS_AUTHORITY_MINE;
 		(server == a ? b : a)->authority = FS_AUTHORITY_THEIRS;

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Requests that wait: in order or by id, until they are answered, given up, or discarded because a part was not seen. */
+/* Requests that wait, in order or by id: from their first byte until the response is found that belongs to them. */
 #include "state.h"
-
-static const struct fs_label no_response = {11, "no response"};
 
 void fs_request_release(struct fs_engine *e, uint32_t index)
 {
@@ -10,17 +8,6 @@ void fs_request_release(struct fs_engine *e, uint32_t index)
 	fs_string_release(e, w->request_content);
 	fs_string_release(e, w->response_content);
 	fs_pool_give(&e->waitings, index);
-}
-
-static bool is_reversed(const struct fs_waiting *w)
-{
-	return w->message.flags & FS_MESSAGE_REVERSED;
-}
-
-/* The direction in which its bytes go. */
-static uint8_t direction_of(const struct fs_connection *c, const struct fs_waiting *w)
-{
-	return (c->requester == FS_OUT) != is_reversed(w);
 }
 
 static uint32_t hash_request(uint32_t connection, const struct fs_message *message)
@@ -40,13 +27,13 @@ static void append(struct fs_engine *e, struct fs_connection *c, uint32_t index,
 		c->first_waiting = index;
 	c->last_waiting = index;
 	c->waiting++;
-	c->reversed += is_reversed(w);
+	c->reversed += fs_is_reversed(w);
 	w->hash = by_id ? hash_request(w->connection, &w->message) : 0;
 	if (by_id)
 		fs_index_add(&e->by_request, w->hash, index);
 }
 
-static void unlink_request(struct fs_engine *e, struct fs_connection *c, uint32_t index)
+void fs_request_unlink(struct fs_engine *e, struct fs_connection *c, uint32_t index)
 {
 	struct fs_waiting *w = fs_waiting_at(e, index);
 
@@ -62,7 +49,7 @@ static void unlink_request(struct fs_engine *e, struct fs_connection *c, uint32_
 	else
 		c->last_waiting = w->previous;
 	c->waiting--;
-	c->reversed -= is_reversed(w);
+	c->reversed -= fs_is_reversed(w);
 	for (int direction = FS_IN; direction <= FS_OUT; direction++)
 		if (c->stream[direction].of == index)
 			c->stream[direction].of = 0;
@@ -78,8 +65,6 @@ static void copy_message(struct fs_message *to, const struct fs_message *from)
 	to->content.text[text] = 0;
 }
 
-static void unanswered(struct fs_engine *e, struct fs_connection *c, struct fs_waiting *w, uint64_t now_ns);
-
 static uint32_t most_waiting(const struct fs_connection *c, bool by_id)
 {
 	return c->kind == FS_KIND_FLOW ? FS_WAITING_PER_FLOW : by_id ? FS_WAITING_BY_ID : FS_WAITING_PER_CONNECTION;
@@ -93,9 +78,9 @@ bool fs_request_passed(struct fs_engine *e, struct fs_connection *c, uint64_t no
 
 	if (!w || !(w->message.flags & FS_MESSAGE_QUIET) || w->begun)
 		return false;
-	unlink_request(e, c, index);
+	fs_request_unlink(e, c, index);
 	if (!w->counted)
-		unanswered(e, c, w, now_ns);
+		fs_request_unanswered(e, c, w, now_ns);
 	fs_request_release(e, index);
 	return true;
 }
@@ -138,7 +123,7 @@ uint32_t fs_request_begin(struct fs_engine *e, struct fs_connection *c, uint64_t
 	copy_message(&w->message, &e->message);
 	append(e, c, index, by_id);
 	c->cuts = (uint8_t)(c->cuts - (c->cuts && c->cuts < FS_CUTS_TOO_MANY));
-	if (c->waiting - c->reversed > 1 && !is_reversed(w) && c->kind == FS_KIND_STREAM && !by_id) {
+	if (c->waiting - c->reversed > 1 && !fs_is_reversed(w) && c->kind == FS_KIND_STREAM && !by_id) {
 		c->flags |= FS_C_PIPELINED;
 		fs_mode_need_bytes(e, c);
 	}
@@ -176,9 +161,9 @@ void fs_request_end(struct fs_engine *e, struct fs_connection *c, uint32_t reque
 	w->complete = 1;
 	if (!(w->message.flags & FS_MESSAGE_NO_ANSWER))
 		return;
-	unlink_request(e, c, request);
+	fs_request_unlink(e, c, request);
 	if (!w->counted)
-		unanswered(e, c, w, w->last_ns);
+		fs_request_unanswered(e, c, w, w->last_ns);
 	fs_request_release(e, request);
 }
 
@@ -201,7 +186,7 @@ static uint32_t find(struct fs_engine *e, const struct fs_connection *c, bool is
 	     i = fs_index_next(&e->by_request, hash, &probe)) {
 		const struct fs_waiting *w = fs_waiting_at(e, i);
 		if (w->connection == connection && w->message.id == wanted->id && !(is_open && w->complete) &&
-		    is_reversed(w) == !!(wanted->flags & FS_MESSAGE_REVERSED))
+		    fs_is_reversed(w) == !!(wanted->flags & FS_MESSAGE_REVERSED))
 			return i;
 	}
 	return 0;
@@ -215,7 +200,7 @@ uint32_t fs_request_for(struct fs_engine *e, const struct fs_connection *c, cons
 
 	if (p->pairs_by_id)
 		return find(e, c, false);
-	while (index && is_reversed(fs_waiting_at(e, index)) != reversed)
+	while (index && fs_is_reversed(fs_waiting_at(e, index)) != reversed)
 		index = fs_waiting_at(e, index)->next;
 	return index;
 }
@@ -224,276 +209,4 @@ uint32_t fs_request_for(struct fs_engine *e, const struct fs_connection *c, cons
 uint32_t fs_request_open(struct fs_engine *e, const struct fs_connection *c)
 {
 	return find(e, c, true);
-}
-
-static uint8_t protocol_of(const struct fs_engine *e, const struct fs_connection *c, const struct fs_waiting *w)
-{
-	bool has_own = w->message.protocol && e->config.protocols_enabled >> w->message.protocol % FS_PROTOCOL_MAX & 1;
-	return has_own ? w->message.protocol : c->protocol;
-}
-
-static void replace(struct fs_engine *e, uint32_t *string, uint32_t with)
-{
-	fs_string_release(e, *string);
-	*string = with;
-}
-
-/* What the response, or a piece of it, that is now in e->message says. What it leaves empty stays as it was told. */
-void fs_response_told(struct fs_engine *e, struct fs_connection *c, uint32_t request)
-{
-	struct fs_waiting *w = fs_waiting_at(e, request);
-	const struct fs_row *hint = &e->table->rows[c->row];
-	const struct fs_outcome *outcome = &e->outcome;
-
-	if (e->message.protocol)
-		w->message.protocol = e->message.protocol;
-	fs_stitch(e, c->protocol, &w->message, &e->message);
-	if (outcome->status)
-		w->status = outcome->status;
-	w->error |= outcome->error;
-	if (outcome->request_content.length)
-		replace(e, &w->request_content,
-			fs_string_hold_content(e, c, protocol_of(e, c, w), &outcome->request_content,
-					       hint->request_content));
-	if (outcome->response_content.length)
-		replace(e, &w->response_content, fs_string_hold(e, &outcome->response_content, hint->response_content));
-}
-
-void fs_response_begin(struct fs_engine *e, struct fs_connection *c, uint32_t request, uint64_t first_ns)
-{
-	struct fs_waiting *w = fs_waiting_at(e, request);
-
-	w->answer_flags = (uint8_t)e->message.flags;
-	w->next_protocol = e->message.next_protocol;
-	if (e->message.flags & FS_MESSAGE_INTERIM)
-		return;
-	w->begun = 1;
-	w->response_first_ns = w->response_last_ns = fs_max(first_ns, w->first_ns);
-	fs_response_told(e, c, request);
-}
-
-static void count(struct fs_engine *e, struct fs_connection *c, const struct fs_waiting *w, uint32_t flags)
-{
-	struct fs_counted counted = {
-		.request_content = w->request_content,
-		.response_content = w->response_content,
-		.flags = flags | (w->error ? FS_ROW_ERROR : 0),
-		.status = w->status,
-		.start_ns = w->first_ns,
-		.end_ns = fs_max(w->response_last_ns, w->last_ns),
-		.request_ns = fs_since(w->last_ns, w->first_ns),
-		.processing_ns = fs_since(w->response_first_ns, w->last_ns),
-		.response_ns = fs_since(w->response_last_ns, fs_max(w->response_first_ns, w->last_ns)),
-		.request_bytes = w->bytes,
-		.response_bytes = w->response_bytes,
-		.request = w,
-		.protocol = protocol_of(e, c, w),
-		.verb = e->config.count_verbs ? w->message.verb : 0,
-	};
-	if (!fs_may_count(e, c))
-		return;
-	if (w->message.flags & FS_MESSAGE_IF_FAILED && !w->error) {
-		fs_row_bytes(e, c, w->bytes, w->response_bytes);
-		return;
-	}
-	if (!fs_row_count(e, c, &counted))
-		return;
-	e->table->stats.requests++;
-	if (flags & FS_ROW_NO_RESPONSE)
-		e->table->stats.no_response++;
-}
-
-/*
- * What a server did may be counted before the client's end is told, if events of another CPU come late: then it would
- * not be known as a request inside this node. So datagrams, and the first request of a connection, wait a moment.
- */
-static bool may_settle_later(struct fs_engine *e, struct fs_connection *c, const struct fs_waiting *w)
-{
-	const uint32_t decided = FS_C_BOTH_ENDS | FS_C_DYING | FS_C_FIRST_SETTLED;
-
-	if (c->role != FS_ROLE_SERVER || c->flags & decided)
-		return false;
-	if (c->kind == FS_KIND_FLOW)
-		return true;
-	c->flags |= FS_C_FIRST_SETTLED;
-	return !(w->answer_flags & FS_MESSAGE_SWITCH) && fs_may_have_other_end(e, c);
-}
-
-static void settle_later(struct fs_engine *e, struct fs_connection *c, uint32_t index, struct fs_waiting *w)
-{
-	w->due_ns = e->now_ns + FS_SETTLE_NS;
-	w->next = 0;
-	if (e->last_settling)
-		fs_waiting_at(e, e->last_settling)->next = index;
-	else
-		e->first_settling = index;
-	e->last_settling = index;
-	c->settling++;
-}
-
-void fs_requests_settled(struct fs_engine *e, uint64_t now_ns)
-{
-	while (e->first_settling && fs_waiting_at(e, e->first_settling)->due_ns <= now_ns) {
-		uint32_t index = e->first_settling;
-		struct fs_waiting *w = fs_waiting_at(e, index);
-		struct fs_connection *c = fs_connection_at(e, w->connection);
-
-		e->first_settling = w->next;
-		if (!e->first_settling)
-			e->last_settling = 0;
-		count(e, c, w, 0);
-		fs_request_release(e, index);
-		c->settling--;
-		if (!c->settling && c->flags & FS_C_DYING)
-			fs_connection_free(e, c);
-		else
-			fs_flow_idle(e, c);
-	}
-}
-
-void fs_response_piece(struct fs_engine *e, uint32_t request, uint64_t last_ns, uint64_t bytes)
-{
-	struct fs_waiting *w = fs_waiting_at(e, request);
-
-	w->response_last_ns = fs_max(last_ns, w->response_first_ns);
-	w->response_bytes += bytes;
-}
-
-/* Answered before its end: what follows of it is added to the row later. */
-static bool end_early(struct fs_engine *e, struct fs_connection *c, uint32_t request)
-{
-	struct fs_stream *s = &c->stream[direction_of(c, fs_waiting_at(e, request))];
-
-	if (s->of != request)
-		return false;
-	fs_request_piece(e, request, s->last_ns, s->message_bytes);
-	s->message_bytes = 0;
-	s->of = 0;
-	return true;
-}
-
-void fs_response_end(struct fs_engine *e, struct fs_connection *c, uint32_t request, uint64_t last_ns, uint64_t bytes)
-{
-	struct fs_waiting *w = fs_waiting_at(e, request);
-
-	fs_response_piece(e, request, last_ns, bytes);
-	if (w->answer_flags & FS_MESSAGE_INTERIM)
-		return;
-	bool is_early = end_early(e, c, request);
-	uint8_t next = w->answer_flags & FS_MESSAGE_SWITCH ? w->next_protocol : FS_UNDECIDED;
-	unlink_request(e, c, request);
-	if (w->counted == FS_NOT_TO_COUNT) {
-		c->failures = 0;
-		e->table->stats.discarded_exchanges++;
-	} else if (w->counted) {
-		e->table->stats.orphan_responses++;
-	} else {
-		c->failures = 0;
-		fs_mode_clean_exchange(e, c);
-		if (!is_early && may_settle_later(e, c, w)) {
-			settle_later(e, c, request, w);
-			return;
-		}
-		count(e, c, w, 0);
-	}
-	if (w->answer_flags & FS_MESSAGE_SWITCH) {
-		uint32_t content = w->request_content;
-		w->request_content = 0;
-		fs_string_release(e, c->content);
-		c->content = content;
-		fs_protocol_set(e, c, next);
-	}
-	fs_request_release(e, request);
-}
-
-/* The piece that is now in e->message is the response of all that waits with an id up to `id`. */
-void fs_requests_settle(struct fs_engine *e, struct fs_connection *c, uint64_t id, uint64_t now_ns)
-{
-	while (c->first_waiting && fs_waiting_at(e, c->first_waiting)->message.id <= id) {
-		uint32_t index = c->first_waiting;
-		fs_response_begin(e, c, index, now_ns);
-		fs_response_end(e, c, index, now_ns, 0);
-	}
-}
-
-/* Responses that had begun, of several messages each, ended with the connection. */
-void fs_responses_over(struct fs_engine *e, struct fs_connection *c)
-{
-	for (uint32_t index = c->first_waiting, next; index; index = next) {
-		const struct fs_waiting *w = fs_waiting_at(e, index);
-		next = w->next;
-		if (w->begun)
-			fs_response_end(e, c, index, w->response_last_ns, 0);
-	}
-}
-
-/* Half-seen exchanges: what they were is not known, so they are nothing but discarded. */
-void fs_requests_discard(struct fs_engine *e, struct fs_connection *c)
-{
-	while (c->first_waiting) {
-		uint32_t index = c->first_waiting;
-		struct fs_waiting *w = fs_waiting_at(e, index);
-		unlink_request(e, c, index);
-		if (w->counted != FS_COUNTED_UNANSWERED && c->authority != FS_AUTHORITY_THEIRS &&
-		    !(c->flags & FS_C_HANDSHAKE))
-			e->table->stats.discarded_exchanges++;
-		fs_request_release(e, index);
-	}
-	c->flags &= ~(uint32_t)FS_C_HANDSHAKE;
-}
-
-static void unanswered(struct fs_engine *e, struct fs_connection *c, struct fs_waiting *w, uint64_t now_ns)
-{
-	bool expected = !(w->message.flags & (FS_MESSAGE_NO_ANSWER | FS_MESSAGE_QUIET));
-
-	fs_stitch(e, c->protocol, &w->message, NULL);
-	w->request_content = fs_string_hold_content(e, c, protocol_of(e, c, w), &e->outcome.request_content, 0);
-	w->response_content = fs_string_hold(
-		e, expected && !e->outcome.response_content.length ? &no_response : &e->outcome.response_content, 0);
-	w->error = expected || e->outcome.error;
-	w->status = expected ? 0 : e->outcome.status;
-	w->response_first_ns = w->response_last_ns = fs_max(now_ns, w->last_ns);
-	count(e, c, w, expected ? FS_ROW_NO_RESPONSE : 0);
-}
-
-/*
- * Counts what waited for longer than `patience_ns`; 0 is for a connection that ended. In order, the request keeps its
- * place, so that a late response is not taken for the next one's.
- */
-void fs_requests_unanswered(struct fs_engine *e, struct fs_connection *c, uint64_t now_ns, uint64_t patience_ns)
-{
-	if (c->flags & FS_C_HANDSHAKE || !c->first_waiting)
-		return;
-	const struct fs_protocol *p = fs_protocol_of(e, c->protocol);
-	bool keeps_place = patience_ns && p && !p->pairs_by_id;
-
-	/* Only by id does a request wait while a direction is lost: its response may have passed there. */
-	if (c->stream[FS_IN].phase == FS_PHASE_LOST || c->stream[FS_OUT].phase == FS_PHASE_LOST) {
-		fs_requests_discard(e, c);
-		return;
-	}
-	for (uint32_t index = c->first_waiting, next; index; index = next) {
-		struct fs_waiting *w = fs_waiting_at(e, index);
-		const struct fs_stream *asks = &c->stream[direction_of(c, w)];
-		next = w->next;
-		uint64_t last_ns = index == asks->of ? fs_max(w->last_ns, asks->last_ns) : w->last_ns;
-		if (w->begun || c->stream[!direction_of(c, w)].of == index ||
-		    (patience_ns && fs_since(now_ns, last_ns) <= patience_ns))
-			continue;
-		if (!w->counted && fs_may_be_lost(e, w->first_ns))
-			w->counted = FS_NOT_TO_COUNT;
-		if (!w->counted) {
-			if (index == asks->of)
-				w->bytes += asks->message_bytes;
-			w->last_ns = fs_max(w->last_ns, w->complete ? 0 : last_ns);
-			unanswered(e, c, w, now_ns);
-			w->counted = FS_COUNTED_UNANSWERED;
-		}
-		if (keeps_place)
-			continue;
-		if (w->counted == FS_NOT_TO_COUNT)
-			e->table->stats.discarded_exchanges++;
-		unlink_request(e, c, index);
-		fs_request_release(e, index);
-	}
 }

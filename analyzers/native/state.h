@@ -147,6 +147,17 @@ static inline struct fs_waiting *fs_waiting_at(struct fs_engine *e, uint32_t ind
 	return fs_pool_at(&e->waitings, index);
 }
 
+static inline bool fs_is_reversed(const struct fs_waiting *w)
+{
+	return w->message.flags & FS_MESSAGE_REVERSED;
+}
+
+/* The direction in which a request's bytes go. */
+static inline uint8_t fs_direction_of(const struct fs_connection *c, const struct fs_waiting *w)
+{
+	return (c->requester == FS_OUT) != fs_is_reversed(w);
+}
+
 /* NULL if there is none, as of FS_UNDECIDED. */
 static inline const struct fs_protocol *fs_protocol_of(const struct fs_engine *e, uint8_t id)
 {
@@ -317,18 +328,27 @@ void fs_request_piece(struct fs_engine *e, uint32_t request, uint64_t last_ns, u
 void fs_request_end(struct fs_engine *e, struct fs_connection *c, uint32_t request, uint64_t last_ns, uint64_t bytes);
 void fs_text_keep(struct fs_engine *e, uint32_t request, enum fs_side side, struct fs_cursor bytes);
 uint32_t fs_request_for(struct fs_engine *e, const struct fs_connection *c, const struct fs_protocol *p);
+/* The oldest request stays without an answer, as a quiet one may. False if it is none. */
+bool fs_request_passed(struct fs_engine *e, struct fs_connection *c, uint64_t now_ns);
+void fs_request_unlink(struct fs_engine *e, struct fs_connection *c, uint32_t index);
+void fs_request_release(struct fs_engine *e, uint32_t index);
+
+/* responses.c */
 void fs_response_begin(struct fs_engine *e, struct fs_connection *c, uint32_t request, uint64_t first_ns);
 void fs_response_told(struct fs_engine *e, struct fs_connection *c, uint32_t request);
 void fs_response_piece(struct fs_engine *e, uint32_t request, uint64_t last_ns, uint64_t bytes);
 void fs_response_end(struct fs_engine *e, struct fs_connection *c, uint32_t request, uint64_t last_ns, uint64_t bytes);
 void fs_responses_over(struct fs_engine *e, struct fs_connection *c);
-/* The oldest request stays without an answer, as a quiet one may. False if it is none. */
-bool fs_request_passed(struct fs_engine *e, struct fs_connection *c, uint64_t now_ns);
 void fs_requests_settle(struct fs_engine *e, struct fs_connection *c, uint64_t id, uint64_t now_ns);
+
+/* outcomes.c */
+uint8_t fs_protocol_counted(const struct fs_engine *e, const struct fs_connection *c, const struct fs_waiting *w);
+void fs_request_count(struct fs_engine *e, struct fs_connection *c, const struct fs_waiting *w, uint32_t flags);
+bool fs_request_settles_later(struct fs_engine *e, struct fs_connection *c, uint32_t index);
+void fs_request_unanswered(struct fs_engine *e, struct fs_connection *c, struct fs_waiting *w, uint64_t now_ns);
+void fs_requests_settled(struct fs_engine *e, uint64_t now_ns);
 void fs_requests_discard(struct fs_engine *e, struct fs_connection *c);
 void fs_requests_unanswered(struct fs_engine *e, struct fs_connection *c, uint64_t now_ns, uint64_t patience_ns);
-void fs_requests_settled(struct fs_engine *e, uint64_t now_ns);
-void fs_request_release(struct fs_engine *e, uint32_t index);
 
 /* opaque.c */
 void fs_opaque_chunk(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *chunk);
