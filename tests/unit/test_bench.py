@@ -88,7 +88,10 @@ def test_every_protocol_has_recordings_to_measure() -> None:
         assert recorded == {"http" if protocol == "websocket" else protocol}
 
 
-@pytest.mark.parametrize(("name", "requests"), [("dns-dig-udp", 5), ("http-websocket", 1), ("redis-resp2", 15)])
+@pytest.mark.parametrize(
+    ("name", "requests"),
+    [("dns-dig-udp", 5), ("http-websocket", 2), ("redis-resp2", 15), ("http2-h2load-nginx", 10), ("grpc-unary", 5)],
+)
 def test_a_request_costs_what_its_connection_does_not(tmp_path: Path, name: str, requests: int) -> None:
     found, each = protocols.costs(name, tmp_path, total=400, rounds=1)
     assert each == requests
