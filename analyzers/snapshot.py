@@ -301,6 +301,8 @@ class SnapshotBuilder:
                         nameless.add((ip, party.reason))
                     elif party.pod and position == 0:
                         pods.add((party.namespace, party.pod))
+        if pods:
+            pods.difference_update(self.gone_pods())
         for _, reason in nameless:
             unresolved[reason] = unresolved.get(reason, 0) + 1
         return Snapshot(

@@ -25,7 +25,7 @@ WALK_LIMIT: Final = 20000  # directories of one pass
 WALK_SHARE: Final = 20.0  # a pass waits as many times as long as the last one took
 WALK_PAUSE_S: Final = (0.25, 10.0)  # shortest, longest
 WATCH_LIMIT: Final = 8192
-GONE_LIMIT: Final = 4096  # paths of cgroups that are no more, or cannot be watched
+GONE_LIMIT: Final = 1024  # paths of cgroups that are no more, or cannot be watched
 AGAIN_SECONDS: Final = 300.0
 """After so long, what could not be watched is tried again."""
 _STOP_SECONDS: Final = 2.0

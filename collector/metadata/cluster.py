@@ -23,7 +23,7 @@ from collector.metadata.kube_objects import (
 
 POD_LIMIT: Final = 200_000
 OTHER_LIMIT: Final = 100_000
-ASKED_LIMIT: Final = 131_072
+ASKED_LIMIT: Final = 32_768
 
 
 @dataclass(slots=True)
@@ -213,6 +213,7 @@ class ClusterIndex:
                 if pod is not None:
                     self._unlink_pod(pod)
                     self._touch(*_keys(pod))
+                    self._asked.difference_update(_keys(pod))  # who still wants to know asks again after this
 
     # --- what the resolver asks
 

@@ -12,7 +12,7 @@ from analyzers.rows import Identity
 from collector.metadata.cgroups import Cgroups
 from collector.metadata.containers import CgroupOwner, owner_of, paths_of
 
-CACHE_LIMIT: Final = 2048
+CACHE_LIMIT: Final = 1024
 
 
 class Processes:

@@ -201,7 +201,11 @@ def test_unresolved_ends_are_counted_once_each_while_they_are_in_use() -> None:
 
 def test_pods_of_this_node_are_counted_by_their_sockets() -> None:
     rows = [request_row(1), request_row(2, Role.SERVER), request_row(3, Role.SERVER, request_content="/b")]
-    assert SnapshotBuilder(FixedResolver()).build(rows, (), (), 1).local_pods == 2
+    builder = SnapshotBuilder(FixedResolver())
+    assert builder.build(rows, (), (), 1).local_pods == 2
+    # One that was deleted has rows for some time yet, but does not run.
+    builder.gone_pods = lambda: {("shop", FixedResolver().owners[2].pod)}
+    assert builder.build(rows, (), (), 2).local_pods == 1
 
 
 def test_samples_get_names() -> None:
