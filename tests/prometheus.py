@@ -64,15 +64,19 @@ def number(url: str, expression: str) -> float:
     return float(found[0]["value"][1]) if found else -1.0
 
 
-def faults(url: str, page: str, log: str, over: str = "1h") -> list[str]:
-    """What Prometheus holds against the metrics of `page` in that time: counts that fell, samples refused, scrapes missed."""
+def faults(url: str, page: str, log: str, port: int, over: str = "1h") -> list[str]:
+    """What Prometheus holds against the metrics of `page` in that time: counts that fell, samples refused, scrapes missed.
+
+    Of the traffic it is what has to do with this port: what others on the host do may rest for longer than a row lives, and its
+    next row begins at 0.
+    """
     found = [
         f"{counter} fell"
         for counter in sorted(set(re.findall(r"^# TYPE (\w+) counter$", page, re.MULTILINE)))
-        if ask(url, f"resets({counter}[{over}]) > 0")
+        if any(_concerns(row["metric"], port) for row in ask(url, f"resets({counter}[{over}]) > 0"))
     ]
     for family in sorted(set(re.findall(r"^# TYPE (\w+) histogram$", page, re.MULTILINE))):
-        if ask(url, f"resets({family}_count[{over}]) > 0"):
+        if any(_concerns(row["metric"], port) for row in ask(url, f"resets({family}_count[{over}]) > 0")):
             found.append(f"{family}_count fell")
         # Buckets of one row never fall from one to the next.
         if ask(url, f'{family}_bucket{{le="+Inf"}} != ignoring(le) {family}_count'):
@@ -81,3 +85,8 @@ def faults(url: str, page: str, log: str, over: str = "1h") -> list[str]:
     if (answered := number(url, f"min(avg_over_time(up[{over}]))")) != 1:
         found.append(f"{1 - answered:.2%} of the scrapes of a job failed")
     return found
+
+
+def _concerns(labels: dict[str, str], port: int) -> bool:
+    ports = {labels[name] for name in ("port", "src_port", "dst_port") if name in labels}
+    return not ports or str(port) in ports
