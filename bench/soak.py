@@ -151,7 +151,7 @@ def _counts(url: str, agent: Agent, server: Server, load: HttpLoad, pods: int, o
         from_pods=by_job(f"max_over_time({edges}{{{from_pods}", f"[{over}])"),
         entity=by_job(f'kindling_entity_request_total{{port="{server.port}"'),
         faults=[
-            *faults(url, page, log, server.port, over),
+            *faults(url, page, log, over, server.port),
             *([f"wrk had {load.socket_errors} errors of its sockets"] if load.socket_errors else []),
         ],
     )

@@ -64,11 +64,11 @@ def number(url: str, expression: str) -> float:
     return float(found[0]["value"][1]) if found else -1.0
 
 
-def faults(url: str, page: str, log: str, port: int, over: str = "1h") -> list[str]:
+def faults(url: str, page: str, log: str, over: str = "1h", port: int = 0) -> list[str]:
     """What Prometheus holds against the metrics of `page` in that time: counts that fell, samples refused, scrapes missed.
 
-    Of the traffic it is what has to do with this port: what others on the host do may rest for longer than a row lives, and its
-    next row begins at 0.
+    With a port, of the traffic only what has to do with it may not fall: in a long time what others on the host do may rest for
+    longer than a row lives, and its next row begins at 0.
     """
     found = [
         f"{counter} fell"
@@ -81,6 +81,7 @@ def faults(url: str, page: str, log: str, port: int, over: str = "1h") -> list[s
         # Buckets of one row never fall from one to the next.
         if ask(url, f'{family}_bucket{{le="+Inf"}} != ignoring(le) {family}_count'):
             found.append(f"{family}: its last bucket is not its count")
+    found += re.findall(r"level=warn.*(?:duplicate|out.of.order|parse|append failed).*", log)
     found += re.findall(r".*(?:Error on ingesting|Duplicate sample|Append failed|Out of order|out of bounds).*", log)
     if (answered := number(url, f"min(avg_over_time(up[{over}]))")) != 1:
         found.append(f"{1 - answered:.2%} of the scrapes of a job failed")
@@ -89,4 +90,4 @@ def faults(url: str, page: str, log: str, port: int, over: str = "1h") -> list[s
 
 def _concerns(labels: dict[str, str], port: int) -> bool:
     ports = {labels[name] for name in ("port", "src_port", "dst_port") if name in labels}
-    return not ports or str(port) in ports
+    return not port or not ports or str(port) in ports

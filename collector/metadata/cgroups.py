@@ -143,12 +143,12 @@ class Cgroups:
                 os.scandir(self._hierarchy).close()
                 with INotify() as notify:
                     self._watch(notify)
+                continue
             except OSError as error:
                 self._say(_SHORT_OF.get(error.errno or 0) or str(error))
             except Exception as error:  # noqa: BLE001 - names must not end with it
                 self._say(f"{type(error).__name__}: {error}")
-            if self.fault:
-                self._stop.wait(AGAIN_SECONDS)
+            self._stop.wait(AGAIN_SECONDS)
         with self._lock:
             self._tree = Watches()
 

@@ -48,4 +48,4 @@ def test_prometheus_reads_what_happened_and_nothing_falls(tmp_path: Path) -> Non
         errors = number(url, f'sum(kindling_entity_request_total{{port="{server.port}",is_error="true",job="often"}})')
         assert 0 < errors <= made
         page = agent.get("/metrics", api=False).decode()
-        assert faults(url, page, (tmp_path / "prometheus.log").read_text(), server.port) == []
+        assert faults(url, page, (tmp_path / "prometheus.log").read_text()) == []
