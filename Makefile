@@ -185,7 +185,7 @@ build/jaeger/all-in-one:
 	rm -rf build/jaeger/source
 
 .PHONY: bench
-bench: packages-test $(stamps)/venv-dev build ## the budgets, measured here (as root), into docs/benchmarks.md. BENCH_QUICK=1 for minutes less
+bench: packages-test $(stamps)/venv-dev build $(stamps)/plugin $(stamps)/plugin-harness ## the budgets, measured here (as root), into docs/benchmarks.md. BENCH_QUICK=1 for minutes less
 	@$(python) -m bench $(ARGS)
 
 .PHONY: bench-scale
