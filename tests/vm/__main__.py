@@ -21,7 +21,7 @@ def main() -> int:
     fetch = actions.add_parser("fetch", help="have kernels and their headers here, of a week ago at most")
     fetch.add_argument("--compiler", action="store_true", help="also what the kernel module is compiled with")
     fetch.add_argument("--seconds", type=float, default=kernels.NEVER, help="give up after so long in all")
-    fetch.add_argument("kernels", nargs="*", choices=[[], *names], default=names, metavar="KERNEL")
+    fetch.add_argument("kernels", nargs="*", choices=[[], *names], default=[], metavar="KERNEL", help="(all)")
     run = actions.add_parser("run", help="run a command")
     run.add_argument("--kernel", choices=names, required=True)
     run.add_argument("--seconds", type=float, default=300.0, help="kill the machine after so long (300)")
@@ -38,7 +38,7 @@ def main() -> int:
             return _list()
         if given.action == "fetch":
             ends = time.monotonic() + given.seconds
-            return max([_fetch(name, given.compiler, ends) for name in given.kernels])
+            return max([_fetch(name, given.compiler, ends) for name in given.kernels or names])
         return _run(given)
     except kernels.Lacking as lacking:
         print(f"firesteel-vm: {lacking}", file=sys.stderr)
