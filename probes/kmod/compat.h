@@ -207,7 +207,7 @@ static inline void fst_tracepoint_remove(const char *name, void *probe)
 #endif
 
 /*
- * What tracepoints hand over, where that changed. hooks.c has the compiler check each against the kernel's declaration.
+ * What tracepoints hand over, where that changed. handlers.c has the compiler check each against the kernel's declaration.
  *   tcp_retransmit_skb  4.15 (e086101b150a) sent segments only; 6.16 every attempt, with its error
  *   tcp_send_reset      4.15 (c24b14c46bb8); 6.10 with the reason
  *   kfree_skb           5.17 (c504e5c2f964) with the reason; 6.11 with the receiving socket, later a const one

@@ -152,7 +152,7 @@ def test_a_module_that_never_came_to_its_hooks_has_none() -> None:
 
 
 def test_the_table_here_and_the_module_have_the_same_hooks() -> None:
-    source = (KMOD / "hooks.c").read_text()
+    source = (KMOD / "handlers.c").read_text()
     theirs = set(re.findall(r'\{(?:CALLED|HIT)\("(\w+)"|\{EVENT\((\w+),', source))
     assert {a or b for a, b in theirs} == {name for watched in WATCHED for name in watched.names}
 
