@@ -52,7 +52,7 @@ static __always_inline int on_trouble(void *context, struct sock *sk, __u32 kind
 	return end_events(context);
 }
 
-/* Before 6.16 the tracepoint fired for sent segments only; since then its third argument says if sending failed. */
+/* Before 6.17 (ad892e912b84) the tracepoint fired for sent segments only; since then its third argument says if sending failed. */
 TRACEPOINT("tcp_retransmit_skb")
 int BPF_PROG(on_retransmit, struct sock *sk, struct sk_buff *skb)
 {

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 # What the kernel's headers offer, found by compiling and not by comparing versions: distributions carry changes back.
-# Kbuild calls this with the compiler and flags it uses itself. compat.h is the only reader of the result.
+# Kbuild calls this with the compiler and flags it uses itself. compat.h and its parts say what follows from it.
 #
 #   features.sh <config.h to write> <compiler> <flags...>
 #
@@ -28,7 +28,8 @@ feature() { # <name> <statements>: does this compile?
 	} >>"$work/snippets"
 }
 
-# Headers that came or went, looked for where the compiler looks.
+# Headers that came or went, looked for where the compiler looks; compat.h says when. The reasons for drops are for the tests
+# below only: a header of their own since 6.0 (ff8372a467fa), which was renamed in 6.4 (5b8285cca6fe).
 : >"$work/config.h"
 : >"$work/includes"
 for row in \
@@ -87,7 +88,6 @@ feature TCP_IS_MPTCP 'struct tcp_sock *t = NULL; (void)t->is_mptcp;'
 feature DFL_CGRP 'struct css_set *s = NULL; (void)s->dfl_cgrp->kn;'
 feature KERNFS_ID_64 'struct kernfs_node *k = NULL; u64 *id = &k->id; (void)id;'
 feature KERNFS_ID_UNION 'struct kernfs_node *k = NULL; (void)k->id.ino;'
-feature KERNFS_INO 'struct kernfs_node *k = NULL; (void)k->ino;'
 feature CGROUP_KN 'struct cgroup *c = NULL; (void)c->kn;'
 feature MEMORY_CGRP_ID '(void)memory_cgrp_id;'
 
@@ -102,8 +102,6 @@ feature TRACE_RECEIVE_RESET 'check_trace_callback_type_tcp_receive_reset((void (
 feature TRACE_DROP 'check_trace_callback_type_kfree_skb((void (*)(void *, struct sk_buff *, void *, enum skb_drop_reason))NULL);'
 feature TRACE_DROP_SOCK 'check_trace_callback_type_kfree_skb((void (*)(void *, struct sk_buff *, void *, enum skb_drop_reason, struct sock *))NULL);'
 feature TRACE_DROP_CONST_SOCK 'check_trace_callback_type_kfree_skb((void (*)(void *, struct sk_buff *, void *, enum skb_drop_reason, const struct sock *))NULL);'
-feature TRACE_EXEC 'check_trace_callback_type_sched_process_exec((void (*)(void *, struct task_struct *, pid_t, struct linux_binprm *))NULL);'
-feature TRACE_EXIT 'check_trace_callback_type_sched_process_exit((void (*)(void *, struct task_struct *))NULL);'
 feature TRACE_EXIT_GROUP 'check_trace_callback_type_sched_process_exit((void (*)(void *, struct task_struct *, bool))NULL);'
 
 # Why a packet was dropped, if that means loss: the same list as in probes/hooks.py, of which a kernel has a part.

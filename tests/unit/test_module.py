@@ -179,5 +179,23 @@ def test_every_feature_that_is_asked_for_is_looked_for() -> None:
         if path.name != "config.h":
             text = path.read_text()
             used |= set(re.findall(r"\bHAVE_(\w+)", text)) - set(re.findall(r"#define HAVE_(\w+)", text))
-    defined = set(re.findall(r"#define HAVE_(\w+)", (KMOD / "compat.h").read_text()))
+    defined = {name for path in KMOD.glob("compat*.h") for name in re.findall(r"#define HAVE_(\w+)", path.read_text())}
     assert used - defined <= made
+
+
+def test_every_change_of_the_kernel_is_told_with_version_and_commit() -> None:
+    """As `5.6, d56c0d45f0e2` or `4.20 (3c88ee194c28)`, in the last comment before a use, or in the line behind it."""
+    tests = (KMOD / "features.sh").read_text()
+    made = set(re.findall(r"^feature (\w+) ", tests, re.MULTILINE)) | set(re.findall(r"\t(\w+_H):", tests))
+    unread = {"CONTROL_GOOD", "CONTROL_BAD", "DROP_REASONS_H", "DROP_REASONS_CORE_H"}
+    files = [path.read_text() for path in [*sorted(KMOD.glob("compat*.h")), KMOD / "handlers.c"]]
+    for name in sorted(name for name in made - unread if not name.startswith("LOSS_")):
+        use = re.compile(rf"^#(?:el)?if.*\bHAVE_{name}\b.*\n(.*)", re.MULTILINE)
+        told = [
+            text
+            for source in files
+            for found in use.finditer(source)
+            for text in (re.findall(r"/\*.*?\*/", source[: found.start()], re.DOTALL)[-1], found[1])
+        ]
+        dated = [text for text in told if re.search(r"\b[3-9]\.\d+.*\b[0-9a-f]{12}\b", text, re.DOTALL)]
+        assert dated, f"HAVE_{name}: {told}"
