@@ -296,6 +296,8 @@ def _table(items: list[Object], *, columns: bool) -> Object:
             "cells": [item["metadata"]["name"], "1/1", item["status"].get("phase", ""), "0", "1d",
                       item["status"].get("podIP") or "<none>", item["spec"].get("nodeName") or "<none>"],
             "object": {"kind": "PartialObjectMetadata", "metadata": item["metadata"]},
+            **({"conditions": [{"type": "Completed", "status": "True"}]}
+               if item["status"].get("phase") in {"Succeeded", "Failed"} else {}),
         }
         for item in items
     ]  # fmt: skip

@@ -8,7 +8,7 @@ Filled by watches, in threads of their own; asked by the resolver. A pod that wa
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias, TypeVar
 
 from collector.metadata.cluster_services import ServiceTable
 from collector.metadata.cluster_workloads import Workload, workload
@@ -24,6 +24,10 @@ from collector.metadata.kube_objects import (
 POD_LIMIT: Final = 200_000
 OTHER_LIMIT: Final = 100_000
 ASKED_LIMIT: Final = 32_768
+
+Place: TypeAlias = str | tuple[str, int]
+"""An address of a pod's own, or a port at its node's address."""
+_P = TypeVar("_P", str, tuple[str, int])
 
 
 @dataclass(slots=True)
@@ -74,29 +78,22 @@ class ClusterIndex:
             before = self._pods.get(pod.uid)
             if before == pod and (pod.is_over or pod.uid not in self._gone):
                 return
-            self._gone.pop(pod.uid, None)
+            ended = self._gone.pop(pod.uid, None)
             if before is None and len(self._pods) >= POD_LIMIT:
                 self._left_out += 1
                 return
-            took = {address: self._took.get((address, pod.uid), 0) for address in before.addresses} if before else {}
+            kept = _places(before) & _places(pod) if before else frozenset()
             if before is not None:
-                self._unlink_pod(before)
+                self._unlink_pod(before, kept)
             self._pods[pod.uid] = pod
             self._known.setdefault(pod.uid, self.clock())
             for uid in pod.cgroup_uids:
                 self._by_cgroup[uid] = pod.uid
             for container, name in pod.containers:
                 self._by_container[container] = (pod.uid, name)
-            if not pod.host_network:
-                for address in pod.addresses:
-                    others = self._by_address.setdefault(address, [])
-                    if since := took.get(address, self.clock() if others else 0):
-                        self._took[address, pod.uid] = since
-                    others.append(pod.uid)
-            for place in _host_places(pod):
-                self._host_ports.setdefault(place, []).append(pod.uid)
+            self._link_places(pod, kept)
             if pod.is_over:
-                self._gone[pod.uid] = self.clock()
+                self._gone[pod.uid] = self.clock() if ended is None else ended
             self._count_observer(pod, 1)
             self._touch(*_keys(pod), *(_keys(before) if before else ()))
 
@@ -356,7 +353,20 @@ class ClusterIndex:
         self._left_out += 1
         return False
 
-    def _unlink_pod(self, pod: PodRecord) -> None:
+    def _link_places(self, pod: PodRecord, kept: frozenset[Place]) -> None:
+        """After those that have them already. What it has `kept` stays in its order: news of a pod that ended must not take an
+        address back from its heir."""
+        for address in _own_addresses(pod):
+            if address not in kept:
+                others = self._by_address.setdefault(address, [])
+                if others:
+                    self._took[address, pod.uid] = self.clock()
+                others.append(pod.uid)
+        for place in _host_places(pod):
+            if place not in kept:
+                self._host_ports.setdefault(place, []).append(pod.uid)
+
+    def _unlink_pod(self, pod: PodRecord, kept: frozenset[Place] = frozenset()) -> None:
         self._count_observer(pod, -1)
         for uid in pod.cgroup_uids:
             if self._by_cgroup.get(uid) == pod.uid:
@@ -364,19 +374,29 @@ class ClusterIndex:
         for container, _ in pod.containers:
             if self._by_container.get(container, ("",))[0] == pod.uid:
                 del self._by_container[container]
-        for address in () if pod.host_network else pod.addresses:
-            self._took.pop((address, pod.uid), None)
-            left = [uid for uid in self._by_address.get(address, ()) if uid != pod.uid]
-            if left:
-                self._by_address[address] = left
-            else:
-                self._by_address.pop(address, None)
+        for address in _own_addresses(pod):
+            if address not in kept:
+                self._took.pop((address, pod.uid), None)
+                _leave(self._by_address, address, pod.uid)
         for place in _host_places(pod):
-            others = [uid for uid in self._host_ports.get(place, ()) if uid != pod.uid]
-            if others:
-                self._host_ports[place] = others
-            else:
-                self._host_ports.pop(place, None)
+            if place not in kept:
+                _leave(self._host_ports, place, pod.uid)
+
+
+def _leave(table: dict[_P, list[str]], place: _P, uid: str) -> None:
+    left = [other for other in table.get(place, ()) if other != uid]
+    if left:
+        table[place] = left
+    else:
+        table.pop(place, None)
+
+
+def _own_addresses(pod: PodRecord) -> tuple[str, ...]:
+    return () if pod.host_network else pod.addresses
+
+
+def _places(pod: PodRecord) -> frozenset[Place]:
+    return frozenset((*_own_addresses(pod), *_host_places(pod)))
 
 
 def _host_places(pod: PodRecord) -> tuple[tuple[str, int], ...]:

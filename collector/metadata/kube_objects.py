@@ -141,7 +141,8 @@ def _host_ports(spec: Json, *, host_network: bool) -> tuple[int, ...]:
 
 
 def pod_of_row(columns: Mapping[str, int], row: Json) -> PodRecord:
-    """A row of `kubectl get pods -o wide` (metav1.Table): one address, the node, and the metadata."""
+    """A row of `kubectl get pods -o wide` (metav1.Table): one address, the node, and the metadata. Whether it ended is a condition
+    of the row; its column Status has whatever the last container ended with (OOMKilled, ExitCode:3), ended pod or not."""
     metadata = _metadata(_part(row, "object"), "Pod")
     cells = row.get("cells") or []
 
@@ -157,7 +158,9 @@ def pod_of_row(columns: Mapping[str, int], row: Json) -> PodRecord:
         node=cell("Node"),
         owner=controller_of(metadata),
         addresses=_addresses([cell("IP")]),
-        is_over=cell("Status") in {"Completed", "Succeeded", "Failed", "Error", "Evicted"},
+        is_over=any(
+            entry.get("type") == "Completed" and entry.get("status") == "True" for entry in _list(row, "conditions")
+        ),
     )
 
 

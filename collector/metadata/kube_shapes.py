@@ -49,7 +49,7 @@ NODE: Final[Shape] = {
     "status": {"addresses": [{"type": ANY, "address": ANY}]},
 }
 CONTROLLER: Final[Shape] = {"kind": ANY, "metadata": _METADATA}
-_ROW: Final[Shape] = {"cells": ANY, "object": CONTROLLER}
+_ROW: Final[Shape] = {"cells": ANY, "object": CONTROLLER, "conditions": [{"type": ANY, "status": ANY}]}
 TABLE: Final[Shape] = {"kind": ANY, "metadata": _METADATA, "columnDefinitions": [{"name": ANY}], "rows": [_ROW]}
 _FAULT: Final[Shape] = {"code": ANY, "message": ANY}
 """Of a Status, which a watch tells instead of an object."""

@@ -89,6 +89,34 @@ def test_a_pod_that_is_over_gives_its_address_up(index: ClusterIndex) -> None:
     assert index.pod_at("10.1.0.5") == heir
 
 
+def test_news_of_a_pod_do_not_take_its_address_back_from_the_heir(index: ClusterIndex, clock: Clock) -> None:
+    """Its end may be told late, or never: neither pod is over here."""
+    index.put_pod(replace(POD, host_ports=(80,), host_addresses=("10.0.0.1",)))
+    clock.now = SECOND
+    heir = replace(POD, uid="u2", name="db-0", host_ports=(80,), host_addresses=("10.0.0.1",))
+    index.put_pod(heir)
+    clock.now = 2 * SECOND
+    again = replace(POD, containers=(("c" * 64, "job"),), host_ports=(80, 81), host_addresses=("10.0.0.1",))
+    index.put_pod(again)
+    assert index.pod_at("10.1.0.5") == heir
+    assert [index.pod_at_port("10.0.0.1", port) for port in (80, 81)] == [heir, again]
+    assert index.pod_at_time("10.1.0.5", SECOND - 1) == (again, True)
+    assert index.pod_at_time("10.1.0.5", SECOND) == (heir, False)
+    index.put_pod(replace(again, addresses=(), host_ports=()))
+    assert index.pod_at_time("10.1.0.5", SECOND - 1) == (heir, False)
+    index.drop_pod("u2")
+    assert index.pod_at("10.1.0.5") == heir
+
+
+def test_news_of_a_pod_that_ended_do_not_make_its_end_later(index: ClusterIndex, clock: Clock) -> None:
+    index.put_pod(replace(POD, is_over=True))
+    clock.now = 299 * SECOND
+    index.put_pod(replace(POD, is_over=True, containers=(("c" * 64, "job"),)))
+    clock.now = 301 * SECOND
+    index.sweep()
+    assert index.pod_at("10.1.0.5") is None
+
+
 def test_host_network_pods_do_not_claim_the_nodes_address(index: ClusterIndex) -> None:
     index.put_pod(replace(POD, host_network=True, addresses=("192.168.1.1",)))
     index.put_node(NodeRecord("n1", ("192.168.1.1", "fd00::1")))
@@ -257,7 +285,23 @@ def test_a_pod_out_of_a_table_row() -> None:
     assert (found.addresses, found.node, found.is_over) == (("10.1.0.5",), "n1", False)
     row["cells"] = ["web-1", "Completed", "<none>", "<none>"]
     found = kube_objects.pod_of_row(columns, row)
-    assert (found.addresses, found.node, found.is_over) == ((), "", True)
+    assert (found.addresses, found.node, found.is_over) == ((), "", False)
+
+
+@pytest.mark.parametrize(
+    ("status", "conditions", "expected"),
+    [
+        *((status, [{"type": "Completed", "status": "True", "reason": "Failed"}], True)
+          for status in ("OOMKilled", "ContainerCannotRun", "DeadlineExceeded", "ContainerStatusUnknown", "Terminated",
+                         "ExitCode:3", "Signal:9", "Error", "Evicted", "Completed")),
+        ("Error", [], False),  # one of its containers ended; another one runs, or it is started again
+        ("Running", [{"type": "Completed", "status": "False"}, {"type": "Other", "status": "True"}], False),
+    ],
+)  # fmt: skip
+def test_a_row_says_by_a_condition_that_the_pod_ended(status: str, conditions: object, expected: bool) -> None:
+    columns = kube_objects.columns_of({"columnDefinitions": [{"name": "Status"}]})
+    row = {"cells": [status], "object": {"metadata": POD_JSON["metadata"]}, "conditions": conditions}
+    assert kube_objects.pod_of_row(columns, row).is_over is expected
 
 
 def test_a_service_has_every_address_at_which_it_is_dialled() -> None:

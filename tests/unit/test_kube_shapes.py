@@ -51,6 +51,7 @@ WHOLE_NODE = {
 }  # fmt: skip
 WHOLE_ROW = {
     "cells": ["web-1", 3, "Running", "10.0.0.1", "n1", None],
+    "conditions": [{"type": "Completed", "status": "True", "reason": "Failed", "message": "The pod failed."}],
     "object": {"kind": "PartialObjectMetadata", "metadata": METADATA},
 }
 COLUMNS = [{"name": name, "type": "string", "priority": 0} for name in ("Name", "Ready", "Status", "IP", "Node", "X")]
@@ -97,6 +98,7 @@ def test_rows_of_a_table_are_the_same_from_what_is_left() -> None:
     ):
         assert kube_objects.columns_of(told) == kube_objects.columns_of(table)
         assert _row(told["rows"][0]) == _row(WHOLE_ROW)
+        assert _row(told["rows"][0]).is_over
         assert "managedFields" not in told["rows"][0]["object"]["metadata"]
 
 
