@@ -9,9 +9,17 @@ import re
 from collector.findings import FAIL, OK, WARN, Check, Finding
 from collector.host import Host
 from collector.schema import Config
+from probes import module_file
 
 _SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 _COMPILERS = ("/usr/bin", "/usr/local/bin")
+_GCC_FOLDERS = tuple(
+    f"/usr/lib/gcc/{machine}-{system}" for machine in ("x86_64", "aarch64") for system in ("linux-gnu", "redhat-linux")
+)
+_CLANG_FOLDERS = ("/usr/lib/clang", "/usr/lib64/clang")
+"""What a compiler brings along lies there by its generation."""
+
+_HEADER_PLACES = ("/lib/modules/{release}/build", "/usr/src/linux-headers-{release}", "/usr/src/kernels/{release}")
 _HEADERS = (
     "apt-get install linux-headers-$(uname -r), or dnf install kernel-devel-$(uname -r); in a container mount "
     "/lib/modules and /usr/src of the node"
@@ -38,17 +46,29 @@ def _state(host: Host, config: Config, wanted: list[str]) -> str:
     return FAIL if set(config.drivers) <= set(wanted) else WARN
 
 
+def _built(host: Host) -> str:
+    """The module that is there for this kernel already; empty if none is."""
+    path = f"{module_file.BUILT}/{host.release()}/{module_file.CONTRACT}/{module_file.NAME}.ko"
+    return path if host.exists(path) else ""
+
+
 def headers(host: Host, config: Config) -> list[Finding]:
     wanted = needs(config, "bcc", "kmod")
+    findings = []
+    if "kmod" in wanted and (built := _built(host)):
+        findings = [Finding(OK, f"the module for this kernel is built: {built}")]
+        wanted.remove("kmod")
+    for place in _HEADER_PLACES if wanted else ():
+        folder = place.format(release=host.release())
+        if any(host.exists(f"{folder}/include/{file}") for file in ("generated/autoconf.h", "linux/kconfig.h")):
+            return [*findings, Finding(OK, f"headers of this kernel are at {folder}")]
+    if "bcc" in wanted and host.exists("/sys/kernel/kheaders.tar.xz"):
+        wanted.remove("bcc")
+        findings += [Finding(OK, "the kernel brings its headers along for bcc (/sys/kernel/kheaders.tar.xz)")]
     if not wanted:
-        return []
-    build = f"/lib/modules/{host.release()}/build"
-    if host.exists(f"{build}/include/generated/autoconf.h") or host.exists(f"{build}/include/linux/kconfig.h"):
-        return [Finding(OK, f"headers of this kernel are at {build}")]
-    if host.exists("/sys/kernel/kheaders.tar.xz"):
-        return [Finding(OK, "the kernel brings its headers along (/sys/kernel/kheaders.tar.xz)")]
+        return findings
     sentence = f"no headers of Linux {host.release()}: {' and '.join(wanted)} cannot be compiled here"
-    return [Finding(_state(host, config, wanted), sentence, _HEADERS)]
+    return [*findings, Finding(_state(host, config, wanted), sentence, _HEADERS)]
 
 
 def bcc(host: Host, config: Config) -> list[Finding]:
@@ -61,7 +81,7 @@ def bcc(host: Host, config: Config) -> list[Finding]:
 
 def compiler(host: Host, config: Config) -> list[Finding]:
     """A module wants the compiler generation that built the kernel: gcc plugins and flags differ between them."""
-    if not needs(config, "kmod"):
+    if not needs(config, "kmod") or _built(host):
         return []
     told = host.read("/proc/version") or ""
     built = re.search(r"\b(gcc|clang)\b[^,]*?(\d+)\.\d+\.\d+", told)
@@ -71,8 +91,8 @@ def compiler(host: Host, config: Config) -> list[Finding]:
     found = [
         f"{place}/{program}"
         for place in _COMPILERS
-        for program in (f"{name}-{major}",)
-        if host.exists(f"{place}/{program}")
+        for program in (f"{name}-{major}", name)
+        if host.exists(f"{place}/{program}") and (program != name or _is_of(host, name, major))
     ]
     if found:
         return [Finding(OK, f"the compiler that built the kernel is here: {found[0]}")]
@@ -83,6 +103,12 @@ def compiler(host: Host, config: Config) -> list[Finding]:
             f"apt-get install {name}-{major}; {_RECOMPILE} tries every compiler that it finds",
         )
     ]
+
+
+def _is_of(host: Host, name: str, major: str) -> bool:
+    """Whether the compiler without a number in its name is of this generation: its own files say so, it is not run."""
+    folders = _GCC_FOLDERS if name == "gcc" else _CLANG_FOLDERS
+    return any(host.exists(f"{folder}/{major}") for folder in folders)
 
 
 def modules(host: Host, config: Config) -> list[Finding]:

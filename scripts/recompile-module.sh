@@ -20,8 +20,8 @@ usage() {
 		usage: recompile-module.sh [options]
 
 		  --kernel RELEASE   for this kernel, as uname -r names it (default: the running one)
-		  --headers DIR      its prepared headers (default: /lib/modules/RELEASE/build, /usr/src, /sys/kernel/kheaders.tar.xz,
-		                     then the distribution's header package, downloaded but not installed)
+		  --headers DIR      its prepared headers (default: /lib/modules/RELEASE/build, /usr/src, then the
+		                     distribution's header package, downloaded but not installed)
 		  --cc COMPILER      only this one (default: the one that built the kernel, then every other that is here)
 		  --output DIR       default: /var/lib/firesteel/modules
 		  --sign KEY CERT    sign the module: where Secure Boot, lockdown or module.sig_enforce ask for it
@@ -131,20 +131,10 @@ find_headers() {
 		headers=$place
 		return
 	done < <(header_places)
-	if [ "$release" = "$(uname -r)" ] && [ -r "$node/sys/kernel/kheaders.tar.xz" ] && unpack_kheaders; then return; fi
+	# Not /sys/kernel/kheaders.tar.xz: it has the headers and nothing that builds with them (gen_kheaders.sh packs *.h only).
 	fetch_headers && return
 	die "no headers of Linux $release (looked in $(header_places | tr '\n' ' ' | sed 's/ $//; s/ /, /g'); $fetch_fault)" \
 		"apt-get install linux-headers-$release, or dnf install kernel-devel-$release; recompile-module.sh --list shows what is here"
-}
-
-# CONFIG_IKHEADERS: sources only, to be prepared; the compiler that is here does it.
-unpack_kheaders() {
-	local folder=$work/kheaders
-	[ $dry = no ] || { say "would unpack /sys/kernel/kheaders.tar.xz" && headers=$folder && return 0; }
-	mkdir "$folder"
-	tar -xJf "$node/sys/kernel/kheaders.tar.xz" -C "$folder" 2>/dev/null || return 1
-	[ -f "$folder/Makefile" ] || return 1
-	headers=$folder
 }
 
 fetch_fault='no package manager is known here'

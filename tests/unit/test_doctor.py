@@ -309,6 +309,7 @@ OLD = {
         ("headers", {"lib/modules/5.4.0-1-amd64/build/include/generated/autoconf.h": None}, "no headers", "linux-headers"),
         ("bcc", {"usr/lib/python3/dist-packages/bcc/__init__.py": None}, "BCC is not installed", "python3-bpfcc"),
         ("compiler", {"usr/bin/gcc-10": None}, "built by gcc 10, which is not here", "gcc-10"),
+        ("compiler", {"usr/bin/gcc-10": None, "usr/bin/gcc": "", "usr/lib/gcc/x86_64-linux-gnu/9/cc1": ""}, "gcc 10", "gcc-10"),
         ("modules", {"proc/modules": None}, "no loadable modules", "CONFIG_MODULES"),
         ("modules", {"proc/sys/kernel/modules_disabled": "1"}, "switched off until the next boot", "modules_disabled"),
         ("modules", {"sys/module/module/parameters/sig_enforce": "Y"}, "signed modules only", "--sign"),
@@ -359,7 +360,32 @@ def test_inside_gvisor_nothing_can_be_seen(tmp_path: Path) -> None:
 
 def test_a_kernel_that_brings_its_headers_needs_no_package(tmp_path: Path) -> None:
     changes = {"lib/modules/5.4.0-1-amd64/build/include/generated/autoconf.h": None, "sys/kernel/kheaders.tar.xz": ""}
-    assert [finding.state for finding in found(machine(tmp_path, OLD | changes), "headers")] == [OK]
+    bcc = Config(driver=("bcc",))
+    assert [finding.state for finding in found(machine(tmp_path, OLD | changes), "headers", bcc)] == [OK]
+    both = found(machine(tmp_path / "both", OLD | changes), "headers", Config(driver=("bcc", "kmod", "none")))
+    assert [finding.state for finding in both] == [OK, WARN]
+    assert both[1].sentence == "no headers of Linux 5.4.0-1-amd64: kmod cannot be compiled here"
+
+
+@pytest.mark.parametrize("folder", ["usr/src/linux-headers-5.4.0-1-amd64", "usr/src/kernels/5.4.0-1-amd64"])
+def test_headers_are_looked_for_where_distributions_put_them(folder: str, tmp_path: Path) -> None:
+    gone = {"lib/modules/5.4.0-1-amd64/build/include/generated/autoconf.h": None}
+    host = machine(tmp_path, OLD | gone | {f"{folder}/include/generated/autoconf.h": ""})
+    assert found(host, "headers") == [Finding(OK, f"headers of this kernel are at /{folder}")]
+
+
+def test_the_systems_own_compiler_may_be_the_kernels(tmp_path: Path) -> None:
+    changes = {"usr/bin/gcc-10": None, "usr/bin/gcc": "", "usr/lib/gcc/x86_64-redhat-linux/10/cc1": ""}
+    told = found(machine(tmp_path, OLD | changes), "compiler")
+    assert told == [Finding(OK, "the compiler that built the kernel is here: /usr/bin/gcc")]
+
+
+def test_a_module_that_is_built_wants_no_headers_and_no_compiler(tmp_path: Path) -> None:
+    built = "var/lib/firesteel/modules/5.4.0-1-amd64/1/firesteel.ko"
+    gone = {"lib/modules/5.4.0-1-amd64/build/include/generated/autoconf.h": None, "usr/bin/gcc-10": None}
+    host, only = machine(tmp_path, OLD | gone | {built: ""}), Config(driver=("kmod",))
+    assert found(host, "headers", only) == [Finding(OK, f"the module for this kernel is built: /{built}")]
+    assert found(host, "compiler", only) == []
 
 
 @pytest.mark.parametrize(
