@@ -78,11 +78,12 @@ def gather(
     report = capture.report
     state = table.state()
     attached = {hook.name: hook.attached for hook in report.hooks}
+    rejected = [(rejection.driver, rejection.reason) for rejection in report.rejected]
     uses = process_uses(capture)
     return OwnState(
         version=VERSION,
         now_ns=time.monotonic_ns(),
-        driver=DriverReport(report.driver, report.hook_set, report.kernel, attached),
+        driver=DriverReport(report.driver, report.hook_set, report.kernel, attached, rejected),
         engine=state if state.starts else None,
         counters=capture.counters(),
         sizes=TableSizes(connections=config.connections.max),

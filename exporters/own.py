@@ -5,7 +5,7 @@ A page reads one frozen OwnState; nothing is counted here. The SDK is imported w
 import it where a page is served, and nowhere else.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -38,12 +38,15 @@ _SECOND_NS: Final = 10**9
 
 @dataclass(frozen=True, slots=True)
 class DriverReport:
-    """What watches this kernel. `hooks` names the hook set; `attached` says of each hook whether it could attach."""
+    """What watches this kernel. `hooks` names the hook set; `attached` says of each hook whether it could attach;
+    `rejected` has driver and reason of each that was tried and not taken.
+    """
 
     driver: str
     hooks: str
     kernel: str
     attached: Mapping[str, bool] = field(default_factory=dict)
+    rejected: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +200,12 @@ def _driver(state: OwnState) -> Readings:
         yield 1, (state.driver.driver, state.driver.hooks, state.driver.kernel)
 
 
+def _rejected(state: OwnState) -> Readings:
+    if state.driver is not None:
+        for driver, reason in dict.fromkeys(state.driver.rejected):
+            yield 1, (driver, reason)
+
+
 def _hooks(state: OwnState) -> Readings:
     if state.driver is not None:
         for hook, attached in state.driver.attached.items():
@@ -316,6 +325,7 @@ def _serves(read: Callable[[ServeReport], Readings]) -> Callable[[OwnState], Rea
 READERS: Final[tuple[tuple[Metric, Callable[[OwnState], Readings]], ...]] = (
     (own.BUILD_INFO, _build),
     (own.DRIVER_INFO, _driver),
+    (own.DRIVER_REJECTED, _rejected),
     (own.HOOK_ATTACHED, _hooks),
     (own.EVENTS, _events),
     (own.MERGED, _merged),

@@ -24,6 +24,13 @@ DRIVER_INFO: Final = own(
     ("driver", "hooks", "kernel"),
     "1; how this kernel is watched. A node with another driver than its neighbours may see less: ask `firesteel doctor` there.",
 )
+DRIVER_REJECTED: Final = own(
+    "firesteel_driver_rejected_info",
+    "gauge",
+    "1",
+    ("driver", "reason"),
+    "1 for each driver that was tried and not taken, with the reason. A driver further down the list may see less; `firesteel doctor` says what helps.",
+)
 HOOK_ATTACHED: Final = own(
     "firesteel_hook_attached",
     "gauge",
@@ -265,6 +272,7 @@ MEMORY: Final = own(
 OWN: Final = (
     BUILD_INFO,
     DRIVER_INFO,
+    DRIVER_REJECTED,
     HOOK_ATTACHED,
     EVENTS,
     MERGED,

@@ -49,7 +49,9 @@ ENGINE = EngineState(
 STATE = OwnState(
     version="1.2.3",
     now_ns=10 * SECOND,
-    driver=DriverReport("core", "tracepoints", "6.18", {"tcp_destroy_sock": True, "kfree_skb": False}),
+    driver=DriverReport(
+        "core", "tracepoints", "6.18", {"tcp_destroy_sock": True, "kfree_skb": False}, (("core", "no trampolines"),)
+    ),
     engine=ENGINE,
     counters=DriverCounters(
         written={"DATA": 100}, lost={"DATA": 10}, absent={"SYSCALL": 4}, storage_failed=1, merged=700, missed=3
@@ -207,6 +209,15 @@ def test_what_is_not_known_is_absent(metrics: OwnMetrics) -> None:
         "firesteel_step_down_level",
         "firesteel_undirected_requests_total",
     }
+
+
+def test_drivers_that_were_not_taken_are_told_with_the_reason(metrics: OwnMetrics) -> None:
+    """A driver that was tried by several columns for one reason is one series: a second one would break the page."""
+    rejected = (("core", "no BTF"), ("core", "no BTF"), ("bcc", 'no "headers"'))
+    page = metrics.render(replace(STATE, driver=DriverReport("kmod", "module", "4.4", rejected=rejected)))
+    assert series(page, "firesteel_driver_rejected_info") == {("core", "no BTF"): 1, ("bcc", 'no "headers"'): 1}
+    assert promtool_check(page.decode()) == []
+    assert series(metrics.render(STATE), "firesteel_driver_rejected_info") == {("core", "no trampolines"): 1}
 
 
 def test_a_series_that_is_over_does_not_stay(metrics: OwnMetrics) -> None:
