@@ -351,6 +351,7 @@ class Agent:
             undirected=self._view.snapshot.undirected,
             undelivered=sum(report.dropped for report in self._exports.reports().values()),
         )
+            kubernetes=self._cluster.state() if self._cluster else kubernetes.without(self._cluster_fault),
 
     def last_turn(self) -> float:
         return self._turned

@@ -14,6 +14,7 @@ from analyzers.resolver import Party
 from analyzers.rows import DriverCounters, EngineState
 from analyzers.samples import NamedSample
 from collector.ends import End, Level, directed_sample, label
+from collector.kubernetes_state import KubernetesState, kubernetes_json
 from collector.rates import NANOSECONDS
 from collector.traffic import Traffic
 
@@ -91,6 +92,8 @@ class AgentStatus:
     """Points, spans and lines that exporters had to drop."""
     undirected: int = 0
     """Requests for which nobody could tell who asked."""
+    kubernetes: KubernetesState | None = None
+    """None where no cluster is asked for names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +193,7 @@ def status_json(status: AgentStatus, now: float, monotonic_ns: int) -> dict[str,
             "problem": status.configuration.problem,
             "needs_restart": list(status.configuration.needs_restart),
         },
+        "kubernetes": kubernetes_json(status.kubernetes),
         "problems": [
             {"severity": p.severity, "what": p.what, "cause": p.cause, "remedy": p.remedy} for p in status.problems
         ],

@@ -11,6 +11,7 @@ from typing import Any, TextIO
 from analyzers import losses
 from analyzers.contract import REASON_HELP
 from collector.client import AgentClient
+from collector.kubernetes_state import kubernetes_sentences
 from collector.options import Exit
 
 
@@ -59,6 +60,8 @@ def status_sentences(answer: Mapping[str, Any]) -> Iterator[str]:
     for reason, count in sorted(_map(answer, "not_visible").items()):
         sentence = f", {REASON_HELP[reason]}" if reason in REASON_HELP else ""  # the agent may be a later version
         yield f"  {count} reads or writes not captured, or not in full: {reason}{sentence}"
+    if kubernetes := _map(answer, "kubernetes"):
+        yield from kubernetes_sentences(kubernetes)
     configuration = _map(answer, "configuration")
     yield f"Configuration from {configuration.get('source', '?')}."
     if configuration.get("problem"):

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from collector.api import Problem
+from collector.kubernetes_state import KindState, KubernetesState, NamesServiceState
 from collector.metadata.cluster import ClusterIndex
 from collector.metadata.cluster_size import NODES_WITHOUT_NAMES, SPREAD_SECONDS, Spread
 from collector.metadata.kube_api import KubeApi, Unavailable, is_in_cluster
@@ -117,6 +118,21 @@ class Cluster:
                 )
         return told
 
+    def state(self) -> KubernetesState:
+        """Who tells the names, what was told, and how long ago, for the status."""
+        now = time.monotonic()
+        kinds = [
+            KindState(state.name, state.complete, now - state.heard if state.heard else None, state.fault)
+            for state in self.states()
+        ]
+        return KubernetesState(self.is_complete, kinds, self._names_service(now))
+
+    def _names_service(self, now: float) -> NamesServiceState | None:
+        if (names := self.names) is None:
+            return None
+        age = now - names.heard + names.silent if names.heard else None
+        return NamesServiceState(names.place, not self._switch.on, names.complete, age, names.fault)
+
     @property
     def is_complete(self) -> bool:
         """Whether every kind was told once."""
@@ -150,6 +166,11 @@ class Cluster:
                 Problem("warning", f"{counts.left_out} objects were left out", "the limits are reached", "report it")
             )
         return found
+
+
+def without(fault: str) -> KubernetesState | None:
+    """Where there is no cluster to ask, though one was wanted: why. None where none was (`fault` is empty)."""
+    return KubernetesState(complete=False, fault=fault) if fault else None
 
 
 def problems_of(states: Sequence[WatchState], account: str) -> list[Problem]:
