@@ -8,7 +8,7 @@ from typing import Generic, TypeVar, cast
 
 import yaml
 
-from collector.kinds import Kind, Refusal, Refused, nearest, refuse, scalar, shown
+from collector.kinds import Count, Kind, Refusal, Refused, nearest, refuse, scalar, shown
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -96,7 +96,7 @@ class Table(Generic[K, V]):
         refusals: list[Refusal] = []
         for name_node, value_node in node.value:
             try:
-                name = self.name.read(name_node)
+                name = self.name.read(self._name_of(name_node))
                 if name in seen:
                     raise refuse(name_node, f'"{shown(name_node)}" is there twice', "each name once")
                 seen.add(name)
@@ -110,6 +110,13 @@ class Table(Generic[K, V]):
     def write(self, value: Mapping[K, V]) -> str:
         pairs = (f"{self.name.write(name)}: {self.value.write(part)}" for name, part in value.items())
         return "{" + ", ".join(pairs) + "}"
+
+    def _name_of(self, node: yaml.Node) -> yaml.Node:
+        """A number in quotes as the number: JSON has no other names, nor has what Helm makes of a chart's values."""
+        kind = cast("object", self.name)
+        if isinstance(kind, Count) and isinstance(node, yaml.ScalarNode) and node.value.isdigit():
+            return yaml.ScalarNode("tag:yaml.org,2002:int", node.value, node.start_mark, node.end_mark)
+        return node
 
     def _read_value(self, name_node: yaml.Node, value_node: yaml.Node) -> V:
         try:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Writes the pages that come out of the code's own tables; with --check, changes nothing and fails if one is stale.
+# Writes the pages, and the chart's schema, that come out of the code's own tables; with --check, changes nothing and fails if one is stale.
 # One row per page: the page, then the module that prints it, or writes it to {}.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -9,6 +9,7 @@ pages='
 docs/config.md collector.schema
 docs/commands.md collector.cli_page
 docs/metrics.md exporters.registry {}
+deploy/helm/firesteel/values.schema.json scripts.values_schema
 '
 check=no
 [ "${1:-}" != --check ] || check=yes

@@ -191,6 +191,13 @@ export: {jsonl: {path: "-"}}
     assert config.export.jsonl.path == "-"
 
 
+def test_names_that_are_numbers_may_be_quoted_as_json_has_them() -> None:
+    assert dict(read_text('{"protocols": {"ports": {"8080": "http"}}}').config.protocols.ports) == {8080: "http"}
+    assert faults('protocols: {ports: {8080: http, "8080": dns}}') == [
+        'firesteel.yaml:1: protocols.ports: "8080" is there twice (allowed: each name once)'
+    ]
+
+
 def test_what_check_config_prints_reads_back_as_the_same() -> None:
     loaded = read_text(
         "driver: none\nscope: {exclude_comms: ['on', 'a: b', \"x'y\"], exclude_ports: [1]}\n"
