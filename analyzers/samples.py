@@ -19,6 +19,7 @@ class NamedSample:
 
 
 def name_sample(sample: Sample, resolver: Resolver) -> NamedSample:
-    ends = name_ends(sample, resolver)
+    """After who had the addresses when it began."""
+    ends = name_ends(sample, resolver, sample.start_ns)
     edge = edge_of(sample, ends, sample.protocol, sample.l4)
     return NamedSample(sample, ends, edge, sample.role is Role.SERVER)

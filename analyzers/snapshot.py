@@ -274,9 +274,11 @@ class SnapshotBuilder:
         if key.overflow:
             labels = overflow_labels(key)
         else:
-            ends = name_ends(key, self._resolver)
+            ends = name_ends(key, self._resolver, moved_ns)
             if not source.named(ends, key.created_ns, self._now_ns):
                 return
+            if ends.remote.former:
+                source.version = -1
             labels = tcp_labels(key, ends)
             if not self.scope.has_row(key.role, ends):
                 source.books = ()

@@ -60,22 +60,28 @@ class TrafficNames:
         self._requests, self._tcp = {}, {}
         named_requests = []
         for row in requests:
-            ends = self._ends(row.key, known_requests, self._requests)
+            ends = self._ends(row.key, row.last.ended_ns, known_requests, self._requests)
             shown = row.key.role is Role.UNKNOWN or draws_edge(row.key, ends)
             if shown and self.scope.has_row(row.key.role, ends, both_here=row.key.peer is not None):
                 named_requests.append(NamedRequest(row, ends))
         named_tcp = []
         for tcp_row in tcp:
-            ends = self._ends(tcp_row.key, known_tcp, self._tcp)
+            ends = self._ends(tcp_row.key, tcp_row.updated_ns, known_tcp, self._tcp)
             shown = tcp_row.key.role is not Role.SERVER or tcp_row.key.peer is not None or not ends.remote.observed
             if shown and self.scope.has_row(tcp_row.key.role, ends):
                 named_tcp.append(NamedTcp(tcp_row, ends))
         return Traffic(clock_ns, named_requests, named_tcp, bucket_ns)
 
     def _ends(
-        self, key: RequestKey | TcpKey, known: dict[tuple[int, int], Ends], kept: dict[tuple[int, int], Ends]
+        self,
+        key: RequestKey | TcpKey,
+        at_ns: int,
+        known: dict[tuple[int, int], Ends],
+        kept: dict[tuple[int, int], Ends],
     ) -> Ends:
+        """After who had the addresses when the row moved last."""
         row_id = (key.index, key.generation)
-        ends = known.get(row_id) or name_ends(key, self._resolver)
-        kept[row_id] = ends
+        ends = known.get(row_id) or name_ends(key, self._resolver, at_ns)
+        if not ends.remote.former:  # what moves after that is the successor's
+            kept[row_id] = ends
         return ends

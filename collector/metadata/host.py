@@ -100,7 +100,7 @@ class HostResolver:
         # Who was seen serving there is known down to the container, unless the address is another pod's by now.
         same = told.pod in {"", served.pod} if told and served else self._addresses.contains(ip)
         if served is not None and same:
-            return served
+            return replace(served, former=True) if told is not None and told.former else served
         if told is not None:
             return told
         if not self._addresses.contains(ip):

@@ -3,6 +3,7 @@
 
 import errno
 import json
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -17,6 +18,7 @@ from collector.topology import TCP_ONLY, build_graph, topology_json
 from collector.topology_rows import ROW_LIMIT, address_rows_json, rows_json
 from collector.traffic import NamedRequest, NamedTcp, Traffic, TrafficNames
 from tests.fake_agent import BOUNDS, MS, SECOND, WALL, FakeAgent, Peer, engine_state, grown, request, sample_of, tcp
+from tests.rows import last
 
 CURL = Peer("127.0.0.1", "curl", comm="curl", pid=10)
 NGINX = Peer("127.0.0.1", "nginx.service", "systemd", comm="nginx", pid=20)
@@ -380,6 +382,31 @@ def test_a_server_row_whose_client_tells_itself_is_left_out() -> None:
     resolver.far = Party(namespace="shop", observed=True)
     traffic = TrafficNames(resolver).name(5, [row], rows, BOUNDS)
     assert (len(traffic.requests), [named.row.key.index for named in traffic.tcp]) == (0, [1, 2])
+
+
+class _Handover(Answers):
+    """The far end was the old pod's until 5."""
+
+    def remote(self, ip: str, port: int, netns: int, at_ns: int = 0) -> Party:
+        self.asked += 1
+        return Party(workload_name="old" if 0 < at_ns < 5 else "new", former=0 < at_ns < 5)
+
+
+def test_a_row_shows_who_had_the_address_when_it_moved_last() -> None:
+    resolver = _Handover()
+    names = TrafficNames(resolver)
+    before = replace(request(1, CURL, BARE, 80).row, last=last(4))
+    told = tcp(1, CURL, BARE, 80).row
+
+    def shown(ended: int, updated: int) -> tuple[str, str]:
+        row = replace(before, last=last(ended))
+        traffic = names.name(9, [row], [replace(told, updated_ns=updated)], BOUNDS)
+        return traffic.requests[0].ends.remote.workload_name, traffic.tcp[0].ends.remote.workload_name
+
+    assert [shown(4, 4), shown(4, 6), shown(6, 6)] == [("old", "old"), ("old", "new"), ("new", "new")]
+    asked = resolver.asked
+    assert shown(7, 7) == ("new", "new")
+    assert resolver.asked == asked  # who has it still is asked for once
 
 
 _TOLD_BY = ((BARE, Role.SERVER), (CURL, Role.SERVER), (BARE, Role.CLIENT))

@@ -155,3 +155,18 @@ def test_what_is_known_of_an_address_is_told(index: ClusterIndex, tmp_path: Path
 @pytest.fixture(autouse=True)
 def no_proc(tmp_path: Path) -> None:
     (tmp_path / "self/net").mkdir(parents=True)
+
+
+def test_who_was_seen_serving_at_an_address_is_former_once_another_has_it(tmp_path: Path) -> None:
+    """Or what follows would go on being counted for him."""
+    now = [0]
+    index = ClusterIndex(300 * 10**9, lambda: now[0], "n1")
+    index.put_pod(WEB)
+    names = resolver(index, tmp_path, {7: CgroupOwner("containerd", ID, "u1")})
+    names.learn([identity(7)])
+    names.local(identity(7), "10.1.0.5", 8080)
+    now[0] = 50
+    index.put_pod(replace(WEB, uid="u9", name="heir-0", containers=(), cgroup_uids=("u9",)))
+    then, after = names.remote("10.1.0.5", 8080, 1, 49), names.remote("10.1.0.5", 8080, 1, 50)
+    assert (then.pod, then.container, then.former) == (WEB.name, "nginx", True)
+    assert (after.pod, after.former) == ("heir-0", False)

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from analyzers.accounts import Ledger, growth
 from analyzers.resolver import NOT_READ_YET, NOT_TOLD_YET, Party
-from analyzers.rows import Role
+from analyzers.rows import Role, TcpRow
+from analyzers.samples import name_sample
 from analyzers.snapshot import HOUR_NS, NAME_PATIENCE_NS, Snapshot, SnapshotBuilder
 from tests.rows import CLIENT, SECOND, FixedResolver, last, pod, request_row, sample, tcp_row
 
@@ -323,3 +324,26 @@ def test_requests_are_his_who_had_the_address_then() -> None:
         assert edges(builder.build([row], (), (), 7 * SECOND)) == {("old", "200", False): 4}
         row = request_row(1, Role.CLIENT, count=9, last=last(6 * SECOND))
         assert edges(builder.build([row], (), (), 8 * SECOND)) == {("old", "200", False): 4, ("new", "200", False): 5}
+
+
+def test_tcp_is_his_who_had_the_address_then_and_so_is_a_sample() -> None:
+    resolver = _Handover(addresses={"10.0.0.2": pod("new")})
+    resolver.at = 5 * SECOND
+    builder = SnapshotBuilder(resolver)
+
+    def counted(row: TcpRow, now: int) -> dict[str, tuple[int, ...]]:
+        snapshot = builder.build((), [row], (), now)
+        accounts = (*snapshot.health, *snapshot.connects)
+        return {account.labels.dst.workload_name: account.values[:2] for account in accounts}
+
+    for error in (None, 0):
+        builder = SnapshotBuilder(resolver)
+        row = tcp_row(1, error=error, connects=2, connect_ns=200, updated_ns=4 * SECOND)
+        assert counted(row, 6 * SECOND) == {"old": (2, 200)}
+        row = replace(row, connects=5, connect_ns=500, updated_ns=4 * SECOND + 1)
+        assert counted(row, 7 * SECOND) == {"old": (5, 500)}
+        row = replace(row, connects=9, connect_ns=900, updated_ns=6 * SECOND)
+        assert counted(row, 8 * SECOND) == {"old": (5, 500), "new": (4, 400)}
+    asked = sample(Role.CLIENT, start_ns=4 * SECOND)
+    told = [name_sample(replace(asked, start_ns=at), resolver).ends.remote for at in (4 * SECOND, 5 * SECOND)]
+    assert [party.workload_name for party in told] == ["old", "new"]
