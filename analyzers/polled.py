@@ -19,7 +19,7 @@ _BUCKETS: Final = 9
 _NO_REQUEST: Final = LastRequest(0, 0, 0, 0, 0, 0)
 
 _Tuple = tuple[str, int, str, int]
-_Key = tuple[Role, int, int, str, int, str, int]
+_Key = tuple[Role, int, int, str, int, str, int, str, int]
 
 
 @dataclass(slots=True)
@@ -118,6 +118,7 @@ class PolledRows:
         peer = self._identity(other) if other is not None else None
         key = (
             role, identity.index, peer.index if peer else 0, seen.local_ip, local_port, seen.remote_ip, remote_port,
+            seen.dialled_ip, seen.dialled_port,
         )  # fmt: skip
         found = self._sums.get(key)
         if found is None and len(self._sums) < ROW_LIMIT:
@@ -125,7 +126,7 @@ class PolledRows:
             found = self._sums[key] = _Sum(
                 TcpKey(
                     index, 1, role, identity, peer, seen.local_ip, local_port, seen.remote_ip, remote_port,
-                    None, False, now_ns,
+                    None, False, now_ns, seen.dialled_ip, seen.dialled_port,
                 ),
                 now_ns,
             )  # fmt: skip
@@ -181,7 +182,7 @@ def _bytes_row(total: _Sum) -> RequestRow:
         RequestKey(
             key.index, key.generation, key.role, "NOSUPPORT", "tcp", key.identity, key.peer,
             key.local_ip, key.local_port, key.remote_ip, key.remote_port,
-            0, "", "", False, False, False, False, key.created_ns,
+            0, "", "", False, False, False, False, key.created_ns, key.dialled_ip, key.dialled_port,
         ),
         0, 0, total.asked, total.answered, (0,) * _BUCKETS, replace(_NO_REQUEST, ended_ns=total.updated_ns),
     )  # fmt: skip

@@ -134,6 +134,8 @@ class Agent:
         self._plugins.close()
         self._conntrack.close()
         self._cgroups.stop()
+        if self._polling is not None:
+            self._polling.close()
         if self._cluster is not None:
             self._cluster.stop()
         self._own.close()
@@ -202,6 +204,7 @@ class Agent:
             _log.info(
                 f"driver {report.driver}: {attached} of {len(report.hooks)} hooks attached, self-test {report.self_test}",
                 cause="; ".join(f"{rejected.driver}: {rejected.reason}" for rejected in report.rejected),
+                remedy="; ".join(dict.fromkeys(rejected.remedy for rejected in report.rejected if rejected.remedy)),
             )
         for what, key, path in (("live page", "listen.api", "/"), ("metrics", "listen.metrics", "/metrics")):
             if url := self._server.url(key):
@@ -320,7 +323,7 @@ class Agent:
             *problems.of_cluster(self._cluster_fault),
             *(problems.of_translations(self._conntrack, state.stats["nat_lost"]) if self._cluster else ()),
             *(self._cluster.problems() if self._cluster else ()),
-            *(self._polling.problems() if self._polling else ()),
+            *(self._polling.problems(in_cluster=self._cluster is not None) if self._polling else ()),
             *problems.of_engine(self._capture.status(), state, self._clock()),
             *problems.of_agent(self._turn_failure, self._capture.seeds_missed, self._view.missed_samples),
             *problems.of_losses(counters, state),
@@ -350,8 +353,8 @@ class Agent:
             problems=found,
             undirected=self._view.snapshot.undirected,
             undelivered=sum(report.dropped for report in self._exports.reports().values()),
-        )
             kubernetes=self._cluster.state() if self._cluster else kubernetes.without(self._cluster_fault),
+        )
 
     def last_turn(self) -> float:
         return self._turned
@@ -381,7 +384,7 @@ class Agent:
             self._capture, self._table, self._view, self._config,
             config_valid=not self._faults(), cluster=self._cluster, exports=self._exports.reports(),
             step_down=self._step_down, plugins=self._plugins.report(), stream_dropped=self._server.stream_dropped,
-            left_out=len(self._aside.cgroups),
+            left_out=len(self._aside.cgroups), conntrack=self._conntrack,
         )  # fmt: skip
 
     def explain(self, ip: str, port: int) -> Explanation:

@@ -9,6 +9,7 @@ from pathlib import Path
 from analyzers.polled import PolledRows
 from collector.api import Problem
 from exporters import registry_traffic as traffic
+from probes.conntrack_list import TranslationLister
 from probes.sockets import SocketLister
 
 _PAUSE_SECONDS = 5.0
@@ -30,11 +31,15 @@ class Polling:
     def __init__(self, idle_ns: int, proc: Path = Path("/proc")) -> None:
         self._proc = proc
         self._lister = SocketLister(proc)
+        self._translations = TranslationLister.opened(proc)
         self.rows = PolledRows(self._name_of, idle_ns)
         self._due = 0.0
         self._fault = ""
         # At once: what this imports may not be readable any more once the privileges are gone.
         self._list()
+
+    def close(self) -> None:
+        self._translations.close()
 
     async def turn(self) -> None:
         """Lists the sockets again if it is time."""
@@ -43,8 +48,8 @@ class Polling:
         took = await asyncio.to_thread(self._list)
         self._due = time.monotonic() + max(_PAUSE_SECONDS, _SHARE * took)
 
-    def problems(self) -> Iterator[Problem]:
-        """What was not seen, and why."""
+    def problems(self, *, in_cluster: bool) -> Iterator[Problem]:
+        """What was not seen, and why. Translations matter to a node that belongs to a cluster."""
         if self._fault:
             yield Problem("error", "the sockets of this node cannot be listed", self._fault, "mount /proc")
         if self._lister.detail_fault:
@@ -53,6 +58,27 @@ class Polling:
                 "round-trip times, retransmits and bytes are not known",
                 self._lister.detail_fault,
                 "a kernel with CONFIG_INET_DIAG, and hostNetwork: true",
+            )
+        if in_cluster:
+            yield Problem(
+                "warning",
+                "of pods with a network of their own there are edges, but no round-trip times, retransmits and bytes",
+                "sock_diag answers for the own network namespace only",
+                "use a driver",
+            )
+        if in_cluster and self._translations.fault:
+            yield Problem(
+                "warning",
+                "the pod that answers behind a Service is not known",
+                self._translations.fault,
+                "a kernel with nf_conntrack and CONFIG_NF_CONNTRACK_PROCFS; run as root, hostNetwork: true",
+            )
+        if self._translations.left_out:
+            yield Problem(
+                "warning",
+                f"{self._translations.left_out} entries of conntrack were not looked at",
+                "more than the limits allow",
+                "use a driver",
             )
         if missed := self._lister.left_out + self.rows.overflow:
             yield Problem("warning", f"{missed} sockets were left out", "more than the limits allow", "use a driver")
@@ -65,7 +91,7 @@ class Polling:
         except OSError as error:
             self._fault = str(error)
         else:
-            self.rows.take(sockets, time.monotonic_ns())
+            self.rows.take(self._translations.applied(sockets), time.monotonic_ns())
         return time.thread_time() - began
 
     def _name_of(self, pid: int) -> str:

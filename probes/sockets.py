@@ -34,7 +34,8 @@ SOCKET_LIMIT: Final = 65536
 class SeenSocket:
     """One TCP socket. Addresses are text, v4-mapped folded to IPv4. `pid` is a process of its network namespace.
 
-    `is_detailed`: the last four are known; bytes are of the payload that was acknowledged and received.
+    `is_detailed`: the four after it are known; bytes are of the payload that was acknowledged and received. `dialled_ip`
+    and `dialled_port` are what the socket asked for where the remote end is somebody else who answers, "" and 0 elsewhere.
     """
 
     netns: int
@@ -51,6 +52,8 @@ class SeenSocket:
     retransmits: int = 0
     sent: int = 0
     received: int = 0
+    dialled_ip: str = ""
+    dialled_port: int = 0
 
 
 class SocketLister:

@@ -89,6 +89,21 @@ def test_rows_end_and_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert polled.tcp() == []
 
 
+def test_a_translated_connection_has_the_service_and_who_answers() -> None:
+    """The other end is found by the address that answers, so the connection is one row with both owners."""
+    polled = rows()
+    polled.take([replace(CLIENT, dialled_ip="10.96.0.1", dialled_port=443), SERVER, LISTENER], 5)
+    (tcp,) = polled.tcp()
+    assert tcp.key.role is Role.SERVER
+    polled = rows()
+    polled.take(
+        [replace(CLIENT, dialled_ip="10.96.0.1", dialled_port=443), replace(CLIENT, local_port=40001, inode=9)], 5
+    )
+    told = {(row.key.dialled_ip, row.key.dialled_port, row.key.remote_ip, row.key.remote_port) for row in polled.tcp()}
+    assert told == {("10.96.0.1", 443, "10.0.0.9", 80), ("", 0, "10.0.0.9", 80)}
+    assert {(row.key.dialled_ip, row.key.dialled_port) for row in polled.requests()} == {("10.96.0.1", 443), ("", 0)}
+
+
 def test_lists_of_other_namespaces_are_read_from_proc(tmp_path: Path) -> None:
     head = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
     line = "   0: 0100007F:1F90 0200000A:C000 01 00000000:00000000 00:00000000 00000000     0        0 1161 1 0\n"
