@@ -9,6 +9,7 @@ from pathlib import Path
 from analyzers.table import SharedTable
 from collector import polling
 from collector.capture import Capture, children_cpu_seconds
+from collector.metadata.conntrack import Conntrack
 from collector.metadata.kube_api import KubeApi
 from collector.metadata.kube_watch import WatchState
 from collector.metadata.kubernetes import Cluster
@@ -72,7 +73,7 @@ def gather(
     capture: Capture, table: SharedTable, view: TableView, config: Config, *, config_valid: bool,
     cluster: Cluster | None = None, exports: Mapping[str, ExportReport] | None = None,
     step_down: StepDown | None = None, plugins: PluginReport | None = None, stream_dropped: int | None = None,
-    left_out: int | None = None,
+    left_out: int | None = None, conntrack: Conntrack | None = None,
 ) -> OwnState:  # fmt: skip
     """All of it as of now."""
     report = capture.report
@@ -102,6 +103,7 @@ def gather(
         samples_missed=view.missed_samples,
         stream_dropped=stream_dropped,
         left_out=left_out,
+        conntrack=conntrack.is_read if conntrack else None,
         config_valid=config_valid,
     )
 

@@ -154,6 +154,8 @@ class OwnState:
     samples_missed: int | None = None
     stream_dropped: int | None = None
     left_out: int | None = None
+    conntrack: bool | None = None
+    """Whether translations are read. None: there is nothing to apply them to."""
     config_valid: bool = True
 
 
@@ -359,6 +361,7 @@ READERS: Final[tuple[tuple[Metric, Callable[[OwnState], Readings]], ...]] = (
     (cluster.WATCH_AGE, lambda state: [(age, (name,)) for name, age in state.api.ages.items()] if state.api else ()),
     (cluster.API_REQUESTS, lambda state: [(state.api.requests, ())] if state.api else ()),
     (cluster.API_BYTES, lambda state: [(state.api.bytes_read, ())] if state.api else ()),
+    (cluster.CONNTRACK_UP, lambda state: [] if state.conntrack is None else [(int(state.conntrack), ())]),
     (cluster.NAMES_UP, _follows(lambda report: [(int(report.up), ())])),
     (cluster.NAMES_AGE, _follows(lambda report: [(report.age, ())])),
     (cluster.NAMES_BYTES, _follows(lambda report: [(report.bytes_read, ())])),

@@ -44,6 +44,14 @@ API_BYTES: Final = own(
     "Bytes of the API server's answers, unpacked. With the names service an agent only asks for its own node's pods.",
     "there is no cluster",
 )
+CONNTRACK_UP: Final = own(
+    "firesteel_conntrack_up",
+    "gauge",
+    "1",
+    (),
+    "1 while translations of addresses are read, 0 where connection tracking cannot be: an edge to a Service then shows the Service, not the pod that answered. Where it is 1 and nat_learned of firesteel_engine_stat_total stays 0, nobody translates by conntrack.",
+    "no driver is in place",
+)
 NAMES_UP: Final = own(
     "firesteel_names_up",
     "gauge",
@@ -130,6 +138,7 @@ CLUSTER: Final = (
     WATCH_AGE,
     API_REQUESTS,
     API_BYTES,
+    CONNTRACK_UP,
     NAMES_UP,
     NAMES_AGE,
     NAMES_BYTES,

@@ -40,6 +40,11 @@ class Conntrack:
     def fd(self) -> int | None:
         return None if self.socket is None else self.socket.fileno()
 
+    @property
+    def is_read(self) -> bool | None:
+        """None where nobody wanted it read."""
+        return True if self.socket is not None else False if self.reason else None
+
     def close(self) -> None:
         if self.socket is not None:
             self.socket.close()

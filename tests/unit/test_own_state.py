@@ -9,6 +9,7 @@ from analyzers.settings import ConfigBlock
 from analyzers.table import SharedTable
 from collector import own_state, polling
 from collector.capture import Capture, children_cpu_seconds
+from collector.metadata.conntrack import Conntrack
 from collector.metadata.host import HostResolver
 from collector.part_settings import engine_settings, metrics_settings
 from collector.schema import Config
@@ -37,10 +38,12 @@ def test_an_engine_that_never_ran_tells_nothing() -> None:
     view = TableView(table, HostResolver(), metrics_settings(config))
     capture = Capture(Attachment(Report("none", "", "4.4")), table, block)
     told = own_state.gather(capture, table, view, config, config_valid=True)
-    assert (told.engine, told.counters) == (None, None)
+    assert (told.engine, told.counters, told.conntrack) == (None, None, None)
     assert set(told.processes) == {"agent"}
     table.pointer.starts = 1
-    told = own_state.gather(capture, table, view, config, config_valid=True)
+    refused = Conntrack(None, "no", "load it")
+    told = own_state.gather(capture, table, view, config, config_valid=True, conntrack=refused)
+    assert told.conntrack is False
     assert told.engine is not None
     assert told.now_ns - told.engine.heartbeat_ns == told.now_ns > 0
     capture.stop()
