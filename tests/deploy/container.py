@@ -1,27 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a container runtime does with a pod of ours, without one: `python -m tests.deploy.container SPEC.json -- COMMAND`.
 
-As runc for a container that is not privileged, with hostPID and hostNetwork (OCI runtime specification, config-linux): a
-mount namespace of its own; a read-only root; proc, sysfs (read-only) and a small /dev; parts of /proc masked or read-only;
-the pod's volumes; the environment that is listed and nothing else; exactly the listed capabilities in the bounding,
-permitted and effective sets and none that is inherited; no new privileges. The command replaces this process.
+As runc for a container that is not privileged (OCI runtime specification, config-linux): a mount namespace of its own; a
+read-only root; proc, sysfs (read-only) and a small /dev; parts of /proc masked or read-only; the pod's volumes; the
+environment that is listed and nothing else; exactly the listed capabilities in the bounding set, for root in the permitted
+and effective sets too, and none that is inherited; user, group and fsGroup; no new privileges; the seccomp filter.
+
+With hostPID the command replaces this process. Without, it is the first of a process namespace, and this process waits,
+hands SIGTERM and SIGINT on and ends as it does. The network is always the machine's own: the tests' servers are there.
 """
 
 import ctypes
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import FrameType, MappingProxyType
 from typing import Any
 
 from collector.capabilities import NUMBERS
+from tests.deploy.runtime_default import Filter
 
 ROOT = Path(__file__).resolve().parents[2]
-_CLONE_NEWNS = 0x20000
-_PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 24, 38
+_CLONE_NEWNS, _CLONE_NEWPID = 0x20000, 0x20000000
+_PR_SET_PDEATHSIG, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 24, 38
+_NO_PLACES: Mapping[str, Path] = MappingProxyType({})
 # The defaults of containerd and CRI-O.
 _MASKED = ("/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/sched_debug", "/proc/scsi",
            "/proc/acpi", "/proc/asound", "/sys/firmware", "/sys/devices/virtual/powercap")  # fmt: skip
@@ -37,41 +44,57 @@ def spec_of(
     without: str = "",
     extra: Sequence[str] = (),
     tree: Path = Path("/"),
+    places: Mapping[str, Path] = _NO_PLACES,
 ) -> Path:
     """Writes what `main` needs to know of a rendered pod; `without` is a capability that is left out, `extra` VARIABLE=text.
 
-    `tree` is the image's root; / for what is built here.
+    `tree` is the image's root; / for what is built here. A volume of a ConfigMap or a Secret is the folder of its name in
+    `folder`, where `config` is put into the one called config; `places` has folders that stand for others of the node.
     """
     (container,) = pod["containers"]
-    security = container["securityContext"]
+    security = {**pod.get("securityContext", {}), **container["securityContext"]}
     assert (security["privileged"], security["allowPrivilegeEscalation"], security["readOnlyRootFilesystem"]) == (
         False, False, True,
     )  # fmt: skip
-    assert (pod["hostPID"], pod["hostNetwork"], security["runAsUser"]) == (True, True, 0)
+    user = security["runAsUser"]
+    assert user or not security.get("runAsNonRoot", False)
     assert security["capabilities"]["drop"] == ["ALL"]
     (folder / "config").mkdir(exist_ok=True)
     (folder / "config" / "firesteel.yaml").write_text(config)
-    volumes = {volume["name"]: volume for volume in pod["volumes"]}
-    mounts = []
-    for mount in container["volumeMounts"]:
-        volume = volumes[mount["name"]]
-        source = volume["hostPath"]["path"] if "hostPath" in volume else str(folder / "config")
-        if "emptyDir" in volume:
-            source = ""
-        mounts.append([source, mount["mountPath"], mount.get("readOnly", False)])
     environment = {"PATH": "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "NODE_NAME": "a-node", "POD_UID": "0-0"}
-    environment |= {variable["name"]: variable["value"] for variable in container["env"] if "value" in variable}
+    environment |= {variable["name"]: variable["value"] for variable in container.get("env", []) if "value" in variable}
     environment |= dict(text.split("=", 1) for text in extra)
     spec = {
-        "capabilities": [name for name in security["capabilities"]["add"] if name != without],
-        "mounts": mounts,
+        "capabilities": [name for name in security["capabilities"].get("add", []) if name != without],
+        "mounts": list(_mounts(pod, folder, places)),
         "environment": environment,
         "folder": str(folder),
         "tree": str(tree),
+        "user": user,
+        "group": security.get("runAsGroup", 0),
+        "groups": [security["fsGroup"]] if "fsGroup" in security else [],
+        "host_pid": pod.get("hostPID", False),
+        "seccomp": security.get("seccompProfile", {}).get("type", "Unconfined"),
     }
+    assert spec["seccomp"] in {"Unconfined", "RuntimeDefault"}
     path = folder / "container.json"
     path.write_text(json.dumps(spec))
     return path
+
+
+def _mounts(pod: dict[str, Any], folder: Path, places: Mapping[str, Path]) -> Iterator[tuple[str, str, bool]]:
+    """(folder of the machine, or empty for memory; where; whether read-only) of each mount."""
+    (container,) = pod["containers"]
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    for mount in container["volumeMounts"]:
+        name = mount["name"]
+        if "emptyDir" in volumes[name]:
+            source = ""
+        elif "hostPath" in volumes[name]:
+            source = str(places.get(name, volumes[name]["hostPath"]["path"]))
+        else:
+            source = str(folder / name)
+        yield source, mount["mountPath"], mount.get("readOnly", False)
 
 
 def command(spec: Path) -> tuple[str, ...]:
@@ -83,8 +106,10 @@ def main(arguments: Sequence[str]) -> None:
     spec = json.loads(Path(arguments[0]).read_text())
     assert arguments[1] == "--"
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(_CLONE_NEWNS) != 0:
+    if libc.unshare(_CLONE_NEWNS if spec["host_pid"] else _CLONE_NEWNS | _CLONE_NEWPID) != 0:
         raise OSError(ctypes.get_errno(), "unshare")
+    if not spec["host_pid"]:
+        _become_first()
     tree = Path(spec["tree"])
     root = _root(Path(spec["folder"]), tree)
     _system(root)
@@ -95,14 +120,39 @@ def main(arguments: Sequence[str]) -> None:
     _mount("-o", "remount,bind,ro", str(root))
     # An image has firesteel where its Dockerfile put it, whatever that of this machine is.
     program = "/usr/local/bin/firesteel" if tree != Path("/") and arguments[2].endswith("/firesteel") else arguments[2]
+    filters = Filter() if spec["seccomp"] == "RuntimeDefault" else None
     last = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
     os.chroot(root)
     os.chdir("/")
     for number in set(range(last + 1)) - {NUMBERS[name] for name in spec["capabilities"]}:
         _prctl(libc, _PR_CAPBSET_DROP, number)
+    os.setgroups(spec["groups"])
+    os.setresgid(*[spec["group"]] * 3)
+    os.setresuid(*[spec["user"]] * 3)
+    if not spec["host_pid"]:
+        _prctl(libc, _PR_SET_PDEATHSIG, signal.SIGKILL)
     _prctl(libc, _PR_SET_NO_NEW_PRIVS, 1)
-    # Root gets at exec what is in the bounding set, and keeps it: capabilities(7), "Capabilities and execution of programs by root".
+    if filters is not None:
+        filters.load()
+    # Root gets at exec what is in the bounding set, and keeps it: capabilities(7), "Capabilities and execution of programs by
+    # root". Everybody else gets nothing.
     os.execve(program, [program, *arguments[3:]], spec["environment"])
+
+
+def _become_first() -> None:
+    """Returns in the first process of the new process namespace; this one stays outside."""
+    first = os.fork()
+    if first == 0:
+        return
+
+    def hand_on(number: int, _frame: FrameType | None) -> None:
+        os.kill(first, number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, hand_on)
+    _, ended = os.waitpid(first, 0)
+    code = os.waitstatus_to_exitcode(ended)
+    sys.exit(code if code >= 0 else 128 - code)
 
 
 def _prctl(libc: ctypes.CDLL, option: int, value: int) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from collector.capabilities import NUMBERS, PROFILES, effective
-from probes import bcc_cache
+from deploy.kubectl.kubectl_firesteel import jobs
+from probes import bcc_cache, module_file
 from tests import clients, servers
 from tests.agents import FIRESTEEL, ROOT, START_SECONDS, running_agent
 from tests.deploy import container, manifests
@@ -31,6 +32,7 @@ def spec(profile: str, folder: Path, *, without: str = "", extra: tuple[str, ...
     objects = manifests.manifest("firesteel-all-profiles")
     pod = manifests.pod_of(manifests.one(objects, "DaemonSet", f"firesteel-{profile}"))
     config = manifests.one(objects, "ConfigMap", "firesteel")["data"]["firesteel.yaml"]
+    assert (pod["hostPID"], pod["hostNetwork"]) == (True, True)
     folder.chmod(0o755)
     # What was compiled before, where it would take minutes.
     kept = tuple(f"{name}={os.environ[name]}" for name in (bcc_cache.VARIABLE,) if name in os.environ)
@@ -124,6 +126,23 @@ def test_a_profile_that_this_kernel_does_not_take_falls_back_and_says_so(profile
             assert rejected["remedy"]
             assert "not permitted" not in rejected["reason"].lower()
         _has_nothing_left(agent.process.pid)
+
+
+def test_the_job_of_uninstall_takes_the_folders_away(tmp_path: Path) -> None:
+    """Of a stand-in for the node's /var/lib, and not allowed to unload anything here; tests/vm unloads the module."""
+    if module_file.loaded_version() is not None:
+        pytest.skip("the kernel module is loaded here: rmmod firesteel")
+    pod = jobs.wipe_job("a-node", "firesteel", "firesteel:0")["spec"]["template"]["spec"]
+    (container_of,) = pod["containers"]
+    libraries = tmp_path / "lib"
+    (libraries / "firesteel" / "modules" / "6.1.0" / "1").mkdir(parents=True)
+    (libraries / "others").mkdir()
+    made = container.spec_of(pod, "", tmp_path, without="SYS_MODULE", places={"state": libraries})
+    command = [*container.command(made), *FIRESTEEL, *container_of["args"]]
+    ended = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=_SECONDS)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.splitlines() == [f"removed /node/var/lib/firesteel{name}" for name in ("/modules", "")]
+    assert [path.name for path in libraries.iterdir()] == ["others"]
 
 
 def test_doctor_is_content(tmp_path: Path) -> None:
