@@ -38,6 +38,7 @@ package tools
 import (
 \t_ "go.etcd.io/etcd/server/v3/etcdmain"
 \t_ "k8s.io/kubernetes/cmd/kube-apiserver/app"
+\t_ "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 )
 """
 _PROGRAMS = {
