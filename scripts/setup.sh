@@ -196,6 +196,9 @@ packages() {
 		if python=$(find_python); then
 			list="$list$(missing_of_python "$python")"
 		else
+			# One that is too old is not made newer by installing it again.
+			[ ! -x /usr/bin/python3 ] ||
+				die "$(/usr/bin/python3 --version) is this system's, and 3.11 or later is needed: Debian 12 and Ubuntu 24.04 have it; PYTHON=/path/to/another names one"
 			list="${list}python3 python3-venv python3-dev "
 		fi
 		;;
