@@ -15,7 +15,11 @@ from tests.vm.machine import EXCHANGE
 pytestmark = pytest.mark.timeout(machine.patient(2400))
 _SECONDS = 2000
 _PYTEST = f".venv/bin/python -m pytest -q -p no:cacheprovider --timeout {machine.patient(600):g}"
-_TABLES = ("test_io_table.py", "test_modes.py")
+_TABLES = ("test_io_table.py", "test_modes.py", "test_connections.py")
+_ITERATORS = "tests/kernel/test_connections.py::test_connections_older_than_the_programs"
+"""Only programs with types of their own walk over sockets that were there before."""
+_SMALL_RING = "tests/kernel/test_connections.py::test_a_full_ring_counts_every_event_that_is_missing"
+"""A perf ring is not small."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,10 @@ _HERE = [case for case in CASES if case.kernel in _KERNELS]
 @pytest.mark.parametrize("case", _HERE, ids=lambda case: f"{case.kernel}-{case.column.replace(' ', '-')}")
 def test_each_call_is_told_the_same_by_each_column(case: Case) -> None:
     """The tests of the hooks, as they run on the host: exact counts, bytes, payload or the reason for none, peers."""
-    command = f"export {COLUMN_VARIABLE}='{case.column}'\n{_PYTEST} {' '.join(f'tests/kernel/{t}' for t in _TABLES)}"
+    left_out = [_ITERATORS] if "kprobes" in case.column else []
+    left_out += [_SMALL_RING] if "perf-rings" in case.column else []
+    tests = [f"tests/kernel/{table}" for table in _TABLES] + [f"--deselect {test}" for test in left_out]
+    command = f"export {COLUMN_VARIABLE}='{case.column}'\n{_PYTEST} {' '.join(tests)}"
     finished = machine.run(case.kernel, command, seconds=_SECONDS)
     assert finished.status == 0, finished.output[-8000:] + finished.console[-2000:]
     assert finished.complaints == []

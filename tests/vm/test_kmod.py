@@ -65,6 +65,7 @@ def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def test_every_call_mode_and_connection_is_told_as_by_the_core_driver(told: Told) -> None:
     assert told.finished.status == 0, told.finished.output
     assert len(re.findall(r"^\d+ passed", told.finished.output, re.MULTILINE)) == len(_TABLES)
+    assert not re.search(r"\d+ skipped", told.finished.output)
 
 
 def test_the_kernel_has_nothing_to_complain_about(told: Told) -> None:
