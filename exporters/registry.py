@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from exporters.metric import Metric
-from exporters.registry_otel import ATTRIBUTES, OPERATIONS, SCHEMA_URL, Operation
+from exporters.registry_otel import ATTRIBUTES, OPERATIONS, SCHEMA_URL, Attribute, Operation
 from exporters.registry_own import OWN
 from exporters.registry_traffic import OUTCOME_LABELS, PROCESS_LABELS, TRAFFIC
 
@@ -86,14 +86,16 @@ caps, the detail and the life of rows are those of the page. An attribute that i
 - The counters above keep their meaning; their resource is the agent (`service.name` is `firesteel`).
 - Durations go out as the histograms below, under the resource of the workload that was observed: `service.name` is the
   workload's name, with `k8s.*`, `container.id` and `host.name` as far as they are known. An HTTP method that the conventions do
-  not know is `_OTHER`. What exceeds the caps is one point with `otel.metric.overflow`.
+  not know is `_OTHER`. What exceeds the caps is one point with `otel.metric.overflow`. `server.address` is the DNS name, else the Service,
+  else the address of the server; where addresses are left out (`metrics.detail: workload`), the workload.
 - `export.otlp.histograms: exponential` sends them as exponential histograms of scale 1: each bucket is 1.41 times as wide as the
   one before, from 7.6 microseconds (shorter ones are the zero bucket) to 4096 seconds (longer ones are in the last bucket).
 - `export.otlp.temporality: delta` tells what grew since the last push that was acknowledged, so a push that fails loses
   nothing. Cumulative counters begin when their row did.
 - `export.otlp.spans` pushes sampled requests as spans: `request.sent` and `response.started` are their phases, the parent is the one of
   `traceparent` or B3 header fields. Where both ends are on the node, the server's span is below the client's. On two nodes each
-  agent tells its own end, and both have the same parent.
+  agent tells its own end, and both have the same parent. `url.full` and `url.path`, which the conventions want of HTTP's, are not told: paths are
+  clustered, and `url.template` or `http.route` has them so.
 - A receiver that is gone or slow is asked again with growing pauses. Spans wait in a queue of `export.otlp.queue`; the oldest are
   dropped, and counted in `firesteel_lost_total` with stage `export`.
 """
@@ -117,8 +119,13 @@ def page() -> str:
     parts.append(_OTLP)
     parts += [_operation(operation) for operation in OPERATIONS]
     parts.append("\n### Labels as attributes\n\n| Label | Attribute |\n|---|---|\n")
-    parts += [f"| `{label}` | `{attribute.name}` |\n" for label, attribute in ATTRIBUTES.items()]
+    parts += [f"| `{label}` | `{attribute.name}`{_words(attribute)} |\n" for label, attribute in ATTRIBUTES.items()]
     return "".join(parts)
+
+
+def _words(attribute: Attribute) -> str:
+    told = ", ".join(f"`{text}` as `{word}`" for text, word in attribute.words.items())
+    return f"; {told}" if told else ""
 
 
 def _operation(operation: Operation) -> str:

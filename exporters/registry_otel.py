@@ -6,7 +6,7 @@ Conventions: https://opentelemetry.io/docs/specs/semconv/, as of SCHEMA_URL. A t
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.44.0"
@@ -17,10 +17,11 @@ ValueKind = Literal["text", "number", "truth"]
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """The name of a label over OTLP, and what its text is sent as."""
+    """The name of a label over OTLP, what its text is sent as, and the conventions' words for its values where they differ."""
 
     name: str
     kind: ValueKind = "text"
+    words: Mapping[str, str] = field(default_factory=dict)
 
 
 _PARTY: Final = {
@@ -63,7 +64,7 @@ ATTRIBUTES: Final[Mapping[str, Attribute]] = {
     "status_code": Attribute("firesteel.response.status_code"),
     "success": Attribute("firesteel.connect.success", "truth"),
     "errno": Attribute("firesteel.connect.errno", "number"),
-    "direction": Attribute("network.io.direction"),
+    "direction": Attribute("network.io.direction", words={"sent": "transmit", "received": "receive"}),
     "pid": Attribute("process.pid", "number"),
     "comm": Attribute("firesteel.process.command"),
 }

@@ -138,8 +138,9 @@ class OperationSeries:
 
 
 def server_address(party: Party, ip: str) -> str:
-    """What a client calls its server: a DNS name rather than a Service rather than an address."""
-    return party.domain or party.service or ip
+    """What a client calls its server: a DNS name rather than a Service rather than an address. The conventions want something,
+    so where addresses are left out it is the workload."""
+    return party.domain or party.service or ip or party.workload_name
 
 
 def unpacked(rows: Iterable[Shown]) -> Iterator[OperationRow]:

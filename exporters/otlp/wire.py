@@ -85,7 +85,7 @@ def of_label(label: str, text: str) -> tuple[str, Value]:
     attribute = ATTRIBUTES.get(label)
     if attribute is None:
         return f"firesteel.{label}", text
-    return attribute.name, _converted(text, attribute.kind)
+    return attribute.name, _converted(attribute.words.get(text, text), attribute.kind)
 
 
 def _converted(text: str, kind: ValueKind) -> Value:

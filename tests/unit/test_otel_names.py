@@ -88,14 +88,3 @@ def test_every_label_that_is_pushed_has_an_attribute() -> None:
     labels = {label for metric in TRAFFIC if metric.otel for label in metric.labels} | set(PROCESS_LABELS)
     assert labels == set(ATTRIBUTES)
     assert len({attribute.name for attribute in ATTRIBUTES.values()}) == len(ATTRIBUTES)
-
-
-def test_units_and_values_are_of_the_conventions() -> None:
-    assert {"other_sql", "redis", "mysql", "postgresql", "mongodb", "memcached"} <= _values("db", "DbSystemNameValues")
-    assert {"grpc", "dubbo"} <= _values("rpc", "RpcSystemNameValues")
-    assert {"kafka", "rocketmq", "rabbitmq"} <= _values("messaging", "MessagingSystemValues")
-
-
-def _values(group: str, enumeration: str) -> set[str]:
-    module = importlib.import_module(f"opentelemetry.semconv._incubating.attributes.{group}_attributes")
-    return {member.value for member in getattr(module, enumeration)}

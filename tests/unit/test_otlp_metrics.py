@@ -251,7 +251,7 @@ def test_tcp_and_connects() -> None:
     told = pushing.push()
     assert value(told, "firesteel.network.tcp.srtt").as_int == 700
     assert value(told, "firesteel.network.tcp.retransmits").as_int == 2
-    assert value(told, "firesteel.network.tcp.resets", network__io__direction="received").as_int == 1
+    assert value(told, "firesteel.network.tcp.resets", network__io__direction="receive").as_int == 1
     attributes, point = told.points("firesteel.network.tcp.connects")[0]
     assert (attributes["firesteel.connect.errno"], attributes["firesteel.connect.success"]) == (111, False)
     assert point.as_int == 4
