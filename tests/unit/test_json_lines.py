@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
+from analyzers.rows import Role
 from analyzers.snapshot import Snapshot, SnapshotBuilder
 from collector.export_keys import Jsonl
 from collector.json_lines import JsonLines
 from exporters.jsonl import QUEUE_BYTES, SCHEMA_VERSION, FileSink, SinkError, StreamSink, open_sink
+from tests.json_lines import PAGE, faults, fields
 from tests.rows import SECOND, FixedResolver, request_row, sample
 
-ROOT = Path(__file__).parents[2]
 WALL = 1_700_000_000 * SECOND
 
 
@@ -47,16 +48,54 @@ def test_requests_and_edges(tmp_path: Path) -> None:
     assert (lines.sink.written, lines.sink.dropped) == (3, 0)
 
 
-def test_every_field_is_documented(tmp_path: Path) -> None:
+def test_every_line_is_as_its_schema_says(tmp_path: Path) -> None:
     path = tmp_path / "lines"
     lines = JsonLines(Jsonl(path=str(path), interval=0))
-    lines.turn(snapshot(SnapshotBuilder(FixedResolver()), 3, sample()), WALL)
+    traced = {"trace_id": "ab" * 16, "parent_id": "cd" * 8}
+    samples = [
+        sample(),
+        sample(Role.CLIENT, connect_ns=SECOND, **traced),
+        sample(Role.UNKNOWN),
+        sample(no_response=True),
+    ]
+    rows = [
+        request_row(1, count=3),
+        request_row(2, Role.SERVER, remote_ip="192.0.2.7", protocol="dns", l4="udp", no_response=True, is_error=True),
+        request_row(3, overflow=True, protocol="other", l4=""),
+    ]
+    lines.turn(SnapshotBuilder(FixedResolver()).build(rows, [], samples, 8 * SECOND), WALL)
     lines.close()
-    page = (ROOT / "docs" / "jsonl.md").read_text(encoding="utf-8")
-    documented = set(re.findall(r"`\"?([a-z0-9_]+)\"?(?:: [^`]*)?`", page))
-    for line in written(path):
-        assert set(line) <= documented
-        assert set(line["source"]) <= documented | {"process", "reason", "netns"}
+    found = written(path)
+    assert [faults(line) for line in found] == [[]] * len(found)
+    assert [line["type"] for line in found] == ["request"] * 4 + ["edge"] * 3
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"requests": "3"}, "$.requests: '3' is not of type 'integer'"),
+        ({"more": 1}, "$: Additional properties are not allowed ('more' was unexpected)"),
+        ({"schema": SCHEMA_VERSION + 1}, f"$.schema: {SCHEMA_VERSION} was expected"),
+        ({"time": "2023-11-14 22:13"}, "$.time: '2023-11-14 22:13' does not match"),
+        ({"dialled": {"ip": "10.0.0.2"}}, "$.dialled: 'port' is a required property"),
+    ],
+)
+def test_the_schema_refuses_what_it_does_not_say(tmp_path: Path, change: dict[str, Any], told: str) -> None:
+    path = tmp_path / "lines"
+    lines = JsonLines(Jsonl(path=str(path), interval=0, requests=False))
+    lines.turn(snapshot(SnapshotBuilder(FixedResolver()), 3), WALL)
+    lines.close()
+    (fault,) = faults(written(path)[0] | change)
+    assert fault.startswith(told)
+
+
+@pytest.mark.parametrize("kind", ["request", "edge"])
+def test_the_page_tells_every_field_of_the_schema(kind: str) -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    assert f"version of this page's shapes, now **{SCHEMA_VERSION}**" in text
+    head, request, edge = text.split("\n## ")
+    documented = set(re.findall(r"`\"?([a-z0-9_]+)\"?(?:: [^`]*)?`", head + (request if kind == "request" else edge)))
+    assert fields(kind) <= documented
 
 
 @pytest.mark.parametrize("which", ["requests", "edges"])
