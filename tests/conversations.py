@@ -56,6 +56,14 @@ def load_all() -> list[Conversation]:
     return [load(path.stem) for path in sorted(FOLDER.glob("*.json"))]
 
 
+def rest_of(chunks: Iterable[tuple[str, bytes]], missing: int) -> Iterator[tuple[str, bytes]]:
+    """The chunks without as many of their first bytes."""
+    for side, data in chunks:
+        if missing < len(data):
+            yield side, data[missing:]
+        missing = max(0, missing - len(data))
+
+
 def requests_of(
     protocol: Protocol,
     client: Sequence[bytes],

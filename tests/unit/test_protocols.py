@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The table of protocols as a whole: every recording is found by its own parser and by no other."""
 
+import random
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.conversations import Conversation, load_all
+from tests.conversations import Conversation, load_all, rest_of
 from tests.parsing import Detected, Flag, Framed, Parser, Protocol, Side, detect, has_parser, listed, name_of
 
 LISTED = listed()
@@ -30,6 +32,8 @@ SHORT = {
     *((f"memcached-{name}", Protocol.MQTT) for name in ("commands", "pymemcache")),
     *((f"memcached-{name}", Protocol.DNS) for name in ("packets", "quiet-packets")),
 }
+LENGTHS = (1, 2, 3, 4, 5, 6, 8, 9, 12, 16, 17, 20, 24, 40, 64, 100, 300, 512)
+RECORD_TYPES = {20, 21, 22, 23}
 BUDGET_NS = 1000.0
 # A debug or busy machine is slower than the budget's; nothing but an accident is this much slower.
 ALLOWANCE = 5.0
@@ -129,6 +133,45 @@ def test_recordings_are_found_by_their_own_parser_only(conversation: Conversatio
             continue
         # Of a line end alone, which a length may look like, Redis takes no notice.
         assert answer is not Framed.MESSAGE or (protocol is Protocol.REDIS and said.flags == Flag.SKIP)
+
+
+@pytest.mark.parametrize(
+    ("name", "missing", "protocol"),
+    [
+        ("kafka-groups", 352, Protocol.HTTP2),  # zeros that are an empty SETTINGS frame, and no frame behind
+        ("tls-no-name", 47, Protocol.HTTP2),  # a head that goes on in other frames
+        ("rocketmq-ask-binary", 2834, Protocol.HTTP2),
+        ("postgresql-pgbench-extended", 877, Protocol.MYSQL),  # a Bind that executes statement 0
+        ("mysql-pymysql", 57, Protocol.MEMCACHED),  # an answer of 486 MB to a counter
+    ],
+)
+@pytest.mark.parametrize("length", [512, 64])
+def test_what_is_left_of_a_message_is_nobody_elses(name: str, missing: int, protocol: Protocol, length: int) -> None:
+    data = next(rest_of(next(one for one in CONVERSATIONS if one.name == name).chunks, missing))[1]
+    for captured in (data, data[:length]):
+        assert detect(protocol, captured, truncated=len(captured) < len(data)) is Detected.NOT_MINE
+
+
+def test_random_bytes_are_nobodys() -> None:
+    dice = random.Random(7)
+    for _ in range(10_000):
+        data = dice.randbytes(dice.choice(LENGTHS))
+        for protocol in LISTED:
+            for truncated, datagram in ((False, False), (True, False), (False, True)):
+                assert detect(protocol, data, truncated=truncated, datagram=datagram) not in FOUND, data.hex()
+
+
+@pytest.mark.parametrize("protocol", LISTED, ids=lambda protocol: str(protocol.name.lower()))
+def test_sealed_bytes_are_nobodys_but_those_of_tls(protocol: Protocol) -> None:
+    """From every byte of what was said under TLS, of which only a record's header may be found."""
+    for conversation in (one for one in CONVERSATIONS if one.protocol == "tls"):
+        for side in ("client", "server"):
+            said = b"".join(conversation.sent(side))
+            for at in range(len(said)):
+                is_record = protocol is Protocol.TLS and said[at] in RECORD_TYPES
+                for length, truncated in ((512, False), (512, True), (64, True)):
+                    found = detect(protocol, said[at : at + length], truncated=truncated) in FOUND
+                    assert not found or is_record, (conversation.name, at)
 
 
 @pytest.mark.parametrize("name", greetings())

@@ -265,12 +265,17 @@ static enum fs_framed frame(struct fs_frame_input *in, struct fs_message *out)
 
 /* --- recognition --- */
 
-/* A head that says by itself, without any table, whether it asks or answers. */
+/*
+ * A head that says by itself, without any table, whether it asks or answers. One that goes on in other frames is rare, and
+ * much else looks like its first.
+ */
 static enum fs_detected detect_head(struct fs_cursor bytes, const struct fs_http2_frame *frame)
 {
 	struct fs_hpack_head head = {0};
 	struct fs_hpack_block block;
 	uint64_t length;
+	if (!(frame->flags & FS_HTTP2_END_HEADERS))
+		return FS_NOT_MINE;
 	bool is_whole = fs_http2_block(bytes, frame, &block, &length);
 	if (!is_whole && !bytes.truncated)
 		return FS_TOO_SHORT;
@@ -281,10 +286,24 @@ static enum fs_detected detect_head(struct fs_cursor bytes, const struct fs_http
 	return head.is_request ? FS_MINE_REQUEST : FS_MINE_RESPONSE;
 }
 
-/* A server's first frame. Section 6.5.1: what may be set has small numbers, or one of those that gRPC took. */
+/* What stands behind a frame, if anything does, has to be one too. */
+static bool may_follow(struct fs_cursor bytes, const struct fs_http2_frame *frame)
+{
+	struct fs_http2_frame next;
+	if (!fs_skip(&bytes, frame->length))
+		return true;
+	return fs_http2_take_header(&bytes, &next) ? fs_http2_is_frame(&next) : fs_http2_may_be_header(&bytes);
+}
+
+/*
+ * A server's first frame. Section 6.5.1: what may be set has small numbers, or one of those that gRPC took. An empty one is
+ * little more than zeros.
+ */
 static enum fs_detected detect_settings(struct fs_cursor bytes, const struct fs_http2_frame *frame)
 {
 	uint16_t number;
+	if (!may_follow(bytes, frame))
+		return FS_NOT_MINE;
 	if (frame->length == 0)
 		return FS_MINE_RESPONSE;
 	if (!fs_u16be(&bytes, &number))

@@ -6,6 +6,7 @@
 #define REQUEST_MAGIC 0x80
 #define BODY_MAX (1u << 30) /* an item is at most 1 GiB (memcached -I) */
 #define STAT 0x10
+#define SAID_MAX 0xffff /* of an answer without a value, for detection */
 
 enum trait {
 	QUIET = FS_MEMCACHED_QUIET,
@@ -114,7 +115,7 @@ enum fs_detected fs_memcached_detect_packet(struct fs_cursor bytes, enum fs_dete
 		return (opcode >= 0 && !opcode_of((uint8_t)opcode)) || type > 0 ? FS_NOT_MINE : too_short;
 	if (packet.magic == REQUEST_MAGIC)
 		return is_request(&packet) && packet.status == 0 ? FS_MINE_REQUEST : FS_NOT_MINE;
-	return is_response(&packet) ? FS_MINE_RESPONSE : FS_NOT_MINE;
+	return is_response(&packet) && (packet.extras || packet.body <= SAID_MAX) ? FS_MINE_RESPONSE : FS_NOT_MINE;
 }
 
 /* By what a quiet request and its answer know each other: the opaque value, and the key where that is returned. */

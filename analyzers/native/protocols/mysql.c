@@ -99,8 +99,13 @@ enum fs_framed fs_mysql_is_execute(const struct fs_mysql_packet *packet)
 	return flags <= 0x0f && iterations == 1 ? FS_FRAME_MESSAGE : FS_FRAME_INVALID;
 }
 
+/* Servers count statements from 1; a Bind of PostgreSQL may have all but that. */
 static enum fs_detected detect_execute(const struct fs_mysql_packet *packet)
 {
+	struct fs_cursor number = packet->body;
+	uint32_t statement;
+	if (fs_skip(&number, 1) && fs_u32le(&number, &statement) && statement == 0)
+		return FS_NOT_MINE;
 	switch (fs_mysql_is_execute(packet)) {
 	case FS_FRAME_MESSAGE: return FS_MINE_REQUEST;
 	case FS_FRAME_MORE: return FS_TOO_SHORT;

@@ -4,6 +4,7 @@
 import asyncio
 import contextlib
 import json
+import re
 import socket
 import ssl
 import subprocess
@@ -17,6 +18,7 @@ import aiohttp
 from aiohttp import web
 
 from tests import servers
+from tests.recordings.parsers.expected import EXPECTED, rows
 
 FOLDER = Path(__file__).parent
 Chunk = tuple[str, str]
@@ -70,18 +72,23 @@ class Relay:
 
 
 def version(*command: str) -> str:
+    """The program's name and the version that it tells of itself, as "nginx 1.22.1"."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return " ".join((done.stdout or done.stderr).split()[:2])
+    found = re.search(r"\d+(\.\d+)+[^\s,;)]*", done.stdout + done.stderr)
+    assert found, command
+    return f"{Path(command[0]).name} {found.group()}"
 
 
 def write(
     name: str, protocol: str, programs: str, command: str, relay: Relay, expected: Mapping[Said, int] | None = None
 ) -> None:
-    """`expected`: what must be counted, how often; README.md says how."""
+    """`expected`: what must be counted, how often, where expected.py does not say it; README.md says how."""
     time.sleep(0.3)
     assert relay.chunks, name
     content: dict[str, object] = {"protocol": protocol, "programs": programs, "command": command}
-    if expected is not None:
+    if name in EXPECTED:
+        content["expected"] = rows(EXPECTED[name])
+    elif expected is not None:
         content["expected"] = [[protocol, *said, count] for said, count in sorted(expected.items())]
     content["chunks"] = relay.chunks
     (FOLDER / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
@@ -269,17 +276,18 @@ def tls() -> None:
         write("tls13", "tls", f"{version('openssl', 'version')}; {server.name}", command, relay)
 
 
-def other() -> None:
+def unknown() -> None:
+    """Protocols that nobody decodes."""
     with servers.redis() as server:
         relay = Relay(server.port)
         words = "PING\nSET k v\nGET k\nLRANGE GET 0 1\nHGETALL h\nBADCOMMAND\n"
         said = run("redis-cli", "-p", str(relay.port), text=words)
         relay.chunks = [(side, data[:8192]) for side, data in relay.chunks]
-        write("other-redis", "redis", version("redis-cli", "--version"), said, relay)
+        write("redis-cli", "redis", version("redis-cli", "--version"), said, relay)
 
 
 RECIPES: dict[str, Callable[[], None]] = {
-    recipe.__name__: recipe for recipe in (http_nginx, http_aiohttp, http_python, dns, tls, other)
+    recipe.__name__: recipe for recipe in (http_nginx, http_aiohttp, http_python, dns, tls, unknown)
 }
 
 if __name__ == "__main__":
