@@ -13,7 +13,9 @@ from collector.kinds import size_text
 from collector.module_checks import MODULE_CHECKS
 from collector.schema import Config
 
-_OLDEST = {"core": (5, 5), "bcc": (4, 17), "kmod": (3, 10), "none": (2, 6)}
+OLDEST = {"core": (5, 5), "bcc": (4, 17), "kmod": (3, 10), "none": (2, 6)}
+"""The first kernel of each driver."""
+
 _IDLE_BYTES = 100 << 20  # the budget of an idle agent, ring and maps included
 _INITIAL_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO of linux/proc_ns.h
 
@@ -30,9 +32,9 @@ def programs(host: Host, config: Config) -> list[Finding]:
 
 def kernel(host: Host, config: Config) -> list[Finding]:
     version = host.kernel()
-    able = [driver for driver in config.drivers if version >= _OLDEST[driver]]
+    able = [driver for driver in config.drivers if version >= OLDEST[driver]]
     if not able:
-        oldest = min(_OLDEST[driver] for driver in config.drivers)
+        oldest = min(OLDEST[driver] for driver in config.drivers)
         return [
             Finding(
                 FAIL,

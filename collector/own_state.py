@@ -34,12 +34,12 @@ from probes.attachment import Report
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-_NEEDS = {
+NEEDS = {
     "tcp_retransmit_skb": traffic.RETRANSMIT.name,
     "kfree_skb": traffic.PACKET_LOSS.name,
 }
 """Metrics that one optional hook feeds."""
-_RESETS = ("tcp_send_reset", "tcp_receive_reset")
+RESETS = ("tcp_send_reset", "tcp_receive_reset")
 
 
 def hierarchy(report: Report) -> Path | None:
@@ -51,9 +51,9 @@ def absent(report: Report, cluster: Cluster | None = None) -> Mapping[str, str]:
     """Reason for each metric that this node cannot have, by its name in the registry."""
     missing = {} if cluster else {traffic.WORKLOAD_INFO.name: "there is no cluster to ask for workloads"}
     for hook in report.hooks:
-        if not hook.attached and hook.name in _NEEDS:
-            missing[_NEEDS[hook.name]] = f"hook {hook.name} is not attached: {hook.reason}"
-    resets = [hook for hook in report.hooks if hook.name in _RESETS]
+        if not hook.attached and hook.name in NEEDS:
+            missing[NEEDS[hook.name]] = f"hook {hook.name} is not attached: {hook.reason}"
+    resets = [hook for hook in report.hooks if hook.name in RESETS]
     if resets and not any(hook.attached for hook in resets):
         missing[traffic.RESET.name] = "; ".join(f"hook {hook.name} is not attached: {hook.reason}" for hook in resets)
     if report.driver == "none":
