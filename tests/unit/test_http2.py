@@ -24,6 +24,7 @@ GRPC_REQUEST = [
 OK = [(":status", "200"), ("content-type", "application/grpc")]
 RECORDED = tuple(EXPECTED)
 Said = tuple[str, str, int, bool]
+TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
@@ -92,8 +93,32 @@ def test_recordings_of_which_only_the_first_bytes_of_an_operation_are_captured(n
 
 def test_the_trace_of_a_call() -> None:
     calls = calls_of(HTTP2, load("grpc-unary").chunks)
-    assert [call.request.trace_id for call in calls] == ["0af7651916cd43dd8448eb211c80319c"] * 3 + [""] * 5
-    assert calls[0].request.parent_id == "b7ad6b7169203331"
+    assert [call.request.trace_id for call in calls] == [TRACE] * 3 + [""] * 5
+    assert calls[0].request.parent_id == SPAN
+
+
+@pytest.mark.parametrize("huffman", [True, False])
+@pytest.mark.parametrize(
+    ("fields", "trace_id", "parent_id"),
+    [
+        ([("traceparent", f"00-{TRACE}-{SPAN}-01")], TRACE, SPAN),
+        ([("b3", f"{TRACE}-{SPAN}-1-05e3ac9a4f6e3b90")], TRACE, SPAN),
+        ([("b3", f"{TRACE[16:]}-{SPAN}")], "0" * 16 + TRACE[16:], SPAN),
+        ([("b3", "0")], "", ""),
+        ([("x-b3-traceid", TRACE), ("x-b3-spanid", SPAN), ("x-b3-sampled", "1")], TRACE, SPAN),
+        ([("x-b3-spanid", SPAN), ("x-b3-traceid", TRACE[16:])], "0" * 16 + TRACE[16:], SPAN),
+        ([("x-b3-parentspanid", SPAN), ("x-b3-sampled", "1")], "", ""),
+        ([("b3", f"{TRACE[::-1]}-{SPAN[::-1]}"), ("traceparent", f"00-{TRACE}-{SPAN}-01")], TRACE, SPAN),
+    ],
+)
+def test_trace_context(fields: list[tuple[str, str]], trace_id: str, parent_id: str, huffman: bool) -> None:
+    """First as text, then as an entry of the table; a request without it has none of the one before."""
+    peers = Peers()
+    for stream, more in ((1, fields), (3, fields), (5, [])):
+        block = peers.encoders["client"].encode([*get("/"), *more], huffman=huffman)
+        peers.send("client", frame(HEADERS, END_HEADERS | END_STREAM, stream, block))
+    found = [(call.request.trace_id, call.request.parent_id) for call in peers.calls()]
+    assert found == [(trace_id, parent_id)] * 2 + [("", "")]
 
 
 def test_secrets_are_in_no_label() -> None:
