@@ -250,8 +250,8 @@ image-rootfs: build ## the root of the small image, in build/image: what its Doc
 	@rm -rf build/image && deploy/images/build.sh build/image
 
 .PHONY: image
-image: ## both images, by docker, podman or buildah: make image BASE=debian@sha256:... [IMAGE=firesteel] [PLATFORM=linux/arm64]
-	@deploy/images/images.sh "$(BASE)" "$(or $(IMAGE),firesteel)" $(PLATFORM)
+image: ## both images, by docker, podman or buildah: make image BASE=debian@sha256:... [IMAGE=firesteel] [PLATFORM=linux/arm64] [ARCHIVE=http://...]
+	@deploy/images/images.sh "$(BASE)" "$(or $(IMAGE),firesteel)" "$(PLATFORM)" "$(ARCHIVE)"
 
 .PHONY: kubectl-plugin
 kubectl-plugin: ## kubectl firesteel as one file, and the archive and manifest for krew, in build/kubectl. ARGS=where it will be downloaded from

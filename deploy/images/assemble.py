@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Puts the root of the small image together: an interpreter, what the agent needs, the libraries these need, and nothing else.
 
-`python assemble.py FOLDER`, with the environment of `make build`: as a step of the Dockerfile, and as it is in CI. There is no shell and
+`python -m deploy.images.assemble FOLDER`, with the environment of `make build`: as a step of the Dockerfile, and as it is in CI. There is no shell and
 no package manager in the result. Everything has the time of SOURCE_DATE_EPOCH, so the same build gives the same bytes. What is in
 it, is in usr/share/firesteel/sbom.spdx.json.
 """
 
 import compileall
 import importlib.metadata
-import json
 import os
 import py_compile
 import re
@@ -19,8 +18,11 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
+
+from deploy.images import bill
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PREFIX: Final = Path("usr/local")
@@ -252,62 +254,25 @@ def _compile(out: Path, packages: Path) -> None:
 
 
 def _bill_of_materials(out: Path, distributions: list[importlib.metadata.Distribution], libraries: list[Path]) -> None:
-    """SPDX 2.3 as JSON: what is in the image, its version, its licence, and where it came from."""
-    parts = [
-        {
-            "name": distribution.metadata["Name"],
-            "versionInfo": distribution.version,
-            "licenseDeclared": _licence(distribution),
-            "externalRefs": [_reference(f"pkg:pypi/{distribution.metadata['Name'].lower()}@{distribution.version}")],
-        }
-        for distribution in distributions
-    ]
-    parts.append({"name": "python", "versionInfo": sys.version.split()[0], "licenseDeclared": "PSF-2.0"})
     owners: dict[tuple[str, str], list[str]] = {}
     for library in libraries:
         owners.setdefault(_owner(library), []).append(library.name)
-    parts += [
-        {
-            "name": name,
-            "versionInfo": version,
-            "licenseDeclared": "NOASSERTION",
-            "comment": ", ".join(files),
-            **({"externalRefs": [_reference(f"pkg:deb/debian/{name}@{version}")]} if version else {}),
-        }
-        for (name, version), files in sorted(owners.items())
+    parts = [
+        *bill.python_parts(distributions),
+        bill.part("python", sys.version.split()[0], "PSF-2.0"),
+        *({**bill.debian_part(*owner), "comment": ", ".join(files)} for owner, files in sorted(owners.items())),
     ]
-    for part in parts:
-        part["SPDXID"] = f"SPDXRef-{re.sub(r'[^A-Za-z0-9.-]', '-', str(part['name']))}"
-        part["downloadLocation"] = "NOASSERTION"
-    time = subprocess.run(
-        ["date", "-u", "-d", f"@{_EPOCH}", "+%Y-%m-%dT%H:%M:%SZ"], capture_output=True, text=True, check=True
-    )
-    document = {
-        "spdxVersion": "SPDX-2.3", "dataLicense": "CC0-1.0", "SPDXID": "SPDXRef-DOCUMENT", "name": "firesteel",
-        "documentNamespace": f"urn:firesteel:image:{_EPOCH}",
-        "creationInfo": {"created": time.stdout.strip(), "creators": ["Tool: deploy/images/assemble.py"]},
-        "packages": [{"name": "firesteel", "SPDXID": "SPDXRef-firesteel", "versionInfo": _own_version(), "licenseDeclared": "Apache-2.0",
-                      "downloadLocation": "NOASSERTION"}, *parts],
-        "relationships": [{"spdxElementId": "SPDXRef-DOCUMENT", "relationshipType": "DESCRIBES", "relatedSpdxElement": "SPDXRef-firesteel"}],
-    }  # fmt: skip
-    place = out / "usr/share/firesteel"
-    place.mkdir(parents=True)
-    (place / "sbom.spdx.json").write_text(json.dumps(document, indent=1) + "\n")
+    created = datetime.fromtimestamp(_EPOCH, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    creation = {"created": created, "creators": ["Tool: deploy/images/assemble.py"]}
+    place = out / bill.PLACE
+    place.parent.mkdir(parents=True)
+    place.write_text(bill.document("firesteel", bill.part("firesteel", _own_version(), "Apache-2.0"), parts, creation))
 
 
 def _own_version() -> str:
     found = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert found is not None
     return found[1]
-
-
-def _licence(distribution: importlib.metadata.Distribution) -> str:
-    told = next(iter(distribution.metadata.get_all("License-Expression") or ()), "")
-    return told if re.fullmatch(r"[A-Za-z0-9.+() -]+", told) else "NOASSERTION"
-
-
-def _reference(locator: str) -> dict[str, str]:
-    return {"referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl", "referenceLocator": locator}
 
 
 def _owner(library: Path) -> tuple[str, str]:
@@ -325,5 +290,5 @@ def _owner(library: Path) -> tuple[str, str]:
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
-        sys.exit("usage: assemble.py FOLDER (which must not be there yet)")
+        sys.exit("usage: python -m deploy.images.assemble FOLDER (which must not be there yet)")
     main(Path(sys.argv[1]).absolute())

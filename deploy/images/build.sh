@@ -11,4 +11,4 @@ cd "$(dirname "$0")/../.."
 }
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 1700000000)}
 make build
-PYTHONHASHSEED=0 .venv/bin/python deploy/images/assemble.py "$1"
+PYTHONHASHSEED=0 .venv/bin/python -m deploy.images.assemble "$1"

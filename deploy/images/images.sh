@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# images.sh BASE NAME [PLATFORM]: both images with whatever container engine is here, NAME:VERSION and NAME:VERSION-full. BASE is Debian by
-# digest, PLATFORM as linux/arm64 where that is not this machine's own; then the kernel has to run its programs (qemu-user-static).
+# images.sh BASE NAME [PLATFORM [ARCHIVE]]: both images with whatever container engine is here, NAME:VERSION and NAME:VERSION-full. BASE is
+# Debian by digest, PLATFORM as linux/arm64 where that is not this machine's own ('' for that); then the kernel has to run its programs
+# (qemu-user-static). ARCHIVE is a snapshot of Debian's archive, for the same packages another day.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -30,6 +31,7 @@ options=()
 # The second image begins with the first one's build; buildah does not keep it by itself.
 [ "$engine" != buildah ] || options+=(--layers)
 [ -z "${3:-}" ] || options+=(--platform "$3")
+[ -z "${4:-}" ] || options+=(--build-arg DEBIAN_ARCHIVE="$4")
 for target in small full; do
 	tag=$name:$version
 	[ $target = small ] || tag=$tag-full

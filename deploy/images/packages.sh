@@ -21,6 +21,12 @@ full) set -- python3 python3-bpfcc libbpf1 libelf1 libseccomp2 ca-certificates g
 *) die 'usage: packages.sh build|full' ;;
 esac
 if [ -n "${DEBIAN_ARCHIVE:-}" ]; then
+	case $DEBIAN_ARCHIVE in
+	http://*) ;;
+	https://*) [ -e /etc/ssl/certs/ca-certificates.crt ] ||
+		die "DEBIAN_ARCHIVE=$DEBIAN_ARCHIVE: this base has no certificates for https; take http, apt goes by the archive's signature" ;;
+	*) die "DEBIAN_ARCHIVE=$DEBIAN_ARCHIVE is no address: http://snapshot.debian.org/archive/debian/20261101T000000Z" ;;
+	esac
 	rm -f /etc/apt/sources.list.d/debian.sources
 	# shellcheck source=/dev/null
 	printf 'deb [check-valid-until=no] %s %s main\n' "$DEBIAN_ARCHIVE" "$(. /etc/os-release && echo "$VERSION_CODENAME")" >/etc/apt/sources.list

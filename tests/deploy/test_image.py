@@ -17,7 +17,6 @@ from tests.agents import FIRESTEEL, ROOT, running_agent
 from tests.deploy import container, manifests, trees
 from tests.processes import engine_of, status
 
-IMAGES = ROOT / "deploy" / "images"
 REQUESTS = "kindling_entity_request_total"
 
 pytestmark = [
@@ -29,7 +28,8 @@ pytestmark = [
 def assembled(folder: Path, **more: str) -> str:
     environment = {**os.environ, "SOURCE_DATE_EPOCH": "1700000000", "PYTHONHASHSEED": "0", **more}
     ended = subprocess.run(
-        [sys.executable, str(IMAGES / "assemble.py"), str(folder)],
+        [sys.executable, "-m", "deploy.images.assemble", str(folder)],
+        cwd=ROOT,
         env=environment,
         capture_output=True,
         text=True,
@@ -144,24 +144,6 @@ def test_the_cluster_side_finds_its_packages(tree: Path, tmp_path: Path) -> None
     text = agent.log.read_text()
     assert "ModuleNotFoundError" not in text
     assert "Traceback" not in text
-
-
-@pytest.mark.parametrize("platform", ["", "linux/arm64"])
-def test_the_engine_is_told_what_to_build(platform: str, tmp_path: Path) -> None:
-    engine = tmp_path / "docker"
-    engine.write_text('#!/bin/sh\necho "$@" >>"$0.told"\n')
-    engine.chmod(0o755)
-    subprocess.run(
-        [str(IMAGES / "images.sh"), "debian@sha256:0", "here/firesteel", *([platform] if platform else [])],
-        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
-        check=True,
-        capture_output=True,
-    )
-    told = [line.split() for line in (tmp_path / "docker.told").read_text().splitlines()]
-    assert [line[line.index("--target") + 1] for line in told] == ["small", "full"]
-    assert [line[line.index("--tag") + 1] for line in told] == ["here/firesteel:0.1.0", "here/firesteel:0.1.0-full"]
-    asked = [line[line.index("--platform") + 1] if "--platform" in line else "" for line in told]
-    assert asked == [platform, platform]
 
 
 def test_the_same_build_gives_the_same_bytes(tree: Path, tmp_path: Path) -> None:
