@@ -17,14 +17,15 @@ def build() -> None:
     declarations = "\n".join(line for line in declarations.splitlines() if not line.startswith("#"))
     ffi = FFI()
     ffi.cdef(declarations)
-    ffi.set_source(
-        "probes._libbpf",
-        (PROBES / "ebpf/binding.c").read_text(),
-        libraries=["bpf", "elf", "z"],
-        include_dirs=[str(PROBES / "ebpf")],
-        extra_compile_args=["-O2", "-std=gnu11"],
-    )
     with tempfile.TemporaryDirectory() as folder:
+        ffi.set_source(
+            "probes._libbpf",
+            (PROBES / "ebpf/binding.c").read_text(),
+            libraries=["bpf", "elf", "z"],
+            include_dirs=[str(PROBES / "ebpf")],
+            # The same bytes in whichever folder it is compiled.
+            extra_compile_args=["-O2", "-std=gnu11", f"-ffile-prefix-map={folder}=.", f"-ffile-prefix-map={PROBES}=."],
+        )
         built = Path(ffi.compile(tmpdir=folder))
         target = PROBES / built.name
         fresh = target.with_suffix(".new")

@@ -93,7 +93,9 @@ def build(module: str = MODULE, target: Path = TARGET, files: Sequence[Path] = (
         library = Path(scratch, target.name)
         include = sysconfig.get_path("include")
         inputs = [str(path) for path in (glue, *(files or sources()))]
-        command = [compiler, *COMPILER_FLAGS, f"-I{include}", "-o", str(library), *inputs]
+        # The same bytes in whichever folder the repository is.
+        nowhere = (f"-ffile-prefix-map={ROOT}=.", f"-ffile-prefix-map={scratch}=.")
+        command = [compiler, *COMPILER_FLAGS, *nowhere, f"-I{include}", "-o", str(library), *inputs]
         output = subprocess.run(command, capture_output=True, text=True, check=False)
         if output.returncode:
             raise SystemExit(f"build_ffi: {compiler} could not build {module}:\n{output.stderr}")
