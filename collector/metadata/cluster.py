@@ -286,6 +286,11 @@ class ClusterIndex:
             self._ask((address, port))
             return self._services.of_backend(address, port)
 
+    def services_of_backend(self, address: str, port: int) -> tuple[str, ...]:
+        """Namespace/name of every Service that has this backend."""
+        with self._lock:
+            return self._services.all_of_backend(address, port)
+
     def node_at(self, address: str) -> str:
         with self._lock:
             self._ask(address)

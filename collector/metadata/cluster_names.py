@@ -92,8 +92,7 @@ class ClusterNames:
                 told.append(self._age(owner))
             if port and (by_port := self._index.service_of_node_port(port)) is not None:
                 told.append(f"port {port} of every node is Service {by_port.namespace}/{by_port.name}")
-        if port and (backend := self._index.service_of_backend(ip, port)):
-            told.append(f"{ip}:{port} is a backend of Service {backend}")
+        told += _backend(ip, port, sorted(self._index.services_of_backend(ip, port)) if port else ())
         return [*told, *self.sources()] if told else []
 
     def _age(self, pod: PodRecord) -> str:
@@ -121,6 +120,15 @@ class ClusterNames:
         if by_port is not None:
             return replace(_service(by_port, "node_port"), node=node, observed=party.observed)
         return self.serving(party, ip, port)
+
+
+def _backend(ip: str, port: int, services: Sequence[str]) -> list[str]:
+    if not services:
+        return []
+    if len(services) == 1:
+        return [f"{ip}:{port} is a backend of Service {services[0].partition('/')[2]}"]
+    why = "which of them was meant is known only where a translation tells what was dialled; else service is empty"
+    return [f"{ip}:{port} is a backend of Services {', '.join(services)}: {why}"]
 
 
 def _service(service: ServiceRecord, reason: str) -> Party:

@@ -65,8 +65,12 @@ class ServiceTable:
 
     def of_backend(self, address: str, port: int) -> str:
         """The name of the only Service that has this backend; empty if there is none or more than one."""
-        found = {**self._backends.get((address, port), {}), **self._backends.get((address, 0), {})}
-        return next(iter(found)).partition("/")[2] if len(found) == 1 else ""
+        found = self.all_of_backend(address, port)
+        return found[0].partition("/")[2] if len(found) == 1 else ""
+
+    def all_of_backend(self, address: str, port: int) -> tuple[str, ...]:
+        """Namespace/name of every Service that has this backend."""
+        return tuple({**self._backends.get((address, port), {}), **self._backends.get((address, 0), {})})
 
     def targets(self, address: str, port: int) -> tuple[str, ...]:
         """UIDs of the pods that slices name there."""

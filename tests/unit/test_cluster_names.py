@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from analyzers.edges import name_ends
 from analyzers.resolver import NOT_FOUND_EXTERNAL, NOT_FOUND_INTERNAL
 from analyzers.rows import Identity
 from collector.metadata.addresses import HostAddresses
@@ -14,6 +15,7 @@ from collector.metadata.cluster_names import ClusterNames
 from collector.metadata.containers import CgroupOwner
 from collector.metadata.host import HostResolver
 from collector.metadata.kube_objects import NodeRecord, Owner, PodRecord, ServiceRecord, SliceRecord
+from tests.rows import request_row
 
 ID = "0123456789abcdef" * 4
 WEB = PodRecord(
@@ -170,3 +172,34 @@ def test_who_was_seen_serving_at_an_address_is_former_once_another_has_it(tmp_pa
     then, after = names.remote("10.1.0.5", 8080, 1, 49), names.remote("10.1.0.5", 8080, 1, 50)
     assert (then.pod, then.container, then.former) == (WEB.name, "nginx", True)
     assert (after.pod, after.former) == ("heir-0", False)
+
+
+def test_an_ambiguous_service_is_empty_and_explained(index: ClusterIndex, tmp_path: Path) -> None:
+    index.put_slice(SliceRecord("shop", "canary-1", "canary", (("10.1.0.5", 8080),)))
+    names = resolver(index, tmp_path, {})
+    party = names.remote("10.1.0.5", 8080, 1)
+    assert (party.pod, party.service) == (WEB.name, "")
+    assert names.explained("10.1.0.5", 8080, 1)[-1] == (
+        "10.1.0.5:8080 is a backend of Services shop/canary, shop/web: which of them was meant is known only where a "
+        "translation tells what was dialled; else service is empty"
+    )
+    assert not any("backend" in sentence for sentence in names.explained("10.1.0.5", 0, 1))
+
+
+def test_what_was_dialled_is_stronger_evidence_than_backends(index: ClusterIndex, tmp_path: Path) -> None:
+    """With conntrack an edge has both; without it only the pod or the Service, and backends tell where they can."""
+    index.put_slice(SliceRecord("shop", "canary-1", "canary", (("10.1.0.5", 8080),)))
+    index.put_slice(SliceRecord("data", "db-1", "reads", (("10.2.0.9", 5432),)))
+    index.put_service(ServiceRecord("data", "db", ("10.96.0.8",), (5432,)))
+    names = resolver(index, tmp_path, {})
+
+    def remote(ip: str, port: int, dialled: tuple[str, int] = ("", 0)) -> tuple[str, str, str]:
+        key = request_row(remote_ip=ip, remote_port=port).key
+        party = name_ends(replace(key, dialled_ip=dialled[0], dialled_port=dialled[1]), names).remote
+        return party.pod, party.workload_kind, party.service
+
+    assert remote("10.1.0.5", 8080, ("10.96.0.7", 80)) == (WEB.name, "deployment", "web")
+    assert remote("10.1.0.5", 8080) == (WEB.name, "deployment", "")
+    assert remote("10.96.0.7", 80) == ("", "service", "web")
+    assert remote("10.2.0.9", 5432, ("10.96.0.8", 5432)) == ("db-0", "statefulset", "db")
+    assert remote("10.2.0.9", 5432) == ("db-0", "statefulset", "reads")
