@@ -319,6 +319,20 @@ def test_a_service_has_every_address_at_which_it_is_dialled() -> None:
     assert kube_objects.service(item).addresses == ()
 
 
+def test_a_service_of_an_outside_name_has_no_address(index: ClusterIndex) -> None:
+    """Type ExternalName: the API server lets it have ports, and keeps no address of a type that it had before."""
+    found = kube_objects.service(
+        {
+            "metadata": {"uid": "x", "namespace": "shop", "name": "billing"},
+            "spec": {"type": "ExternalName", "externalName": "192.0.2.55", "ports": [{"port": 443}]},
+            "status": {"loadBalancer": {}},
+        }
+    )
+    assert (found.addresses, found.ports, found.node_ports) == ((), (443,), ())
+    index.put_service(found)
+    assert index.service_at("192.0.2.55") is None
+
+
 def test_slices_and_nodes() -> None:
     found = kube_objects.endpoint_slice(
         {

@@ -14,8 +14,11 @@ from analyzers._native import lib
 from analyzers.rows import Domain
 from collector.metadata.addresses import HostAddresses
 from collector.metadata.cgroups import Cgroups
+from collector.metadata.cluster import ClusterIndex
+from collector.metadata.cluster_names import ClusterNames
 from collector.metadata.dns_names import GRACE_NS, DnsNames
 from collector.metadata.host import HostResolver
+from collector.metadata.kube_objects import ServiceRecord
 from collector.metadata.processes import Processes
 from tests.events import IN, OUT, SECOND, Conversation, datagram
 from tests.inprocess import InProcessEngine
@@ -81,6 +84,21 @@ def test_an_alias_does_not_change_the_name(engine: InProcessEngine) -> None:
     target = name_bytes("edge.cdn.example.net")
     ask(engine, "www.example.com", message("www.example.com", record(CNAME, 5, target), address(API, owner=target)))
     assert known(engine) == {(11, API, "www.example.com")}
+
+
+def test_what_is_asked_through_an_external_name_is_outside_under_the_services_name(
+    engine: InProcessEngine, tmp_path: Path
+) -> None:
+    """A Service of type ExternalName is an alias in the cluster's DNS and has no address of its own."""
+    asked, target = "billing.shop.svc.cluster.local", name_bytes("api.example.com")
+    ask(engine, asked, message(asked, record(CNAME, 5, target), address(API, owner=target)))
+    domains = DnsNames()
+    domains.learn(lambda _newest: [Domain(1, netns, ip, name, SECOND) for netns, ip, name in known(engine)], 20)
+    index = ClusterIndex(0, lambda: 0)
+    index.put_service(ServiceRecord("shop", "billing", (), (443,)))
+    names = HostResolver(HostAddresses(tmp_path), node="n1", cluster=ClusterNames(index), domains=domains)
+    party = names.remote(API, 443, 11)
+    assert (party.outside, party.domain, party.service, party.workload_kind) == (True, asked, "", "")
 
 
 def test_ipv6(engine: InProcessEngine) -> None:
