@@ -5,7 +5,8 @@
  *   kind, id (4 hexadecimal digits), flags (3), status (2), protocol (1), body (1), length of the text (4), the text
  *
  * `?` asks and `!` answers by id, `~` greets; `<` asks and `>` answers in order, where `+` and `.` are a part of the body
- * and its end. In the text of a message by id `#` stands for how many messages the connection's state has seen.
+ * and its end. `=` asks in both: it is of the one that is asked first. In the text of a message by id `#` stands for how
+ * many messages the connection's state has seen.
  */
 #include "../analyzers/native/protocol.h"
 
@@ -71,7 +72,8 @@ static enum fs_detected detect_by_id(struct fs_cursor bytes, bool datagram)
 {
 	(void)datagram;
 	switch (fs_peek(&bytes, 0)) {
-	case '?': return FS_MINE_REQUEST;
+	case '?':
+	case '=': return FS_MINE_REQUEST;
 	case '!': return FS_MINE_RESPONSE;
 	case '~': return FS_MINE_GREETING;
 	default: return FS_NOT_MINE;
@@ -82,7 +84,8 @@ static enum fs_detected detect_in_order(struct fs_cursor bytes, bool datagram)
 {
 	(void)datagram;
 	switch (fs_peek(&bytes, 0)) {
-	case '<': return FS_MINE_REQUEST;
+	case '<':
+	case '=': return FS_MINE_REQUEST;
 	case '>': return FS_MINE_RESPONSE;
 	default: return FS_NOT_MINE;
 	}
@@ -90,12 +93,12 @@ static enum fs_detected detect_in_order(struct fs_cursor bytes, bool datagram)
 
 static enum fs_framed frame_by_id(struct fs_frame_input *in, struct fs_message *out)
 {
-	return frame(in, out, "?!~");
+	return frame(in, out, "?!~=");
 }
 
 static enum fs_framed frame_in_order(struct fs_frame_input *in, struct fs_message *out)
 {
-	return frame(in, out, "<>+.");
+	return frame(in, out, "<>+.=");
 }
 
 static void stitch(const struct fs_message *request, const struct fs_message *response,
