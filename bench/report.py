@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from bench import fuzzed
 from bench.figures import Line, Section, Table
 
 _VERDICT = {True: "kept", False: "**missed**", None: ""}
@@ -45,8 +46,6 @@ def page(machine: Sequence[tuple[str, str]], date: str, sections: Sequence[Secti
         "gives ratios and CPU seconds per event; its absolute rates mean little. A figure with a range is a median and",
         "the lowest and highest round.",
         "",
-        "How many inputs the fuzzers had is told in [protocols](protocols.md#fuzzing).",
-        "",
         f"Measured {date}.",
         "",
         *_table(("", ""), machine),
@@ -58,7 +57,7 @@ def page(machine: Sequence[tuple[str, str]], date: str, sections: Sequence[Secti
     ]
     if failed:
         lines += ["Not measured in this run:", "", *(f"- {sentence}" for sentence in failed), ""]
-    details = [table for section in sections for table in section.tables]
+    details = [table for section in (*sections, fuzzed.section()) for table in section.tables]
     if details:
         lines += ["## Details", ""]
         for table in details:

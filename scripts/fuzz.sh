@@ -1,11 +1,17 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Builds every tests/fuzz/fuzz-*.c with the engine's sources under address and undefined-behaviour sanitizers, and runs each
-# for FUZZ_SECONDS (60). Seeds: tests/fuzz/seeds/<name>/. What it learns stays in build/fuzz/; what it finds is named.
+# for FUZZ_SECONDS (60), or with FUZZ_INPUTS inputs: then bench/fuzzed.json keeps how many each had, and docs/benchmarks.md
+# shows it. Seeds: tests/fuzz/seeds/<name>/. What it learns stays in build/fuzz/; what it finds is named. Arguments are names of
+# fuzzers; without them it is all of them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-seconds=${FUZZ_SECONDS:-60}
+if [ -n "${FUZZ_INPUTS:-}" ]; then
+	limit=-runs=$FUZZ_INPUTS
+else
+	limit=-max_total_time=${FUZZ_SECONDS:-60}
+fi
 out=build/fuzz
 mkdir -p $out
 # Everything but the program around the engine: that has its own main.
@@ -34,8 +40,10 @@ if [ ${#stale[@]} -gt 0 ]; then
 fi
 
 found=0
+: >$out/results
 for source in tests/fuzz/fuzz-*.c; do
 	name=$(basename "$source" .c)
+	[ $# -eq 0 ] || [[ " $* " == *" ${name#fuzz-} "* ]] || continue
 	if [ ! -x "$out/$name" ] || [ "$(find "$source" tests/fuzz/*.h "${objects[@]}" -newer "$out/$name" | head -1)" ]; then
 		echo "building $name"
 		clang "${flags[@]}" -o "$out/$name" "$source" "${objects[@]}"
@@ -43,14 +51,19 @@ for source in tests/fuzz/fuzz-*.c; do
 	mkdir -p "$out/corpus-$name"
 	seeds=()
 	[ ! -d "tests/fuzz/seeds/${name#fuzz-}" ] || seeds=("tests/fuzz/seeds/${name#fuzz-}")
-	echo "running $name for $seconds s"
-	if ! "$out/$name" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=3000 -max_len=4096 -dict=tests/fuzz/tokens.dict -print_final_stats=1 -verbosity=0 \
+	echo "running $name with $limit"
+	longest=4096
+	[ "$name" != fuzz-tracking ] || longest=16384 # a script of many events
+	if ! "$out/$name" "$limit" -timeout=10 -rss_limit_mb=3000 -max_len=$longest -dict=tests/fuzz/tokens.dict -print_final_stats=1 -verbosity=0 \
 		-artifact_prefix="$out/$name-found-" "$out/corpus-$name" "${seeds[@]}" >"$out/$name.log" 2>&1; then
 		found=1
 		tail -n 60 "$out/$name.log" >&2
 		echo "$name found something: the input is named above, $out/$name FILE repeats it" >&2
 	else
-		echo "$name: nothing found in $(sed -n 's/stat::number_of_executed_units: *//p' "$out/$name.log") inputs"
+		inputs=$(sed -n 's/stat::number_of_executed_units: *//p' "$out/$name.log")
+		echo "$name: nothing found in $inputs inputs"
+		echo "${name#fuzz-} $inputs" >>$out/results
 	fi
 done
+[ -z "${FUZZ_INPUTS:-}" ] || .venv/bin/python -m bench.fuzzed <$out/results
 exit $found

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The engine's state machine under a fuzzer: the input is read as a script of events that mostly fit the contract, over
- * few connections so that they meet, and partly as raw bytes. Besides what the sanitizers find, it checks that nothing
+ * few connections so that they meet, and partly as raw bytes. seeds.py makes such scripts of the recorded conversations,
+ * both sides of them, so every parser with what it keeps of a connection is reached. Besides what the sanitizers find, it checks that nothing
  * leaks: once every connection is closed, nothing waits, nothing is held and no buffer is in use.
  */
 #include <stdio.h>
@@ -56,9 +57,11 @@ static uint32_t payload(struct script *script, uint8_t *out)
 		out[2] = kind & 4 ? 0x81 : 1;
 		return sizeof(question);
 	}
-	uint32_t length = (uint32_t)take(script, 1);
-	for (uint32_t i = 0; i < length; i++)
-		out[i] = (uint8_t)take(script, 1);
+	uint32_t length = (uint32_t)take(script, kind == 0xff ? 2 : 1), left = (uint32_t)(script->end - script->at);
+	length %= FS_PAYLOAD_MAX + 1;
+	length = length < left ? length : left;
+	memcpy(out, script->at, length);
+	script->at += length;
 	return length;
 }
 
@@ -66,7 +69,7 @@ struct driver {
 	struct fs_engine *engine;
 	uint64_t now_ns;
 	uint32_t seq[CONNECTIONS + 1][2];
-	_Alignas(8) uint8_t event[sizeof(struct fs_exchange) + 1024];
+	_Alignas(8) uint8_t event[sizeof(struct fs_exchange) + 2 * FS_PAYLOAD_MAX];
 };
 
 static void send_event(struct driver *d, uint16_t type, uint64_t id, uint32_t size, uint32_t flags)

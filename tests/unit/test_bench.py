@@ -9,13 +9,16 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from analyzers import recording
 from analyzers.settings import EngineSettings
-from bench import footprint, page, processes, protocols, report, scale, traffic, tripwire
+from bench import footprint, fuzzed, page, processes, protocols, report, scale, traffic, tripwire
 from bench.figures import Line, Pair, Section, Table, median_ratio, spread
 from bench.scale import extrapolated
 from bench.scale_costs import Cost
+from collector.schema import Budget
+from tests.agents import ROOT
 from tests.conversations import load
 from tests.parsing import listed, name_of
 
@@ -110,6 +113,28 @@ def test_the_report_says_what_was_missed_and_what_was_not_measured() -> None:
     assert "Measured 2026-01-02." in text
 
 
+def test_a_run_of_the_present_state_stands_in_the_place_of_a_shorter_or_an_earlier_one() -> None:
+    before = {
+        "dns": {"inputs": 100, "date": "2026-01-01"},
+        "http1": {"inputs": 100, "date": "2026-01-01", "note": "an earlier state"},
+    }
+    found = fuzzed.merged(before, ["dns 99\n", "http1 50\n", "tls 7\n"], "2026-02-02")
+    assert found == {
+        "dns": {"inputs": 100, "date": "2026-01-01"},
+        "http1": {"inputs": 50, "date": "2026-02-02"},
+        "tls": {"inputs": 7, "date": "2026-02-02"},
+    }
+    assert fuzzed.merged(found, ["dns 101\n"], "2026-03-03")["dns"] == {"inputs": 101, "date": "2026-03-03"}
+
+
+def test_the_report_says_how_many_inputs_each_fuzzer_had() -> None:
+    text = report.page([], "2026-01-02", [], [])
+    fuzzers = {path.stem.removeprefix("fuzz-") for path in (ROOT / "tests/fuzz").glob("fuzz-*.c")}
+    assert set(fuzzed.kept()) == fuzzers
+    for name, one in fuzzed.kept().items():
+        assert f"| {name} | {one['inputs']:,} | {one['date']} | {one.get('note', '')} |" in text
+
+
 def test_a_page_is_not_held_while_it_is_sent() -> None:
     told = page.streamed(page.full_store())
     assert told.series > 50_000
@@ -126,7 +151,7 @@ def test_the_scale_report_extrapolates_by_proportion() -> None:
     alone = Cost(2.0, 1.5, 60.0, 0.004, 25, 26 << 20, 100_000.0)
     follows = Cost(1.0, 0.5, 25.0, 0.002, 2, 1 << 20, 0.0, 1 << 20, 1000.0)
     service = Cost(5.0, 4.0, 170.0, 0.05, 23, 74 << 20, 300_000.0)
-    (requests, start, _, sent, _, memory) = list(extrapolated(alone, service, follows, 500))[2:]
+    (requests, hourly, start, _, sent, _, memory, whole, kept) = list(extrapolated(alone, service, follows, 500))[2:]
     # 14 requests of an agent's 25 are the first pages and the watches, 12 of the service's 23; the other pages grow tenfold.
     assert requests == "| requests when all agents start | 620000 | 10244 |"
     assert (
@@ -134,6 +159,10 @@ def test_the_scale_report_extrapolates_by_proportion() -> None:
     )
     assert sent == "| GiB from the names services when all agents start | none | 48.8 |"
     assert memory == "| memory for names of an agent, MiB | 600 | 250 |"
+    # 13.3 an hour for each watch: 7 of each agent, or 1 and 12 of both services.
+    assert hourly == "| requests in an hour | 466667 | 66827 |"
+    assert whole.endswith("| 682, above `budget.memory` and the container's limit | 332, above `budget.memory` |")
+    assert kept == "| memory of a names service, GiB, at most | none | 1.7 (limit in the chart: 1) |"
     costs = {
         "agent that asks the API server": alone,
         "agent that follows the names service": follows,
@@ -144,3 +173,12 @@ def test_the_scale_report_extrapolates_by_proportion() -> None:
     assert "| translations | 1 |" in text
     assert "The machine was busy" not in scale.report(costs, 0.1, (10_000, 1_000, 500), 30.0, [])
     assert "| of one core at 50 pod changes/s | 0.40% | 0.20% | 5.00% |" in text
+    assert "| with the 82 MiB that an agent is besides | 142 | 107 |  |" in text
+    assert "with the names service, `budget.memory: 448MiB`\n(without: 832MiB)" in text
+
+
+def test_the_scale_report_knows_the_budget_and_the_limits_of_the_chart() -> None:
+    values = yaml.safe_load((ROOT / "deploy/helm/firesteel/values.yaml").read_text())
+    assert Budget().memory == scale.BUDGET_MIB << 20
+    assert values["resources"]["limits"]["memory"] == f"{scale.LIMIT_MIB}Mi"
+    assert values["names"]["resources"]["limits"]["memory"] == f"{scale.SERVICE_LIMIT_MIB >> 10}Gi"
