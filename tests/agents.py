@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +44,11 @@ def series_of(text: str) -> list[Series]:
     ]
 
 
+def total(series: Iterable[Series], name: str, /, **labels: str) -> float:
+    """The sum of those with this name and these labels; 0 if there are none."""
+    return sum(one.value for one in series if one.name == name and labels.items() <= one.labels.items())
+
+
 @dataclass(slots=True)
 class Agent:
     """A running agent. `page` and `status` ask it anew each time."""
@@ -71,7 +76,7 @@ class Agent:
         return [s for s in self.series if s.name == name and labels.items() <= s.labels.items()]
 
     def total(self, name: str, **labels: str) -> float:
-        return sum(series.value for series in self.find(name, **labels))
+        return total(self.series, name, **labels)
 
     def wait(self, what: Callable[["Agent"], bool], seconds: float = 45.0) -> None:
         """Reads the page until `what` holds; the test's own assertions then say what did not.

@@ -21,7 +21,7 @@ import pytest
 
 from analyzers.recording import pack_head
 from tests import conversations, events
-from tests.agents import FIRESTEEL, ROOT, Series, series_of
+from tests.agents import FIRESTEEL, ROOT, series_of, total
 from tests.deploy import arm64_guest, trees
 from tests.vm import initramfs, machine
 from tests.vm.kernels import need
@@ -166,7 +166,3 @@ def test_it_counts(column: str, answers: list[dict[str, Any]]) -> None:
     assert (int(engine["CapBnd"], 16), engine["Uid"].split()[0], engine["Seccomp"]) == (0, "65532", "2")
     assert answer["ended"] == 0
     assert "Traceback" not in answer["log"]
-
-
-def total(page: list[Series], name: str, **labels: str) -> float:
-    return sum(one.value for one in page if one.name == name and labels.items() <= one.labels.items())
