@@ -160,7 +160,7 @@ format: packages-lint $(stamps)/venv-dev ## let the formatters settle it
 	clang-format -i $(c_files)
 
 .PHONY: fuzz
-fuzz: build ## parsers and event decoding under sanitizers, FUZZ_SECONDS each (60)
+fuzz: build ## parsers and event decoding under sanitizers, FUZZ_SECONDS each (60) or FUZZ_INPUTS
 	@scripts/fuzz.sh
 
 .PHONY: otelcol
