@@ -100,7 +100,9 @@ class ClusterNames:
         since = f"{pod.namespace}/{pod.name} has been known for {known / _SECOND_NS:.0f} s"
         if over is None:
             return since
-        return f"{since}; it ended {over / _SECOND_NS:.0f} s ago, and is named until another pod has the address"
+        left = max(0, self._index.tombstone_ns - over) / _SECOND_NS
+        ended = f"it ended {over / _SECOND_NS:.0f} s ago, and is named for {left:.0f} s more"
+        return f"{since}; {ended}, unless another pod has the address before"
 
     def _pod(self, pod: PodRecord) -> Party:
         workload = self._index.workload_of(pod)

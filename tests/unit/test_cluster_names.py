@@ -150,6 +150,11 @@ def test_what_is_known_of_an_address_is_told(index: ClusterIndex, tmp_path: Path
         "shop/web-5d4f8c7b9-x2x4z has been known for 0 s",
         "10.1.0.5:8080 is a backend of Service web",
     ]
+    index.drop_pod("u1")
+    assert names.explained("10.1.0.5", 8080, 1)[1] == (
+        "shop/web-5d4f8c7b9-x2x4z has been known for 0 s; it ended 0 s ago, and is named for 300 s more, unless another pod has "
+        "the address before"
+    )
     assert names.explained("192.168.0.2", 30080, 1)[1] == "port 30080 of every node is Service shop/web"
     assert "outside" in names.explained("203.0.113.1", 0, 1)[0]
 
