@@ -56,6 +56,15 @@ def test_a_group_without_skips_may_be_required(tmp_path: Path) -> None:
     assert session(tmp_path, "unit").returncode == 0
 
 
+def test_what_is_optional_is_told_and_fails_no_session(tmp_path: Path) -> None:
+    (tmp_path / "tests" / "unit").mkdir(parents=True)
+    optional = "import pytest\n\ndef test_extra():\n    pytest.skip('optional: no collector: make otelcol')\n"
+    (tmp_path / "tests" / "unit" / "test_extra.py").write_text(optional)
+    done = session(tmp_path, "unit")
+    assert done.returncode == 0, done.stdout
+    assert "1 skipped: optional: no collector: make otelcol" in done.stdout.splitlines()
+
+
 @pytest.mark.parametrize(
     ("required", "told"),
     [
