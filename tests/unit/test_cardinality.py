@@ -1,18 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """A cardinality bomb: values that are all different, and hostile ones. No cap is passed, no count is lost, pages stay right."""
 
+import gc
 import itertools
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from analyzers.accounts import Ledger
-from analyzers.rows import RequestRow, Role
+from analyzers.edges import OTHER
+from analyzers.rows import RequestRow, Role, TcpRow
 from analyzers.snapshot import ACCOUNT_LIMIT
 from exporters.own import OwnState
+from exporters.rows import Shown
 from exporters.settings import MetricsSettings, RowLimits
 from tests.pages import Bench, labels_of, parse, promtool_check, values
 from tests.rows import SECOND, request_row, tcp_row
@@ -20,6 +25,11 @@ from tests.unit.test_otlp_metrics import Pushing
 
 # Of 4 000 rows each. FIRESTEEL_BOMB_TURNS=250 is a million different values, and minutes.
 TURNS, ROWS = int(os.environ.get("FIRESTEEL_BOMB_TURNS", "2")), 4000
+LIMITS = RowLimits(entity=300, topology=300, tcp=100, trace=100)
+ADDRESSES = 30
+FULL = 2 * ACCOUNT_LIMIT // ROWS
+"""After so many turns every ledger has been full, so nothing may grow any more."""
+MOST_MIB, MOST_GROWTH_MIB = 640.0, 32.0
 HOSTILE = (
     '"',
     "\\",
@@ -50,10 +60,10 @@ def bomb(turn: int, protocols: Sequence[str] = ("http",)) -> list[RequestRow]:
         nasty = HOSTILE[number % len(HOSTILE)] if number % 10 == 0 else ""
         side = Role.SERVER if index % 2 else Role.CLIENT
         protocol = protocols[index // 2 % len(protocols)]
-        port = {"local_port": 1 + number % 60_000} if side is Role.SERVER else {"remote_port": 1 + number % 60_000}
+        port = {"local_port": 1 + number % 65_535} if side is Role.SERVER else {"remote_port": 1 + number % 65_535}
         rows.append(
             request_row(
-                index, side, generation=turn + 1, count=1, remote_ip=f"198.{18 + (number >> 16)}.{number >> 8 & 255}.{number & 255}",
+                index, side, generation=turn + 1, count=1, remote_ip=_address(198, number),
                 protocol=protocol, request_content=CONTENTS[protocol].format(f"{number}{nasty}"),
                 response_content=f"{nasty}200", **port,
             )
@@ -61,45 +71,136 @@ def bomb(turn: int, protocols: Sequence[str] = ("http",)) -> list[RequestRow]:
     return rows
 
 
+def tcp_bomb(turn: int) -> list[TcpRow]:
+    """Half of the rows to an address of their own, half to a port of a neighbour; of each, half are attempts to connect."""
+    numbers = range(turn * ROWS, (turn + 1) * ROWS)
+    return [
+        tcp_row(
+            index, generation=turn + 1, remote_ip="10.0.0.2" if index % 4 < 2 else _address(203, number),
+            remote_port=1 + number % 65_535, updated_ns=(turn + 1) * SECOND,
+            retransmits=1, error=111 if index % 2 else None, connects=index % 2,
+        )
+        for index, number in enumerate(numbers, start=1)
+    ]  # fmt: skip
+
+
+def _address(first: int, number: int) -> str:
+    return f"{first}.{18 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
+
+
+class Memory:
+    """What the process has resident, turn by turn."""
+
+    def __init__(self) -> None:
+        gc.collect()
+        self.before = self.full = self._now()
+
+    def turn(self, number: int) -> None:
+        if number <= FULL:
+            self.full = self._now()
+
+    def told(self) -> tuple[float, float]:
+        """MiB that were added in all, and those that were added once everything was full."""
+        now = self._now()
+        print(f"{now - self.before:.0f} MiB in {TURNS} turns, {now - self.full:.1f} of them after {FULL}")
+        return now - self.before, now - self.full
+
+    def _now(self) -> float:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+
+
+class Ended:
+    """Adds up what rows had counted that are on the page no more: a counter that ends takes its count along."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._known: dict[tuple[str, int], int] = {}
+
+    def look(self, rows: Sequence[Shown]) -> None:
+        now = {(row.body, row.created_ns): sum(single.value for single in row.singles) for row in rows}
+        self.count += sum(count for key, count in self._known.items() if key not in now)
+        self._known = now
+
+
+@pytest.mark.timeout(90 + 20 * TURNS)
 def test_the_page_keeps_its_caps_its_counts_and_its_form() -> None:
-    limits = RowLimits(entity=300, topology=300, tcp=100, trace=100)
-    settings = MetricsSettings(scrape_interval_ns=0, rows=limits, contents_per_workload=20, outside_addresses=30)
+    settings = MetricsSettings(scrape_interval_ns=0, rows=LIMITS, contents_per_workload=20, outside_addresses=ADDRESSES)
     bench = Bench(settings)
+    memory, entities, edges = Memory(), Ended(), Ended()
     for turn in range(TURNS):
-        bench.feed(bomb(turn, tuple(CONTENTS)), [tcp_row(index, remote_ip=f"203.0.{index >> 8}.{index & 255}") for index in range(1, 500)],
-                   now_ns=(turn + 1) * SECOND)  # fmt: skip
+        bench.feed(bomb(turn, tuple(CONTENTS)), tcp_bomb(turn), now_ns=(turn + 1) * SECOND)
+        shown = bench.store.page(bench.now_ns)
+        entities.look(shown.entities)
+        edges.look(shown.edges)
+        memory.turn(turn + 1)
     page = bench.page()
     assert promtool_check(page) == []
-    for kind, most in (("entity", TURNS * ROWS // 2), ("topology", TURNS * ROWS)):
+    for kind, ended, made in (("entity", entities, TURNS * ROWS // 2), ("topology", edges, TURNS * ROWS)):
+        assert sum(values(page, f"kindling_{kind}_request_total").values()) + ended.count == made
         # Beyond as many accounts the longest idle end, and with them the few that had a row of their own.
-        ended = 300 if most > ACCOUNT_LIMIT else 0
-        assert most - ended <= sum(values(page, f"kindling_{kind}_request_total").values()) <= most
-    for name, most in (("entity_request_total", 300), ("topology_request_total", 300), ("tcp_retransmit_total", 100)):
-        assert len({tuple(labels.items()) for labels in labels_of(page, f"kindling_{name}")}) <= most + 2
+        assert ended.count <= (300 if made > ACCOUNT_LIMIT else 0)
+    for name, most in (
+        ("entity_request_total", 300), ("topology_request_total", 300), ("tcp_retransmit_total", 100), ("tcp_connect_total", 100),
+    ):  # fmt: skip
+        assert most <= len({tuple(labels.items()) for labels in labels_of(page, f"kindling_{name}")}) <= most + 2
     assert len(labels_of(page, "kindling_trace_request_duration_nanoseconds")) <= 100
     assert len({labels["request_content"] for labels in labels_of(page, "kindling_entity_request_total")}) <= 22
+    found = addresses(
+        labels
+        for name in ("topology_request_total", "tcp_retransmit_total", "tcp_connect_total")
+        for labels in labels_of(page, f"kindling_{name}")
+    )
+    assert len(found - {OTHER}) == ADDRESSES
+    assert OTHER in found
     assert bench.store.report().overflow["topology"] > 0
     assert (
         max(len(value) for labels in labels_of(page, "kindling_entity_request_total") for value in labels.values())
         <= 256
     )
     assert parse(bench.page(style="text"))
+    _assert_bounded(memory)
 
 
+def addresses(found: Iterable[Mapping[str, Any]], source: str = "src_ip", destination: str = "dst_ip") -> set[str]:
+    """Those of outside, and what stands for more of them."""
+    shown = {str(labels.get(name, "")) for labels in found for name in (source, destination)}
+    return {ip for ip in shown if ip == OTHER or ip.startswith(("198.", "203."))}
+
+
+def _assert_bounded(memory: Memory) -> None:
+    whole, late = memory.told()
+    assert whole < MOST_MIB
+    assert TURNS <= FULL or late < MOST_GROWTH_MIB
+
+
+# The clients' half of the bomb, in equal parts.
+_OPERATIONS = ("http.client.request.duration", "dns.lookup.duration", "messaging.client.operation.duration",
+               "db.client.operation.duration")  # fmt: skip
+
+
+@pytest.mark.timeout(90 + 20 * TURNS)
 def test_what_is_pushed_keeps_the_caps_too() -> None:
-    limits = RowLimits(entity=300, topology=300, tcp=100, trace=100)
-    pushing = Pushing(settings=MetricsSettings(rows=limits, outside_addresses=30))
+    pushing = Pushing(settings=MetricsSettings(rows=LIMITS, outside_addresses=ADDRESSES))
+    memory = Memory()
     for turn in range(TURNS):
-        pushing.feed(bomb(turn), now_ns=(turn + 1) * SECOND)
+        pushing.feed(bomb(turn, tuple(CONTENTS)), tcp_bomb(turn), now_ns=(turn + 1) * SECOND)
+        memory.turn(turn + 1)
     points = 0
     for request in pushing.made(OwnState("1")):
         ExportMetricsServiceRequest.FromString(request.body)
         assert len(request.body) < 4 << 20, "what a collector takes by default"
         points += request.items
-    assert points < 20 * 300
+    assert points < 25 * 300
     told = pushing.push()
     assert sum(point.as_int for _, point in told.points("firesteel.network.topology.requests")) == TURNS * ROWS
-    assert sum(point.count for _, point in told.points("http.client.request.duration")) == TURNS * ROWS / 2
+    for name in _OPERATIONS:
+        assert sum(point.count for _, point in told.points(name)) == TURNS * ROWS / 2 / len(_OPERATIONS)
+    names = ("topology.requests", "tcp.retransmits", "tcp.connects")
+    sent = (labels for name in names for labels, _ in told.points(f"firesteel.network.{name}"))
+    found = addresses(sent, "source.address", "destination.address")
+    assert len(found - {OTHER}) == ADDRESSES
+    assert OTHER in found
+    _assert_bounded(memory)
 
 
 def test_newcomers_of_a_full_ledger_are_not_dear() -> None:
