@@ -128,7 +128,8 @@ def ids(joined: Joined) -> str:
 @pytest.mark.timeout(3600 if EVERY else 120)
 @pytest.mark.parametrize("joined", ALL, ids=ids)
 def test_joined_anywhere_it_is_its_own_protocol_or_none(joined: Joined) -> None:
-    own = {one.protocol for one in joined.whole} | ALSO.get(joined.conversation.protocol, set())
+    spoken = joined.conversation.protocol
+    own = {spoken} | {one.protocol for one in joined.whole} | ALSO.get(spoken, set())
     total = joined.whole.total()
     for missing in joined.places():
         found = joined.without(missing)

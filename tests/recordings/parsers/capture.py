@@ -74,9 +74,15 @@ class Relay:
 def version(*command: str) -> str:
     """The program's name and the version that it tells of itself, as "nginx 1.22.1"."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    found = re.search(r"\d+(\.\d+)+[^\s,;)]*", done.stdout + done.stderr)
+    told = done.stdout + done.stderr
+    # MariaDB's client has a version of its own before that of the distribution.
+    found = re.search(r"(\d+(?:\.\d+)+[^\s,;)]*)", told.split("Distrib ")[-1])
     assert found, command
-    return f"{Path(command[0]).name} {found.group()}"
+    return f"{Path(command[0]).name} {found.group(1)}"
+
+
+def nginx() -> str:
+    return version("nginx", "-v")
 
 
 def write(
@@ -108,23 +114,23 @@ def http_nginx() -> None:
             *("curl", "-s", f"{base}/", f"{base}/missing", f"{base}/moved?secret=1", f"{base}/body/5000"),
             *(f"{base}/body/0", f"{base}/error", f"{base}/status/204"),
         )
-        write("http-curl-nginx", "http", f"{version('curl', '--version')}; nginx", command, relay)
+        write("http-curl-nginx", "http", f"{version('curl', '--version')}; {nginx()}", command, relay)
 
         relay = Relay(server.port)
         base = f"http://127.0.0.1:{relay.port}"
         command = run("curl", "-s", "-I", f"{base}/body/5000", f"{base}/missing", f"{base}/")
-        write("http-curl-nginx-head", "http", f"{version('curl', '--version')}; nginx", command, relay)
+        write("http-curl-nginx-head", "http", f"{version('curl', '--version')}; {nginx()}", command, relay)
 
         relay = Relay(server.port)
         command = run("wrk", "-c1", "-t1", "-d1", f"http://127.0.0.1:{relay.port}/body/0")
         relay.chunks = relay.chunks[:20]
-        write("http-wrk-nginx", "http", "wrk; nginx", command, relay)
+        write("http-wrk-nginx", "http", f"{version('wrk', '-v')}; {nginx()}", command, relay)
 
         relay = Relay(server.port)
         with socket.create_connection(("127.0.0.1", relay.port)) as client:
             client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /missing HTTP/1.1\r\nHost: a\r\n\r\n" * 3)
             time.sleep(0.3)
-        write("http-pipelined-nginx", "http", "a socket; nginx", "six requests in one write", relay)
+        write("http-pipelined-nginx", "http", f"a socket; {nginx()}", "six requests in one write", relay)
 
 
 async def _aiohttp_server() -> tuple[web.AppRunner, int]:
@@ -206,7 +212,13 @@ def http_python() -> None:
     with _http_server(command, port):
         relay = Relay(port)
         said = run("curl", "-s", "--http1.0", f"http://127.0.0.1:{relay.port}/__init__.py")
-        write("http-curl-python", "http", f"{version('curl', '--version')}; Python http.server", said, relay)
+        write(
+            "http-curl-python",
+            "http",
+            f"{version('curl', '--version')}; http.server of Python {sys.version.split()[0]}",
+            said,
+            relay,
+        )
 
 
 @contextlib.contextmanager
@@ -241,11 +253,17 @@ def dns() -> None:
             relay = Relay(server.port, datagram=datagram)
             options = ["+tries=1", "+time=1", *(() if datagram else ("+tcp", "+keepopen"))]
             command = run("dig", "@127.0.0.1", "-p", str(relay.port), *options, *" ".join(asked).split())
-            write(name, "dns", f"{version('dig', '-v')}; unbound", command, relay)
+            write(name, "dns", f"{version('dig', '-v')}; {version(servers.program('unbound'), '-V')}", command, relay)
     with servers.dnsmasq({"www.test": "192.0.2.7"}) as server:
         relay = Relay(server.port, datagram=True)
         said = run("dig", "@127.0.0.1", "-p", str(relay.port), "+noedns", "www.test", "no.test", "x.elsewhere", "PTR")
-        write("dns-dig-dnsmasq", "dns", f"{version('dig', '-v')}; dnsmasq", said, relay)
+        write(
+            "dns-dig-dnsmasq",
+            "dns",
+            f"{version('dig', '-v')}; {version(servers.program('dnsmasq'), '--version')}",
+            said,
+            relay,
+        )
 
 
 def tls() -> None:
@@ -261,11 +279,17 @@ def tls() -> None:
                 *("openssl", "s_client", "-quiet", "-connect", f"127.0.0.1:{relay.port}", *options),
                 text="GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
             )
-            write(name, "tls", f"{version('openssl', 'version')}; nginx", command, relay)
+            write(name, "tls", f"{version('openssl', 'version')}; {nginx()}", command, relay)
         relay = Relay(server.port)
         with contextlib.suppress(ssl.SSLError), socket.create_connection(("127.0.0.1", relay.port)) as plain:
             ssl.create_default_context().wrap_socket(plain, server_hostname="bad.test")
-        write("tls-distrusted", "tls", f"Python {ssl.OPENSSL_VERSION}; nginx", "a client that knows no such CA", relay)
+        write(
+            "tls-distrusted",
+            "tls",
+            f"Python {sys.version.split()[0]}, {ssl.OPENSSL_VERSION}; {nginx()}",
+            "a client that knows no such CA",
+            relay,
+        )
     with servers.tls_server() as server:
         relay = Relay(server.port)
         command = run(
@@ -273,11 +297,10 @@ def tls() -> None:
             *("-servername", "api.example.com"),
             text="GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
         )
-        write("tls13", "tls", f"{version('openssl', 'version')}; {server.name}", command, relay)
+        write("tls13", "tls", f"{version('openssl', 'version')}; its s_server", command, relay)
 
 
-def unknown() -> None:
-    """Protocols that nobody decodes."""
+def redis_cli() -> None:
     with servers.redis() as server:
         relay = Relay(server.port)
         words = "PING\nSET k v\nGET k\nLRANGE GET 0 1\nHGETALL h\nBADCOMMAND\n"
@@ -287,7 +310,7 @@ def unknown() -> None:
 
 
 RECIPES: dict[str, Callable[[], None]] = {
-    recipe.__name__: recipe for recipe in (http_nginx, http_aiohttp, http_python, dns, tls, unknown)
+    recipe.__name__: recipe for recipe in (http_nginx, http_aiohttp, http_python, dns, tls, redis_cli)
 }
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ import paho.mqtt
 import pika
 
 from tests import amqp_client, brokers, mqtt_client
-from tests.recordings.parsers.capture import Relay, write
+from tests.recordings.parsers.capture import Relay, version, write
+from tests.servers import program
 
 
 def amqp() -> None:
@@ -20,15 +21,15 @@ def amqp() -> None:
 
 
 def mqtt() -> None:
-    programs = f"paho-mqtt {paho.mqtt.__version__}; mosquitto"
-    for version, name in ((mqtt_client.V311, "3.1.1"), (mqtt_client.V5, "5")):
+    programs = f"paho-mqtt {paho.mqtt.__version__}; {version(program('mosquitto'), '-h')}"
+    for spoken, name in ((mqtt_client.V311, "3.1.1"), (mqtt_client.V5, "5")):
         with brokers.mosquitto() as server:
             relay = Relay(server.port)
-            said = mqtt_client.work(relay.port, version)
+            said = mqtt_client.work(relay.port, spoken)
             write(f"mqtt-work-{name[0]}", "mqtt", programs, f"mqtt_client.work, {name}", relay, said)
         with brokers.mosquitto(password=("user", "right-word")) as server:
             relay = Relay(server.port)
-            said = mqtt_client.denied(relay.port, version)
+            said = mqtt_client.denied(relay.port, spoken)
             write(f"mqtt-denied-{name[0]}", "mqtt", programs, f"mqtt_client.denied, {name}", relay, said)
 
 

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.metadata import version as distribution_version
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +165,7 @@ def _mysql_client(port: int, *options: str, text: str = "SELECT 1") -> str:
 
 def mysql() -> None:
     with databases.mariadb() as server:
-        speaker = f"PyMySQL {pymysql.__version__}; {version('mariadbd', '--version')}"
+        speaker = f"PyMySQL {distribution_version('PyMySQL')}; {version('mariadbd', '--version')}"
         relay = Relay(server.port)
         mysql_statements(relay.port)
         keep(
@@ -374,7 +375,14 @@ def _record_postgresql(port: int) -> None:
     speaker = f"psycopg {psycopg.__version__}; {server}"
     relay = Relay(port)
     said = psql(relay.port, text=PSQL_TEXT)
-    keep("postgresql-psql", "postgresql", f"psql; {server}", f"{said}: PSQL_TEXT", relay, of_postgresql(PSQL))
+    keep(
+        "postgresql-psql",
+        "postgresql",
+        f"{version('psql', '--version')}; {server}",
+        f"{said}: PSQL_TEXT",
+        relay,
+        of_postgresql(PSQL),
+    )
     for function, counts in ((postgresql_statements, PSYCOPG), (postgresql_pipeline, PIPELINE)):
         relay = Relay(port)
         function(relay.port)
@@ -394,10 +402,17 @@ def _record_postgresql(port: int) -> None:
         expected: Counts = {("SELECT pgbench_accounts *", "00000"): 5}
         if mode == "prepared":
             expected["PREPARE SELECT pgbench_accounts *", "00000"] = 1
-        keep(f"postgresql-pgbench-{mode}", "postgresql", f"pgbench; {server}", said, relay, of_postgresql(expected))
+        keep(
+            f"postgresql-pgbench-{mode}",
+            "postgresql",
+            f"{version('pgbench', '--version')}; {server}",
+            said,
+            relay,
+            of_postgresql(expected),
+        )
     relay = Relay(port)
     said = psql(relay.port, text="SELECT 1;\n", sslmode="require")
-    write("postgresql-tls", "postgresql", f"psql; {server}", said, relay)
+    write("postgresql-tls", "postgresql", f"{version('psql', '--version')}; {server}", said, relay)
 
 
 MONGODB: Counts = {

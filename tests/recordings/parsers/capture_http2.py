@@ -19,7 +19,7 @@ import h2.events
 from tests import servers
 from tests.http2_client import http2_client
 from tests.kernel.programs import grpc_server
-from tests.recordings.parsers.capture import Relay, Said, run, version, write
+from tests.recordings.parsers.capture import Relay, Said, nginx, run, version, write
 
 PREFIX = "/shop.v1.Orders/"
 
@@ -68,21 +68,21 @@ def http2_nginx() -> None:
         with http2_client(relay.port) as client:
             for path in paths:
                 client.get(path, headers=[("cookie", "key=word"), ("authorization", "Basic c2VjcmV0")])
-        keep("http2-nginx", f"h2 {h2.__version__}; nginx", " ".join(paths), relay)
+        keep("http2-nginx", f"h2 {h2.__version__}; {nginx()}", " ".join(paths), relay)
 
         relay = Relay(server.port)
         base = f"http://127.0.0.1:{relay.port}"
         said = run("nghttp", "-n", "-m", "5", f"{base}/", f"{base}/body/3000", f"{base}/missing", f"{base}/status/503")
-        keep("http2-nghttp-nginx", f"{version('nghttp', '--version')}; nginx", said, relay)
+        keep("http2-nghttp-nginx", f"{version('nghttp', '--version')}; {nginx()}", said, relay)
 
         relay = Relay(server.port)
         said = run("h2load", "-n", "30", "-c", "1", "-m", "10", f"http://127.0.0.1:{relay.port}/body/0?key=word")
-        keep("http2-h2load-nginx", f"{version('h2load', '--version')}; nginx", said, relay)
+        keep("http2-h2load-nginx", f"{version('h2load', '--version')}; {nginx()}", said, relay)
 
         relay = Relay(server.port)
         url = f"http://127.0.0.1:{relay.port}/upload"
         said = run("curl", "-s", "--http2-prior-knowledge", "-d", "k" * 3000, url)
-        keep("http2-curl-upload", f"{version('curl', '--version')}; nginx", said[:60] + "...", relay)
+        keep("http2-curl-upload", f"{version('curl', '--version')}; {nginx()}", said[:60] + "...", relay)
 
 
 def serve_upgrade(listener: socket.socket) -> None:

@@ -4,10 +4,16 @@
 from collections.abc import Callable, Mapping
 from functools import partial
 
+import pymemcache
+
 from tests import memcached_client as client
 from tests.recordings.parsers.capture import Relay, version, write
 
-SERVER = " ".join(version("memcached", "-V").split()[:2])
+SERVER = version("memcached", "-V")
+
+
+def speaker(name: str) -> str:
+    return f"pymemcache {pymemcache.__version__}" if name == "pymemcache" else "a socket"
 
 
 def main() -> None:
@@ -26,7 +32,7 @@ def main() -> None:
             write(
                 f"memcached-{name}",
                 "memcached",
-                f"a socket or pymemcache; {SERVER}",
+                f"{speaker(name)}; {SERVER}",
                 f"memcached_client, {name}",
                 relay,
                 said,
