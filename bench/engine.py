@@ -43,7 +43,8 @@ def rate(path: Path) -> tuple[float, EngineState]:
     return sum(state.events.values()) / (state.cpu_ns / 1e9), state
 
 
-def _measured(title: str, path: Path) -> Line:
+def measured(title: str, path: Path) -> Line:
+    """The line of one replay's rate, over some rounds."""
     rounds = [rate(path) for _ in range(2 if quick() else _ROUNDS)]
     state = rounds[0][1]
     events = sum(state.events.values())
@@ -79,8 +80,8 @@ def run() -> Section:
         made_up = Path(folder, "made-up")
         for mode in ("stream", "message"):
             traffic.write_http(made_up, connections=512, exchanges=200_000 if quick() else 1_000_000, mode=mode)
-            lines.append(_measured(f"made-up HTTP in {mode} mode", made_up))
+            lines.append(measured(f"made-up HTTP in {mode} mode", made_up))
         live = Path(folder, "live")
         record_live(live, 2 if quick() else 4)
-        lines.append(_measured("recording of nginx under wrk", live))
+        lines.append(measured("recording of nginx under wrk", live))
     return Section(lines)

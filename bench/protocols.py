@@ -15,12 +15,13 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 from analyzers import recording
 from bench import engine
 from bench.figures import Line, Section, Table, quick, spread
 from tests import events
-from tests.conversations import Conversation, events_of, load
+from tests.conversations import Conversation, events_of, load, load_all
 
 TYPICAL = {
     "http": ("http-wrk-nginx", "http-curl-nginx"),
@@ -60,21 +61,39 @@ def _datagrams(conversation: Conversation) -> Iterable[bytes]:
     yield events.close(len(conversation.chunks) * 1000 + 1000, 1)
 
 
-def _once(conversation: Conversation) -> list[bytes]:
+def told_of(conversation: Conversation) -> list[bytes]:
+    """Its events, as a driver tells them."""
     return list(_datagrams(conversation) if conversation.datagrams else events_of(conversation))
 
 
-def write(path: Path, once: Sequence[bytes], connections: int) -> None:
+def _to_ring(file: BinaryIO, made: Iterable[tuple[int, int, bytes]]) -> None:
+    """Events with another time and connection in each."""
+    for time_ns, number, event in made:
+        padded = bytearray(event.ljust((len(event) + 7) & ~7, b"\0"))
+        _HEAD.pack_into(padded, 0, time_ns, number)
+        file.write(padded)
+
+
+def write(path: Path, made: Sequence[bytes], connections: int) -> None:
     """The same events for one connection after the other."""
-    lasts = max(_HEAD.unpack_from(event)[0] for event in once) + _BETWEEN_NS
-    padded = [bytearray(event.ljust((len(event) + 7) & ~7, b"\0")) for event in once]
-    times = [_HEAD.unpack_from(event)[0] for event in once]
+    times = [_HEAD.unpack_from(event)[0] for event in made]
+    lasts = max(times) + _BETWEEN_NS
     with path.open("wb") as file:
         file.write(recording.pack_head("core", "made-up", 0))
         for number in range(1, connections + 1):
-            for event, time_ns in zip(padded, times, strict=True):
-                _HEAD.pack_into(event, 0, number * lasts + time_ns, number)
-                file.write(event)
+            _to_ring(file, ((number * lasts + at, number, event) for at, event in zip(times, made, strict=True)))
+
+
+def write_mixed(path: Path, rounds: int) -> None:
+    """All recorded conversations at once, event by event in the order of their times, so many times over."""
+    talks = list(map(told_of, load_all()))
+    told = [(_HEAD.unpack_from(event)[0], number, event) for number, talk in enumerate(talks, 1) for event in talk]
+    one = sorted(told, key=lambda each: each[:2])
+    lasts = one[-1][0] + _BETWEEN_NS
+    with path.open("wb") as file:
+        file.write(recording.pack_head("core", "made-up", 0))
+        for turn in range(1, rounds + 1):
+            _to_ring(file, ((turn * lasts + at, turn * len(talks) + number, event) for at, number, event in one))
 
 
 def _halves(conversation: Conversation) -> tuple[Conversation, Conversation]:
@@ -139,12 +158,12 @@ def costs(name: str, folder: Path, *, total: int, rounds: int) -> tuple[list[flo
     RuntimeError if the engine does not count as many each time that the half comes: then it did other work than a request's.
     """
     first, second = _halves(load(name))
-    times = 1 + max(1, total // _CONNECTIONS // len(_once(second)))
+    times = 1 + max(1, total // _CONNECTIONS // len(told_of(second)))
     once, often = folder / f"{name}-once", folder / f"{name}-often"
     counted = []
     for path, repeated in ((once, 1), (often, times)):
         chunks = (*first.chunks, *_said_again(second, repeated))
-        write(path, _once(replace(first, chunks=chunks)), _CONNECTIONS)
+        write(path, told_of(replace(first, chunks=chunks)), _CONNECTIONS)
         counted.append(_engine_ns(path)[1])
     requests = counted[1] - counted[0]
     each, odd = divmod(requests, (times - 1) * _CONNECTIONS)
@@ -165,7 +184,7 @@ def handshakes(folder: Path, *, connections: int, rounds: int) -> list[float]:
     shaken = replace(whole, chunks=whole.chunks[:2])
     found: list[float] = []
     for count in (connections, 2 * connections):
-        write(path, _once(shaken), count)
+        write(path, told_of(shaken), count)
         spent = [_engine_ns(path) for _ in range(rounds)]
         if {counted for _, counted in spent} != {count}:
             raise RuntimeError(f"{HANDSHAKE}: {spent[0][1]} handshakes counted of {count}")
@@ -194,6 +213,9 @@ def run() -> Section:
                 if name == names[0]:
                     what = f"engine, a request of {protocol}"
                     lines.append(Line(what, f"{middle:,.0f} ns", "at most 1,000 ns", kept))
+        mixed = Path(folder, "mixed")
+        write_mixed(mixed, 20 if quick() else 400)
+        lines.append(engine.measured("all recordings of parsers at once", mixed))
         found = handshakes(Path(folder), connections=_CONNECTIONS * (10 if quick() else 100), rounds=rounds)
         rows.append(("tls", HANDSHAKE, "a handshake", in_nanoseconds(found), ""))
     table = Table(

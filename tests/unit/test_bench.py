@@ -13,13 +13,13 @@ import yaml
 
 from analyzers import recording
 from analyzers.settings import EngineSettings
-from bench import footprint, fuzzed, page, processes, protocols, report, scale, traffic, tripwire
+from bench import engine, footprint, fuzzed, page, processes, protocols, report, scale, traffic, tripwire
 from bench.figures import Line, Pair, Section, Table, median_ratio, spread
 from bench.scale import extrapolated
 from bench.scale_costs import Cost
 from collector.schema import Budget
 from tests.agents import ROOT
-from tests.conversations import load
+from tests.conversations import counted, in_short, load, load_all
 from tests.parsing import listed, name_of
 
 
@@ -111,6 +111,19 @@ def test_the_report_says_what_was_missed_and_what_was_not_measured() -> None:
     assert "- page: no wrk" in text
     assert "| 1 | 2\\|3 |" in text
     assert "Measured 2026-01-02." in text
+
+
+def test_all_recordings_at_once_are_what_each_is_alone(tmp_path: Path) -> None:
+    protocols.write_mixed(tmp_path / "mixed", 3)
+    stats = engine.replayed(tmp_path / "mixed").stats
+    alone = [in_short(counted(protocols.told_of(one))[0]) for one in load_all()]
+    assert stats["requests"] + stats["exchanges"] == 3 * sum(row.count for rows in alone for row in rows)
+    assert (stats["stream_gaps"], stats["stream_late"], stats["discarded_exchanges"]) == (0, 0, 0)
+
+
+def test_a_handshake_is_measured_alone(tmp_path: Path) -> None:
+    assert len(protocols.handshakes(tmp_path, connections=20, rounds=2)) == 2
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_run_of_the_present_state_stands_in_the_place_of_a_shorter_or_an_earlier_one() -> None:
