@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A peer that speaks MongoDB's wire protocol to pymongo: no real server can be had from Debian or PyPI.
 
+Nor is there FerretDB 1: the Go module proxy has no version of it (asked on 2026-11-22). FerretDB 2 is an extension of PostgreSQL besides.
+
 It keeps documents in memory, finds by equality, and answers as a server of version 6 does: OP_MSG, the OP_QUERY that a
 driver says hello with, OP_COMPRESSED with zlib, cursors with batches, and errors with MongoDB's codes.
 """
@@ -156,7 +158,7 @@ class _Connection(socketserver.BaseRequestHandler):
             self._send(_MSG, bytes(5) + bson.encode(reply), number, squeezed)
 
     def _send(self, opcode: int, body: bytes, to: int, squeezed: bool) -> None:
-        self.sent += 256  # such numbers look like no other protocol's lengths
+        self.sent += 1
         if squeezed:
             body = struct.pack("<IIB", opcode, len(body), _ZLIB) + zlib.compress(body)
             opcode = _COMPRESSED
