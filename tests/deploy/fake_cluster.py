@@ -2,7 +2,8 @@
 """An API server with the controllers that matter to an installation: objects by REST, DaemonSets and Jobs that make pods.
 
 What a real one refuses is refused here, too: objects that the API's schema does not know (kubernetes_validate), unborn
-namespaces (404), what exists (409), outdated versions (409), changed immutable fields (422), pods that Pod Security does not let in.
+namespaces (404), what exists (409), outdated versions (409), changed immutable fields (422), what is new in a namespace that is being
+deleted (403), which stays for a while, and pods that Pod Security does not let in.
 Its default level is baseline, as on clusters that are careful. What runs in a container is up to the test: `work`.
 """
 
@@ -11,6 +12,7 @@ import copy
 import json
 import re
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -65,6 +67,10 @@ class FakeCluster:
     """(method, path with query)."""
     broken_nodes: set[str] = field(default_factory=set)
     """Where no image can be pulled."""
+    end_seconds: float = 2.0
+    """How long a namespace that is being deleted stays."""
+    ends: dict[str, float] = field(default_factory=dict)
+    """When those that are will be gone, CLOCK_MONOTONIC."""
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def kubeconfig(self) -> Path:
@@ -119,6 +125,7 @@ class FakeCluster:
         key = (plural, namespace, name)
         dry = query.get("dryRun") == "All"
         with self.lock:
+            self._end_namespaces()
             if match["sub"] == "log":
                 return self._log(key, query)
             if method == "GET":
@@ -160,6 +167,9 @@ class FakeCluster:
         self._valid(plural, namespace, item)
         if (plural, namespace, item["metadata"]["name"]) in self.store:
             raise Wrong(409, "AlreadyExists", f'{plural} "{item["metadata"]["name"]}" already exists')
+        if namespace in self.ends:
+            what = f"unable to create new content in namespace {namespace} because it is being terminated"
+            raise Wrong(403, "Forbidden", f'{plural} "{item["metadata"]["name"]}" is forbidden: {what}')
         if dry:
             return item
         stored = self.put(item, plural)
@@ -184,20 +194,37 @@ class FakeCluster:
             "uid": before["metadata"]["uid"],
             "generation": before["metadata"]["generation"] + 1,
         }
+        if "deletionTimestamp" in before["metadata"]:
+            metadata["deletionTimestamp"] = before["metadata"]["deletionTimestamp"]
         stored = self.put({**item, "metadata": metadata}, key[0])
         self._control(key[0], stored)
         return stored
 
     def _delete(self, key: Key) -> Object:
         gone = self._get(key)
+        if key[0] == "namespaces":
+            return self._end(gone)
         del self.store[key]
-        within = key[2] if key[0] == "namespaces" else ""
         owner = gone["metadata"]["uid"]
-        for other in [
-            k for k, v in self.store.items() if (within and k[1] == within) or v["metadata"].get("ownerUid") == owner
-        ]:
+        for other in [k for k, v in self.store.items() if v["metadata"].get("ownerUid") == owner]:
             del self.store[other]
         return {"kind": "Status", "status": "Success"}
+
+    def _end(self, namespace: Object) -> Object:
+        """It goes later, and what is in it with it."""
+        name = namespace["metadata"]["name"]
+        if name in self.ends:
+            raise Wrong(409, "Conflict", "the system is ensuring all content is removed from this namespace")
+        namespace["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+        namespace["status"] = {"phase": "Terminating"}
+        self.ends[name] = time.monotonic() + self.end_seconds
+        return namespace
+
+    def _end_namespaces(self) -> None:
+        for name in [name for name, at in self.ends.items() if time.monotonic() >= at]:
+            del self.ends[name]
+            for key in [k for k in self.store if name in {k[1], k[2] if k[0] == "namespaces" else ""}]:
+                del self.store[key]
 
     def _valid(self, plural: str, namespace: str, item: Object) -> None:
         metadata = item.get("metadata", {})
@@ -284,6 +311,11 @@ class FakeCluster:
         )  # fmt: skip
 
 
+# What `kubectl exec ds/NAME` looks up.
+_DAEMONSETS: Final = {"name": "daemonsets", "singularName": "daemonset", "shortNames": ["ds"], "namespaced": True, "kind": "DaemonSet",
+                      "verbs": ["get", "list"]}  # fmt: skip
+
+
 def _discovery(path: str) -> Object | None:
     if path == "/api":
         return {"kind": "APIVersions", "versions": ["v1"]}
@@ -295,7 +327,8 @@ def _discovery(path: str) -> Object | None:
     if path == "/api/v1":
         return {"kind": "APIResourceList", "groupVersion": "v1", "resources": pods}
     if re.fullmatch(r"/apis/[^/]+/v1", path):
-        return {"kind": "APIResourceList", "groupVersion": path.removeprefix("/apis/"), "resources": []}
+        found = [_DAEMONSETS] if path == "/apis/apps/v1" else []
+        return {"kind": "APIResourceList", "groupVersion": path.removeprefix("/apis/"), "resources": found}
     return None
 
 

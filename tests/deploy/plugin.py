@@ -29,19 +29,32 @@ def run_plugin(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str
     )
 
 
-def work_on(state: Path, agents: Sequence[Agent]) -> Callable[[Object, Sequence[str]], Ended]:
+def _nothing_written(_pod: Object) -> str:
+    return ""
+
+
+def work_on(
+    state: Path, agents: Sequence[Agent], configuration: Callable[[Object], str] = _nothing_written
+) -> Callable[[Object, Sequence[str]], Ended]:
     """What a container does: the real program, where the agent (the first of `agents`) listens on the node's own loopback.
 
-    `state` is what a node's / is to uninstall.
+    `state` is what a node's / is to uninstall, `configuration` the text of the file that is mounted into a pod, which `check-config` reads with
+    the variables of that pod's container.
     """
 
     def work(pod: Object, command: Sequence[str]) -> Ended:
+        environment = {**os.environ, "FIRESTEEL_LISTEN__METRICS": "off", "FIRESTEEL_LISTEN__API": "off"}
         words = list(command[1:] if command[0] == "firesteel" else command)
         if words[0] == "uninstall":
             words = ["uninstall", "--node-root", str(state)]
         elif words[0] in {"status", "top", "explain"}:
             words += ["--url", f"http://127.0.0.1:{agents[0].api_port}"]
-        environment = {**os.environ, "FIRESTEEL_LISTEN__METRICS": "off", "FIRESTEEL_LISTEN__API": "off"}
+        elif words[0] == "check-config":
+            (container,) = pod["spec"]["containers"]
+            file = state / f"{pod['metadata']['name']}.yaml"
+            file.write_text(configuration(pod))
+            told = {item["name"]: item["value"] for item in container["env"] if "value" in item}
+            environment = {**os.environ, **told, "FIRESTEEL_CONFIG": str(file)}
         ended = subprocess.run(
             [*FIRESTEEL, *words], env=environment, cwd=ROOT, capture_output=True, text=True, check=False
         )

@@ -8,60 +8,15 @@ import os
 import re
 import subprocess
 import sys
-import tarfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.agents import ROOT, Agent, running_agent
-from tests.deploy.fake_cluster import FakeCluster, fake_cluster
-from tests.deploy.plugin import run_plugin, work_on
+from tests.agents import ROOT, Agent
+from tests.deploy.plugged import Plugin, a_plugin, an_agent, names  # noqa: F401 - fixtures
 from tests.deploy.served import Ended, Object
 from tests.servers import program
-
-_SECRET = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJzZWNyZXQifQ.c2lnbmF0dXJl"
-
-
-@dataclass
-class Plugin:
-    """Runs the plugin against a cluster."""
-
-    cluster: FakeCluster
-    folder: Path
-    state: Path
-    """What a node's / is to uninstall."""
-
-    def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return run_plugin(self.folder, *arguments)
-
-
-@pytest.fixture(scope="module")
-def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
-    with running_agent(tmp_path_factory.mktemp("agent"), ["driver=none"]) as running:
-        yield running
-
-
-@pytest.fixture
-def plugin(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Plugin]:
-    program("kubectl")
-    minor = getattr(request, "param", 37)
-    state = tmp_path / "node"
-    (state / "var/lib/firesteel/modules/5.4.0/1").mkdir(parents=True)
-    running: list[Agent] = []
-    if "agent" in request.fixturenames:
-        running.append(request.getfixturevalue("agent"))
-
-    with fake_cluster(minor, tmp_path, work_on(state, running)) as cluster:
-        cluster.node("a")
-        cluster.node("b")
-        cluster.node("win", os="windows")
-        yield Plugin(cluster, tmp_path, state)
-
-
-def names(cluster: FakeCluster, plural: str) -> list[str]:
-    return [item["metadata"]["name"] for item in cluster.of(plural)]
 
 
 @pytest.mark.parametrize("plugin", [25, 37], indirect=True)
@@ -178,22 +133,6 @@ def test_what_a_check_may_do_is_what_the_agent_may(plugin: Plugin) -> None:
     assert check["spec"]["automountServiceAccountToken"] is False
 
 
-def test_status_is_one_line_for_each_node(plugin: Plugin, agent: Agent) -> None:
-    assert "kubectl firesteel install" in plugin("status").stdout
-    plugin("install")
-    told = plugin("status")
-    lines = told.stdout.splitlines()
-    assert lines[0].split() == ["NODE", "PROFILE", "DRIVER", "VERSION", "LOST", "NAMES", "UP", "PROBLEMS"], told.stderr
-    assert [line.split()[:6] for line in lines[1:3]] == [
-        [node, "core", "none", "0.1.0", "0", "current"] for node in ("a", "b")
-    ]
-    answers = json.loads(plugin("status", "--json").stdout)
-    assert [(answer["node"], answer["status"]["driver"]["name"]) for answer in answers] == [
-        ("a", "none"),
-        ("b", "none"),
-    ]
-
-
 def test_top_and_explain(plugin: Plugin, agent: Agent) -> None:
     plugin("install")
     edges = plugin("top")
@@ -202,45 +141,6 @@ def test_top_and_explain(plugin: Plugin, agent: Agent) -> None:
     told = plugin("explain", "10.0.0.1:80")
     assert told.returncode == 0, told.stderr
     assert told.stdout.startswith("as the agent on a has it:\n10.0.0.1")
-
-
-def test_a_bundle_has_no_secret(plugin: Plugin, agent: Agent) -> None:
-    plugin("install")
-    config = plugin.cluster.store["configmaps", "firesteel", "firesteel"]
-    config["data"]["firesteel.yaml"] += (
-        'export:\n  otlp:\n    endpoint: "https://bob:hunter2@collector:4318"\n    headers:\n      x-api: tops3cret\n    timeout: 5s\n'
-    )
-    for key in [key for key in plugin.cluster.store if key[0] == "pods"]:
-        plugin.cluster.logs[key] = (
-            f"sent Authorization: Bearer {_SECRET}\npassword=hunter2 token {_SECRET}\nkept line\n"
-        )
-    plugin.cluster.put(
-        {"kind": "Secret", "metadata": {"name": "s", "namespace": "firesteel"}, "data": {"x": "hunter2"}}, "secrets"
-    )
-    told = plugin("bundle", "--output", "out.tar.gz")
-    assert told.returncode == 0, told.stderr
-    assert oct((plugin.folder / "out.tar.gz").stat().st_mode & 0o777) == "0o600"
-    with tarfile.open(plugin.folder / "out.tar.gz") as archive:
-        contents = {
-            member.name.partition("/")[2]: stream.read().decode()
-            for member in archive
-            if (stream := archive.extractfile(member)) is not None
-        }
-    everything = "\n".join(contents.values())
-    assert not [word for word in ("hunter2", "tops3cret", _SECRET) if word in everything]
-    assert {
-        "version.json",
-        "nodes.json",
-        "pods.json",
-        "objects/DaemonSet.json",
-        "agents/a/status.json",
-        "agents/b/log.txt",
-    } <= set(contents)
-    assert "kept line" in contents["agents/a/log.txt"]
-    assert "timeout: 5s" in contents["objects/ConfigMap.json"]
-    assert json.loads(contents["agents/a/status.json"])["driver"]["name"] == "none"
-    assert not [path for _, path in plugin.cluster.requests if "secrets" in path]
-    assert plugin("bundle", "--output", "out.tar.gz").returncode == 2
 
 
 def test_uninstall_cleans_nodes_of_the_module(plugin: Plugin) -> None:

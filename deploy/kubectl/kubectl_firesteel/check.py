@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 
+from . import namespaces
 from .install import is_linux, minor_of
 from .jobs import NodeJob, Result, check_job, run_jobs
 from .kubectl import Kubectl, Object
@@ -16,7 +17,7 @@ def check(
     kubectl: Kubectl, namespace: str, node: str, *, registry: str, tag: str, seconds: float, as_json: bool,
     say: Callable[[str], None],
 ) -> bool:  # fmt: skip
-    """Whether no node has anything to repair. The namespace must be there, and is made if it is not."""
+    """Whether no node has anything to repair. The namespace must be there; if it is not, it is made, and gone again at the end."""
     nodes = [item for item in kubectl.items("/api/v1/nodes") if is_linux(item)]
     if node:
         nodes = [item for item in nodes if item["metadata"]["name"] == node]
@@ -24,7 +25,8 @@ def check(
         say(f"there is no Linux node{f' named {node}' if node else ''}")
         return False
     minor = minor_of(kubectl)
-    made = _namespace(kubectl, namespace)
+    aside = _unsaid if as_json else say
+    made = _namespace(kubectl, namespace, seconds, aside)
     jobs = [
         NodeJob(
             item["metadata"]["name"],
@@ -33,22 +35,29 @@ def check(
         for item in sorted(nodes, key=lambda item: str(item["metadata"]["name"]))
         if profile_of(item) in PROFILES
     ]
+    by_name = {item["metadata"]["name"]: item for item in nodes}
     try:
         results = list(run_jobs(kubectl, jobs, seconds))
+        if as_json:
+            say(json.dumps([{"node": r.node, "doctor": report_of(r), "fault": r.fault} for r in results], indent=2))
+        else:
+            say(as_table(results, by_name))
     finally:
         if made:
-            kubectl.delete(f"/api/v1/namespaces/{namespace}")
-    by_name = {item["metadata"]["name"]: item for item in nodes}
-    if as_json:
-        say(json.dumps([{"node": r.node, "doctor": report_of(r), "fault": r.fault} for r in results], indent=2))
-    else:
-        say(as_table(results, by_name))
+            kubectl.delete(namespaces.path(namespace))
+    # Whoever installs next finds it gone, and not on its way.
+    if made:
+        namespaces.delete(kubectl, namespace, seconds, aside)
     return all(_is_well(result) for result in results)
 
 
-def _namespace(kubectl: Kubectl, namespace: str) -> bool:
+def _unsaid(_text: str) -> None:
+    """Beside JSON nothing is printed."""
+
+
+def _namespace(kubectl: Kubectl, namespace: str, seconds: float, say: Callable[[str], None]) -> bool:
     """Whether it had to be made."""
-    if kubectl.find(f"/api/v1/namespaces/{namespace}") is not None:
+    if namespaces.settled(kubectl, namespace, seconds, say) is not None:
         return False
     labels = {"pod-security.kubernetes.io/enforce": "privileged", "app.kubernetes.io/name": "firesteel"}
     item = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}}

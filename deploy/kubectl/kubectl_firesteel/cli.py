@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import bundle, check, install, upgrade, views
+from . import bundle, check, install, uninstall, upgrade, views
 from .kubectl import Kubectl, Refused
 from .objects import PROFILES, version
 
@@ -67,7 +67,7 @@ def _run(kubectl: Kubectl, given: argparse.Namespace) -> int:
             bundle.bundle(kubectl, space, Path(given.output), print)
             done = True
         case "uninstall":
-            done = install.uninstall(
+            done = uninstall.uninstall(
                 kubectl, space, everywhere=given.every_node, seconds=given.timeout, dry=given.dry_run, say=print
             )
         case _:
@@ -103,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     def command(name: str, text: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
         return commands.add_parser(name, help=text, description=text, epilog=_EPILOG, parents=[shared, *parents])
 
-    made = command("install", "Install, or put back as it was.", image, dry)
+    made = command("install", "Install, or put back as it was; a configuration that was changed stays.", image, dry)
     made.add_argument("--profile", action="append", choices=PROFILES, help="repeatable (default: core)")
     made.add_argument("--names", action="store_true", help="with the names service, for more than 100 nodes")
     command("check", "Run firesteel doctor on every node, before or after.", image, node)

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""install, upgrade and uninstall: our objects are put as they were rendered, and all of them are taken away again."""
+"""install: our objects are put as they were rendered, but a configuration that somebody changed."""
 
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from . import certificate, objects
-from .jobs import NodeJob, run_jobs, wipe_job
+from . import belongings, certificate, configuration, namespaces, objects
 from .kubectl import Kubectl, Object, Refused
 from .objects import PROFILE, SELECTOR
 
@@ -47,9 +46,11 @@ def install(kubectl: Kubectl, wish: Wish, say: Say) -> bool:
         wish.profiles, namespace=wish.namespace, minor=minor_of(kubectl), registry=wish.registry, tag=wish.tag,
         names=wish.names,
     )  # fmt: skip
-    new_namespace = kubectl.find(f"/api/v1/namespaces/{wish.namespace}") is None
+    new_namespace = namespaces.settled(kubectl, wish.namespace, wish.seconds, say) is None
+    rendered = _renderings(wish)
     for item in wanted:
-        say(_put(kubectl, item, dry=wish.dry, unborn=wish.dry and new_namespace))
+        for line in _put(kubectl, item, rendered, dry=wish.dry, unborn=wish.dry and new_namespace):
+            say(line)
         # Pods wait for it, so it comes before them.
         if item["kind"] == "Namespace" and wish.names and not wish.dry and certificate.ensure(kubectl, wish.namespace):
             say(f"created secret/{certificate.SECRET}")
@@ -72,17 +73,34 @@ def _profiles_without_nodes(kubectl: Kubectl, profiles: Sequence[str]) -> list[s
     return [profile for profile in others if profile not in labels]
 
 
-def _put(kubectl: Kubectl, item: Object, *, dry: bool, unborn: bool) -> str:
-    """Answers what was done. `unborn`: the namespace is not there yet, so the server cannot be asked about what is in it."""
+def _renderings(wish: Wish) -> set[str]:
+    """Every configuration that this version would write in that namespace."""
+    texts = (
+        configuration.text_of(item)
+        for names in (False, True)
+        for item in objects.fitted((), namespace=wish.namespace, minor=0, names=names)
+        if item["kind"] == "ConfigMap"
+    )
+    return {text for text in texts if text is not None}
+
+
+def _put(kubectl: Kubectl, item: Object, rendered: Collection[str], *, dry: bool, unborn: bool) -> Iterator[str]:
+    """Yields what was done. `unborn`: the namespace is not there yet, so the server cannot be asked about what is in it."""
     name = f"{item['kind'].lower()}/{item['metadata']['name']}"
     path = objects.path_of(item)
     there = kubectl.find(path)
+    told = ""
+    if item["kind"] == "ConfigMap":
+        item, told = configuration.fitted_to(item, there, rendered)
     if there is None:
         if not (unborn and "namespace" in item["metadata"]):
             kubectl.create(objects.collection_of(item), item, dry=dry)
-        return f"{'would create' if dry else 'created'} {name}"
-    kubectl.replace(path, replacing(item, there), dry=dry)
-    return f"{'would replace' if dry else 'replaced'} {name}"
+        yield f"{'would create' if dry else 'created'} {name}"
+    else:
+        kubectl.replace(path, replacing(item, there), dry=dry)
+        yield f"{'would replace' if dry else 'replaced'} {name}"
+    if told:
+        yield told
 
 
 def replacing(item: Object, there: Object) -> Object:
@@ -102,16 +120,17 @@ def replacing(item: Object, there: Object) -> Object:
 
 
 def superfluous(kubectl: Kubectl, wanted: Sequence[Object], namespace: str) -> Iterator[str]:
-    """What an earlier installation made and this one has not."""
+    """What an earlier installation in this namespace made and this one has not."""
     kept = {objects.path_of(item) for item in wanted}
-    for namespaced in (True, False):
-        for kind, path in objects.collections(namespace, namespaced=namespaced):
-            if kind == "Job":
-                continue
-            for item in kubectl.items(path, labelSelector=f"{SELECTOR},app.kubernetes.io/managed-by=kubectl"):
-                place = f"{path}/{item['metadata']['name']}"
-                if place not in kept:
-                    yield place
+    found = [
+        *belongings.in_namespace(kubectl, namespace),
+        *belongings.of_cluster(kubectl, namespace, belongings.instances(kubectl, namespace)),
+    ]
+    for kind, path, item in found:
+        by_us = item["metadata"]["labels"].get("app.kubernetes.io/managed-by") == "kubectl"
+        # What lets agents in on OpenShift comes with a manifest, never with this plugin.
+        if by_us and path not in kept and kind not in {"Job", "SecurityContextConstraints"}:
+            yield path
 
 
 def wait_for_rollout(kubectl: Kubectl, workloads: Sequence[Object], seconds: float, say: Say) -> bool:
@@ -156,72 +175,5 @@ def installed(kubectl: Kubectl, namespace: str) -> list[Object]:
     return found
 
 
-def uninstall(kubectl: Kubectl, namespace: str, *, everywhere: bool, seconds: float, dry: bool, say: Say) -> bool:
-    """Agents first, then what they left on nodes, then the rest and the namespace; whether nothing is left."""
-    workloads = installed(kubectl, namespace)
-    nodes = _nodes_to_wipe(kubectl, everywhere=everywhere)
-    if dry:
-        for path in _all_paths(kubectl, namespace):
-            say(f"would delete {path}")
-        for node in nodes:
-            say(f"would run firesteel uninstall on {node}")
-        return True
-    images = [c["image"] for item in workloads for c in item["spec"]["template"]["spec"]["containers"]]
-    for item in workloads:
-        kubectl.delete(objects.path_of({**item, "metadata": {**item["metadata"], "namespace": namespace}}))
-        say(f"deleted {item['kind'].lower()}/{item['metadata']['name']}")
-    clean = _wait_for_pods(kubectl, namespace, seconds, say)
-    if nodes:
-        image = next((image for image in images if not image.endswith("-full")), images[0] if images else "firesteel")
-        clean &= _wipe(kubectl, namespace, nodes, image, seconds, say)
-    for path in [certificate.path(namespace), *_all_paths(kubectl, namespace)]:
-        if kubectl.delete(path):
-            say(f"deleted {path.rpartition('/')[0].rpartition('/')[2]}/{path.rpartition('/')[2]}")
-    for labelled in kubectl.items("/api/v1/nodes", labelSelector=PROFILE):
-        name = labelled["metadata"]["name"]
-        say(f"the label stays on {name}: kubectl label node {name} {PROFILE}-")
-    return clean and not list(_all_paths(kubectl, namespace, but_namespace=True))
-
-
-def _nodes_to_wipe(kubectl: Kubectl, *, everywhere: bool) -> list[str]:
-    """Only the profile kmod writes on nodes; with `everywhere`, all Linux nodes."""
-    query = {} if everywhere else {"labelSelector": f"{PROFILE}=kmod"}
-    return [node["metadata"]["name"] for node in kubectl.items("/api/v1/nodes", **query) if is_linux(node)]
-
-
 def is_linux(node: Object) -> bool:
     return bool(node["metadata"].get("labels", {}).get("kubernetes.io/os", "linux") == "linux")
-
-
-def _wipe(kubectl: Kubectl, namespace: str, nodes: Sequence[str], image: str, seconds: float, say: Say) -> bool:
-    clean = True
-    jobs = [NodeJob(node, wipe_job(node, namespace, image)) for node in nodes]
-    for result in run_jobs(kubectl, jobs, seconds):
-        for line in result.output.strip().splitlines() or [result.fault or "said nothing"]:
-            say(f"{result.node}: {line}")
-        clean &= result.succeeded
-    return clean
-
-
-def _wait_for_pods(kubectl: Kubectl, namespace: str, seconds: float, say: Say) -> bool:
-    end = time.monotonic() + seconds
-    while pods := kubectl.items(f"/api/v1/namespaces/{namespace}/pods", labelSelector=SELECTOR):
-        if time.monotonic() > end:
-            say(f"still there: {', '.join(pod['metadata']['name'] for pod in pods)}")
-            return False
-        time.sleep(_STEP)
-    return True
-
-
-def _all_paths(kubectl: Kubectl, namespace: str, *, but_namespace: bool = False) -> Iterator[str]:
-    """Everything that carries our label, the namespace last and only if it is ours."""
-    for namespaced in (True, False):
-        for kind, path in reversed(objects.collections(namespace, namespaced=namespaced)):
-            for item in kubectl.items(path, labelSelector=SELECTOR):
-                # The account of every namespace is not ours, whatever its labels.
-                if (kind, item["metadata"]["name"]) != ("ServiceAccount", "default"):
-                    yield f"{path}/{item['metadata']['name']}"
-    place = f"/api/v1/namespaces/{namespace}"
-    found = None if but_namespace else kubectl.find(place)
-    if found and found["metadata"].get("labels", {}).get("app.kubernetes.io/name") == "firesteel":
-        yield place

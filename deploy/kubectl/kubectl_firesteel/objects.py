@@ -27,6 +27,7 @@ _PLACES: Final = {
     "DaemonSet": ("/apis/apps/v1", "daemonsets", True),
     "Deployment": ("/apis/apps/v1", "deployments", True),
     "Job": ("/apis/batch/v1", "jobs", True),
+    "SecurityContextConstraints": ("/apis/security.openshift.io/v1", "securitycontextconstraints", False),
 }
 """Kind -> (group and version, plural, whether it is in a namespace), in the order in which they are made."""
 

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What belongs to the installation in one namespace. Objects of the whole cluster carry the same label whoever made them: another
+release's are told apart by whom they are for (subjects, users), and roles by who is bound to them and by their instance."""
+
+from collections.abc import Collection, Iterator
+from typing import Final
+
+from . import objects
+from .kubectl import Kubectl, Object
+from .objects import SELECTOR
+
+_INSTANCE: Final = "app.kubernetes.io/instance"
+Found = tuple[str, str, Object]
+"""(kind, path, object)."""
+
+
+def in_namespace(kubectl: Kubectl, namespace: str) -> Iterator[Found]:
+    """What carries our label there, what was made last first."""
+    for kind, path, item in _of(kubectl, namespace, namespaced=True):
+        # The account of every namespace is not ours, whatever its labels.
+        if (kind, item["metadata"]["name"]) != ("ServiceAccount", "default"):
+            yield kind, path, item
+
+
+def instances(kubectl: Kubectl, namespace: str) -> set[str]:
+    """The names of the releases in it; ours where nothing is left there."""
+    labels = (_instance(item) for _, _, item in in_namespace(kubectl, namespace))
+    return set(filter(None, labels)) or {_instance(objects.everything()[0])}
+
+
+def of_cluster(kubectl: Kubectl, namespace: str, releases: Collection[str]) -> list[Found]:
+    """What is in no namespace and for nobody but the accounts in this one. `releases` as `instances` has them."""
+    found = list(_of(kubectl, namespace, namespaced=False))
+    roles = [entry for entry in found if entry[0] == "ClusterRole"]
+    others = [entry for entry in found if entry[0] != "ClusterRole"]
+    chosen = [entry for entry in others if _is_for(entry[2], namespace, releases)]
+    bound = {item["roleRef"]["name"] for kind, path, item in others if "roleRef" in item and (kind, path, item) not in chosen}  # fmt: skip
+    free = [entry for entry in roles if entry[2]["metadata"]["name"] not in bound and _instance(entry[2]) in releases]
+    return chosen + free
+
+
+def _of(kubectl: Kubectl, namespace: str, *, namespaced: bool) -> Iterator[Found]:
+    for kind, path in reversed(objects.collections(namespace, namespaced=namespaced)):
+        for item in kubectl.items(path, labelSelector=SELECTOR):
+            yield kind, f"{path}/{item['metadata']['name']}", item
+
+
+def _is_for(item: Object, namespace: str, releases: Collection[str]) -> bool:
+    """By the namespaces of the accounts that it names; one that names none by its release."""
+    whose = {str(subject["namespace"]) for subject in item.get("subjects") or () if subject.get("namespace")}
+    accounts = (str(user).split(":") for user in item.get("users") or ())
+    whose |= {parts[2] for parts in accounts if parts[:2] == ["system", "serviceaccount"]}
+    return whose == {namespace} if whose else _instance(item) in releases
+
+
+def _instance(item: Object) -> str:
+    return str(item["metadata"].get("labels", {}).get(_INSTANCE, ""))

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The namespace. One that is being deleted stays for seconds or longer, and nothing new is let into it until it is gone."""
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from .kubectl import Kubectl, Object, Refused
+
+_STEP: Final = 1.0
+
+
+def path(namespace: str) -> str:
+    return f"/api/v1/namespaces/{namespace}"
+
+
+def settled(kubectl: Kubectl, namespace: str, seconds: float, say: Callable[[str], None]) -> Object | None:
+    """The namespace, None where there is none; one that is being deleted is waited for, `seconds` at most.
+
+    Raises Refused where it does not go in that time.
+    """
+    there = kubectl.find(path(namespace))
+    if not _is_ending(there):
+        return there
+    say(f"waiting until namespace/{namespace} is gone, which is being deleted")
+    there = _waited_for(kubectl, namespace, seconds)
+    if _is_ending(there):
+        raise Refused(f"namespace {namespace} is being deleted and {_does_not_go(namespace)}")
+    return there
+
+
+def delete(kubectl: Kubectl, namespace: str, seconds: float, say: Callable[[str], None]) -> bool:
+    """Whether it is gone in that time, with all that was in it."""
+    there = kubectl.find(path(namespace))
+    if there is None:
+        return True
+    if not _is_ending(there):
+        kubectl.delete(path(namespace))
+    gone = not _is_ending(_waited_for(kubectl, namespace, seconds))
+    say(f"deleted namespace/{namespace}" if gone else f"namespace/{namespace} {_does_not_go(namespace)}")
+    return gone
+
+
+def _waited_for(kubectl: Kubectl, namespace: str, seconds: float) -> Object | None:
+    """As it is once it is not being deleted any more (None, or another one of that name), or when time is up."""
+    end = time.monotonic() + seconds
+    while _is_ending(there := kubectl.find(path(namespace))) and time.monotonic() < end:
+        time.sleep(_STEP)
+    return there
+
+
+def _is_ending(there: Object | None) -> bool:
+    return there is not None and "deletionTimestamp" in there["metadata"]
+
+
+def _does_not_go(namespace: str) -> str:
+    return f"does not go: kubectl get namespace {namespace} -o yaml says why"

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""uninstall: agents, what they left on nodes, every object of ours, and the namespace."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+from . import belongings, certificate, namespaces, objects
+from .install import installed, is_linux
+from .jobs import NodeJob, run_jobs, wipe_job
+from .kubectl import Kubectl
+from .objects import PROFILE, SELECTOR
+
+Say = Callable[[str], None]
+_STEP: Final = 1.0
+
+
+def uninstall(kubectl: Kubectl, namespace: str, *, everywhere: bool, seconds: float, dry: bool, say: Say) -> bool:
+    """Agents first, then what they left on nodes, then the rest and the namespace; whether nothing is left.
+
+    `seconds` is for each step that has to be waited for: pods, Jobs, the end of the namespace.
+    """
+    workloads = installed(kubectl, namespace)
+    nodes = _nodes_to_wipe(kubectl, everywhere=everywhere)
+    releases = belongings.instances(kubectl, namespace)
+    is_ours = _is_ours(kubectl, namespace)
+    if dry:
+        for path in [*_paths(kubectl, namespace, releases), *([namespaces.path(namespace)] if is_ours else [])]:
+            say(f"would delete {path}")
+        for node in nodes:
+            say(f"would run firesteel uninstall on {node}")
+        return True
+    images = [c["image"] for item in workloads for c in item["spec"]["template"]["spec"]["containers"]]
+    for item in workloads:
+        kubectl.delete(objects.path_of({**item, "metadata": {**item["metadata"], "namespace": namespace}}))
+        say(f"deleted {item['kind'].lower()}/{item['metadata']['name']}")
+    clean = _wait_for_pods(kubectl, namespace, seconds, say)
+    if nodes:
+        image = next((image for image in images if not image.endswith("-full")), images[0] if images else "firesteel")
+        clean &= _wipe(kubectl, namespace, nodes, image, seconds, say)
+    for path in [certificate.path(namespace), *_paths(kubectl, namespace, releases)]:
+        if kubectl.delete(path):
+            say(f"deleted {path.rpartition('/')[0].rpartition('/')[2]}/{path.rpartition('/')[2]}")
+    if is_ours:
+        clean &= namespaces.delete(kubectl, namespace, seconds, say)
+    for labelled in kubectl.items("/api/v1/nodes", labelSelector=PROFILE):
+        name = labelled["metadata"]["name"]
+        say(f"the label stays on {name}: kubectl label node {name} {PROFILE}-")
+    return clean and not list(_paths(kubectl, namespace, releases))
+
+
+def _nodes_to_wipe(kubectl: Kubectl, *, everywhere: bool) -> list[str]:
+    """Only the profile kmod writes on nodes; with `everywhere`, all Linux nodes."""
+    query = {} if everywhere else {"labelSelector": f"{PROFILE}=kmod"}
+    return [node["metadata"]["name"] for node in kubectl.items("/api/v1/nodes", **query) if is_linux(node)]
+
+
+def _is_ours(kubectl: Kubectl, namespace: str) -> bool:
+    found = kubectl.find(namespaces.path(namespace))
+    return found is not None and found["metadata"].get("labels", {}).get("app.kubernetes.io/name") == "firesteel"
+
+
+def _wipe(kubectl: Kubectl, namespace: str, nodes: Sequence[str], image: str, seconds: float, say: Say) -> bool:
+    clean = True
+    jobs = [NodeJob(node, wipe_job(node, namespace, image)) for node in nodes]
+    for result in run_jobs(kubectl, jobs, seconds):
+        for line in result.output.strip().splitlines() or [result.fault or "said nothing"]:
+            say(f"{result.node}: {line}")
+        clean &= result.succeeded
+    return clean
+
+
+def _wait_for_pods(kubectl: Kubectl, namespace: str, seconds: float, say: Say) -> bool:
+    end = time.monotonic() + seconds
+    while pods := kubectl.items(f"/api/v1/namespaces/{namespace}/pods", labelSelector=SELECTOR):
+        if time.monotonic() > end:
+            say(f"still there: {', '.join(pod['metadata']['name'] for pod in pods)}")
+            return False
+        time.sleep(_STEP)
+    return True
+
+
+def _paths(kubectl: Kubectl, namespace: str, releases: set[str]) -> Iterator[str]:
+    """Everything of this installation but the namespace itself."""
+    for _, path, _ in belongings.in_namespace(kubectl, namespace):
+        yield path
+    for _, path, _ in belongings.of_cluster(kubectl, namespace, releases):
+        yield path

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `kubectl firesteel` does with what is there already: a namespace on its way out, a changed configuration, another release."""
+
+import hashlib
+import json
+
+import pytest
+
+from tests.agents import Agent
+from tests.deploy.fake_cluster import Key
+from tests.deploy.plugged import Plugin, a_plugin, an_agent, names  # noqa: F401 - fixtures
+from tests.deploy.served import Object
+
+_SPACE: Key = ("namespaces", "", "firesteel")
+_FILE = "firesteel.yaml"
+_STAYS = "firesteel.yaml in configmap/firesteel was changed by somebody and stays"
+
+
+def test_check_install_uninstall_and_install_at_once(plugin: Plugin) -> None:
+    """As the quick start types them: each finds nothing of the one before that is still on its way out."""
+    before = set(plugin.cluster.store)
+    checked = plugin("check", "--node", "a")
+    assert checked.stdout.splitlines()[-1] == "deleted namespace/firesteel", checked.stderr
+    assert set(plugin.cluster.store) == before
+    for _ in range(2):
+        made = plugin("install")
+        assert made.returncode == 0, made.stderr
+        assert "waiting" not in made.stdout
+        gone = plugin("uninstall")
+        assert gone.returncode == 0, gone.stdout + gone.stderr
+        assert set(plugin.cluster.store) == before
+
+
+@pytest.mark.parametrize("command", ["install", "check"])
+def test_a_namespace_that_is_being_deleted_is_waited_for(plugin: Plugin, command: str) -> None:
+    plugin("install")
+    plugin.cluster.answer("DELETE", "/api/v1/namespaces/firesteel", {}, None)
+    uid = plugin.cluster.store[_SPACE]["metadata"]["uid"]
+    told = plugin(command)
+    assert told.stdout.splitlines()[0] == "waiting until namespace/firesteel is gone, which is being deleted"
+    if command == "install":
+        assert told.returncode == 0, told.stderr
+        assert "created namespace/firesteel" in told.stdout
+        assert plugin.cluster.store[_SPACE]["metadata"]["uid"] != uid
+        assert names(plugin.cluster, "pods") == ["firesteel-core-a", "firesteel-core-b"]
+    else:
+        assert "a     6.1.0-13-amd64" in told.stdout, told.stderr
+        assert _SPACE not in plugin.cluster.store
+
+
+def test_a_check_as_json_says_nothing_else(plugin: Plugin) -> None:
+    plugin("install")
+    plugin.cluster.answer("DELETE", "/api/v1/namespaces/firesteel", {}, None)
+    (told,) = json.loads(plugin("check", "--node", "a", "--json").stdout)
+    assert told["node"] == "a"
+
+
+def test_a_namespace_that_does_not_go_is_told(plugin: Plugin) -> None:
+    plugin("install")
+    plugin.cluster.end_seconds = 3600
+    told = plugin("uninstall", "--timeout", "1")
+    sentence = "does not go: kubectl get namespace firesteel -o yaml says why"
+    assert (told.returncode, told.stdout.splitlines()[-1]) == (1, f"namespace/firesteel {sentence}")
+    # A second time it is not asked for what is happening already.
+    told = plugin("uninstall", "--timeout", "1")
+    assert (told.returncode, told.stdout.splitlines()[-1]) == (1, f"namespace/firesteel {sentence}")
+    told = plugin("install", "--timeout", "1")
+    assert told.returncode == 3
+    assert told.stderr == f"kubectl firesteel: namespace firesteel is being deleted and {sentence}\n"
+
+
+def config_of(plugin: Plugin) -> Object:
+    return plugin.cluster.store["configmaps", "firesteel", "firesteel"]
+
+
+def test_a_changed_configuration_stays(plugin: Plugin, agent: Agent) -> None:
+    plugin("install")
+    config_of(plugin)["data"][_FILE] += "metrics:\n  detail: pod\n"
+    config_of(plugin)["data"]["other"] = "x"
+    data = dict(config_of(plugin)["data"])
+    dry = plugin("upgrade")
+    assert _STAYS in dry.stdout.splitlines(), dry.stdout + dry.stderr
+    for command in (["install"], ["upgrade", "--yes"], ["install"]):
+        told = plugin(*command)
+        assert told.returncode == 0, told.stderr
+        assert _STAYS in told.stdout.splitlines()
+        assert config_of(plugin)["data"] == data
+    told = plugin("install", "--names")
+    lacks = "names: firesteel-names.firesteel.svc:9502, names_ca: /etc/firesteel-names/ca.crt"
+    assert f"{_STAYS}; it has not, of what this version writes: {lacks}" in told.stdout.splitlines()
+    assert config_of(plugin)["data"] == data
+
+
+def test_a_configuration_that_nobody_changed_becomes_ours(plugin: Plugin) -> None:
+    """That of a version before, and one that `kubectl apply` put there, which has no annotation of ours."""
+    plugin("install")
+    ours = config_of(plugin)["data"][_FILE]
+    older = "listen:\n  metrics: :9501\n"
+    config_of(plugin)["data"][_FILE] = older
+    written = hashlib.sha256(older.encode()).hexdigest()
+    config_of(plugin)["metadata"]["annotations"]["firesteel/written-sha256"] = written
+    assert "stays" not in plugin("install").stdout
+    assert config_of(plugin)["data"][_FILE] == ours
+    del config_of(plugin)["metadata"]["annotations"]
+    assert "stays" not in plugin("install", "--names").stdout
+    assert "names: firesteel-names.firesteel.svc:9502" in config_of(plugin)["data"][_FILE]
+
+
+def other_release(plugin: Plugin) -> set[Key]:
+    """What a release in the namespace shop has for the whole cluster; one of its roles has the same instance as ours."""
+
+    def put(plural: str, name: str, instance: str, **rest: object) -> Key:
+        labels = {"app.kubernetes.io/name": "firesteel", "app.kubernetes.io/instance": instance,
+                  "app.kubernetes.io/managed-by": "kubectl"}  # fmt: skip
+        plugin.cluster.put({"metadata": {"name": name, "labels": labels}, **rest}, plural)
+        return plural, "", name
+
+    subjects = [{"kind": "ServiceAccount", "name": "firesteel", "namespace": "shop"}]
+    return {
+        put("clusterroles", "shop-firesteel", "shop", rules=[]),
+        put("clusterrolebindings", "shop-firesteel", "shop", roleRef={"name": "shop-firesteel"}, subjects=subjects),
+        put("clusterroles", "firesteel-extra", "firesteel", rules=[]),
+        put("clusterrolebindings", "extra", "firesteel", roleRef={"name": "firesteel-extra"}, subjects=subjects),
+        put("securitycontextconstraints", "shop-core", "firesteel", users=["system:serviceaccount:shop:firesteel"]),
+    }
+
+
+def constraints(plugin: Plugin) -> Key:
+    """As firesteel-openshift.yaml has them for ours."""
+    labels = {"app.kubernetes.io/name": "firesteel", "app.kubernetes.io/instance": "firesteel",
+              "app.kubernetes.io/managed-by": "kubectl"}  # fmt: skip
+    item = {"metadata": {"name": "firesteel-core", "labels": labels}, "users": ["system:serviceaccount:firesteel:firesteel"]}  # fmt: skip
+    plugin.cluster.put(item, "securitycontextconstraints")
+    return "securitycontextconstraints", "", "firesteel-core"
+
+
+def test_what_is_for_the_whole_cluster_goes_with_its_own_installation_only(plugin: Plugin) -> None:
+    before = set(plugin.cluster.store)
+    theirs, ours = other_release(plugin), constraints(plugin)
+    assert plugin("install", "--names").returncode == 0
+    again = plugin("install")
+    assert "deleted firesteel-names" in again.stdout
+    assert {ours, *theirs} <= set(plugin.cluster.store), "an installation takes nothing of that away"
+    binding = plugin.cluster.store["clusterrolebindings", "", "firesteel"]
+    binding["subjects"].append({"kind": "User", "name": "ada", "apiGroup": "rbac.authorization.k8s.io"})
+    told = plugin("uninstall")
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert "deleted securitycontextconstraints/firesteel-core" in told.stdout
+    assert set(plugin.cluster.store) == before | theirs
