@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """bundle: what somebody who helps wants to see, in one archive, without secrets.
 
-No Secret is read, no payload, no metrics page. What is read goes through `blanked`, text by text, because a log or a configuration may hold a
+No Secret is read, no payload, no metrics page. What is read goes through `blanking`, because a log, a configuration or a variable may hold a
 token all the same.
 """
 
 import io
 import json
-import re
 import tarfile
 import time
 from collections.abc import Callable, Iterator
@@ -17,27 +16,10 @@ from typing import Final
 
 from . import objects
 from .agents import CONTAINER, agents, ask
+from .blanking import blanked, cleaned
 from .kubectl import Kubectl, Object, Refused
 
 _LOG_LINES: Final = "5000"
-_BLANK: Final = "(blanked)"
-_SECRETS: Final = (
-    # Authorization: Bearer x, and the same in JSON and in YAML.
-    re.compile(r"(?i)((?:authorization|cookie|x-api-key|api[_-]?key|token|password|passwd|secret)[\"']?\s*[:=]\s*[\"']?)(?!/)[^\s\"',}]+(?: [\w.~+/=-]{12,})?"),
-    re.compile(r"(?i)(\b(?:bearer|basic)\s+)[\w.~+/=-]{6,}"),
-    re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^/\s:@]+(?::[^/\s@]*)?(?=@)"),
-    # JSON Web Tokens, wherever they are.
-    re.compile(r"()\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"),
-)  # fmt: skip
-_HEADERS: Final = re.compile(r"(?m)^(\s*)headers:[^\n]*\n(?:\1\s+[^\n]*\n)*")
-
-
-def blanked(text: str) -> str:
-    """Without tokens, passwords, credentials in URLs, and the header fields of an exporter."""
-    text = _HEADERS.sub(rf"\1headers: {_BLANK}\n", text)
-    for pattern in _SECRETS:
-        text = pattern.sub(rf"\1{_BLANK}", text)
-    return text
 
 
 def bundle(kubectl: Kubectl, namespace: str, file: Path, say: Callable[[str], None]) -> None:
@@ -98,7 +80,7 @@ def _read(read: Callable[[], object]) -> str:
 
 
 def _json(value: object) -> str:
-    return json.dumps(_cleaned(value), indent=1)
+    return json.dumps(cleaned(value), indent=1)
 
 
 def _node(node: Object) -> Object:
@@ -112,21 +94,3 @@ def _node(node: Object) -> Object:
         "allocatable": status.get("allocatable", {}),
         "conditions": status.get("conditions", []),
     }
-
-
-def _cleaned(value: object) -> object:
-    """Blanked text by text, and without managedFields and kubectl's own copy of an object, which say everything twice."""
-    if isinstance(value, dict):
-        return {
-            name: _BLANK if _is_secret(str(name)) and part else _cleaned(part)
-            for name, part in value.items()
-            if name not in {"managedFields", "kubectl.kubernetes.io/last-applied-configuration"}
-        }
-    if isinstance(value, list):
-        return [_cleaned(part) for part in value]
-    return blanked(value) if isinstance(value, str) else value
-
-
-def _is_secret(name: str) -> bool:
-    """Names of fields whose value is one: the header fields of an exporter, passwords."""
-    return name == "headers" or bool(re.search(r"(?i)passw|authorization|cookie", name))
