@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote
 
 from collector.metadata.kube_objects import Json
 from collector.metadata.kube_shapes import Decode
@@ -51,8 +52,7 @@ class KubeApi:
 
         self._configuration = configuration
         self._host = str(configuration.host).rstrip("/")
-        context = _context(configuration) if self._host.startswith("https:") else None
-        self._pool: Any = urllib3.PoolManager(num_pools=1, maxsize=12, ssl_context=context, retries=False)
+        self._pool = _pool(configuration)
         self._errors: tuple[type[Exception], ...] = (urllib3.exceptions.HTTPError, OSError)
         self.bytes_read = 0
         self.requests = 0
@@ -62,7 +62,8 @@ class KubeApi:
         """From inside the cluster if `kubeconfig` is empty. Contacts nobody yet. Raises Unavailable."""
         from kubernetes import client, config  # noqa: PLC0415
 
-        configuration = client.Configuration()
+        # Proxies are the kubeconfig's: one of the environment may not reach the API server that a pod is told of.
+        configuration = client.Configuration(proxy="", no_proxy="")
         try:
             if kubeconfig:
                 config.load_kube_config(kubeconfig, client_configuration=configuration)  # type: ignore[no-untyped-call]
@@ -162,6 +163,26 @@ class KubeApi:
             response.close()
             raise Refused(response.status, f"{path}: the API answered {response.status}: {_message(text)}")
         return response
+
+
+def _pool(configuration: Any) -> Any:
+    """Connections as the cluster of a kubeconfig has them: `proxy-url`, with its user and password if it has them, and
+    `tls-server-name`. Raises ValueError for a proxy of another kind than http and https, OSError for files of TLS."""
+    import urllib3  # noqa: PLC0415
+
+    options: dict[str, Any] = {"num_pools": 1, "maxsize": 12, "retries": False}
+    if str(configuration.host).startswith("https:"):
+        options["ssl_context"] = _context(configuration)
+        if configuration.tls_server_name:
+            options["server_hostname"] = configuration.tls_server_name
+    proxy = getattr(configuration, "proxy", None)
+    if not proxy:
+        return urllib3.PoolManager(**options)
+    told = urllib3.util.parse_url(proxy)
+    if told.scheme not in {"http", "https"} or not told.host:
+        raise ValueError(f"proxy-url {told.scheme}://{told.host}: only proxies of http and https can be used")
+    headers = urllib3.make_headers(proxy_basic_auth=unquote(told.auth)) if told.auth else None
+    return urllib3.ProxyManager(proxy, proxy_headers=headers, **options)
 
 
 def _context(configuration: Any) -> ssl.SSLContext:
