@@ -6,7 +6,6 @@ starts. From then on nothing here can open a file of root's or call bpf().
 """
 
 import asyncio
-import contextlib
 import gc
 import signal
 import sys
@@ -33,6 +32,7 @@ from collector.metadata.dns_names import DnsNames
 from collector.metadata.host import HostResolver
 from collector.metadata.processes import Processes
 from collector.options import Exit, RunOptions
+from collector.pace import Pace
 from collector.part_settings import engine_settings, metrics_settings, names_settings
 from collector.plugins import Plugins
 from collector.polling import Polling
@@ -47,12 +47,6 @@ from exporters.own import OwnMetrics, OwnState
 from probes import loader
 from probes.attachment import Attachment
 
-TURN_SECONDS = 1.0
-_FIRST_TURNS_SECONDS = 0.2
-_FIRST_SECONDS = 5.0
-"""Turns come faster at first: whoever starts the agent looks at once."""
-_TURN_SHARE = 20
-"""A turn may take a twentieth of the time between two: on a large node they come less often."""
 _REFRESH_SECONDS = 30.0
 # Addresses of new network namespaces are read at once, but for no more than a twentieth of the time.
 _REFRESH_SHARE = 20.0
@@ -145,9 +139,9 @@ class Agent:
     async def serve(self) -> Exit:
         """Raises ListenError, PrivilegeError or OSError if it cannot start."""
         loop = asyncio.get_running_loop()
-        stop = asyncio.Event()
+        pace = Pace(loop)
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, pace.end)
         loop.add_signal_handler(signal.SIGHUP, self._watcher.request)
         await self._open_listeners(loop)
         # Also has every module imported that a page needs, while the files can still be read.
@@ -161,22 +155,18 @@ class Agent:
         self._capture.start(loop)
         self._cgroups.start()
         if self._cluster is not None:
+            self._cluster.index.handing_over = pace.hurry
             self._cluster.start()
         self._exports.start()
         self._tell_start()
         gc.freeze()
         try:
-            while not stop.is_set():
+            while not pace.is_over:
                 await self._turn_or_tell()
-                pause = max(self._turn_seconds(), _TURN_SHARE * self._turn_took)
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), pause)
+                await pace.pause(self._turn_took)
         finally:
             await self._server.stop()
         return Exit.DONE
-
-    def _turn_seconds(self) -> float:
-        return _FIRST_TURNS_SECONDS if time.time() - self._started < _FIRST_SECONDS else TURN_SECONDS
 
     async def _turn_or_tell(self) -> None:
         """A turn that fails costs that turn: counting goes on in the engine, and status says what failed."""
@@ -211,7 +201,7 @@ class Agent:
                 _log.info(f"{what}: {url}{path}")
 
     async def _turn(self) -> None:
-        """Everything that happens once a second."""
+        """Everything that happens once a second, or earlier."""
         began = time.monotonic()
         self._capture.turn()
         if self._polling is not None:

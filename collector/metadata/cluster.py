@@ -8,7 +8,7 @@ Filled by watches, in threads of their own; asked by the resolver. A pod that wa
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias, TypeVar
+from typing import Final
 
 from collector.metadata.cluster_services import ServiceTable
 from collector.metadata.cluster_workloads import Workload, workload
@@ -20,14 +20,11 @@ from collector.metadata.kube_objects import (
     ServiceRecord,
     SliceRecord,
 )
+from collector.metadata.pod_places import Place, host_places, keys_of, leave, own_addresses, places
 
 POD_LIMIT: Final = 200_000
 OTHER_LIMIT: Final = 100_000
 ASKED_LIMIT: Final = 32_768
-
-Place: TypeAlias = str | tuple[str, int]
-"""An address of a pod's own, or a port at its node's address."""
-_P = TypeVar("_P", str, tuple[str, int])
 
 
 @dataclass(slots=True)
@@ -52,6 +49,8 @@ class ClusterIndex:
     """Name of the own node, whose pods are told in full by a watch of their own."""
     version: int = 1
     """Grows whenever an answer that was given may have changed; what nobody asked for does not count."""
+    handing_over: Callable[[], None] | None = None
+    """Called, from any thread, when a pod that has an address that was asked for is over, or another pod gets the address."""
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _pods: dict[str, PodRecord] = field(default_factory=dict)
     _gone: dict[str, int] = field(default_factory=dict)
@@ -82,7 +81,7 @@ class ClusterIndex:
             if before is None and len(self._pods) >= POD_LIMIT:
                 self._left_out += 1
                 return
-            kept = _places(before) & _places(pod) if before else frozenset()
+            kept = places(before) & places(pod) if before else frozenset()
             if before is not None:
                 self._unlink_pod(before, kept)
             self._pods[pod.uid] = pod
@@ -94,15 +93,18 @@ class ClusterIndex:
             self._link_places(pod, kept)
             if pod.is_over:
                 self._gone[pod.uid] = self.clock() if ended is None else ended
+                if ended is None:
+                    self._hand_over(*own_addresses(pod))
             self._count_observer(pod, 1)
-            self._touch(*_keys(pod), *(_keys(before) if before else ()))
+            self._touch(*keys_of(pod), *(keys_of(before) if before else ()))
 
     def drop_pod(self, uid: str) -> None:
         """It is named for some time yet."""
         with self._lock:
             if uid in self._pods and uid not in self._gone:
                 self._gone[uid] = self.clock()
-                self._touch(*_keys(self._pods[uid]))
+                self._touch(*keys_of(self._pods[uid]))
+                self._hand_over(*own_addresses(self._pods[uid]))
 
     def drop_elsewhere(self, uid: str) -> None:
         """A pod left the watch of the other nodes' pods: it is gone, unless it was scheduled to this node just now."""
@@ -199,6 +201,15 @@ class ClusterIndex:
                 (pod.namespace, pod.name) for uid, pod in self._pods.items() if uid not in self._gone
             ))  # fmt: skip
 
+    def running_here(self) -> frozenset[tuple[str, str]]:
+        """Namespace and name of each pod of this node that is not over."""
+        with self._lock:
+            return frozenset(
+                (pod.namespace, pod.name)
+                for uid, pod in self._pods.items()
+                if uid not in self._gone and (not self.node or pod.node == self.node)
+            )
+
     def sweep(self) -> None:
         """Forgets pods whose time after their end is over."""
         with self._lock:
@@ -209,8 +220,8 @@ class ClusterIndex:
                 pod = self._pods.pop(uid, None)
                 if pod is not None:
                     self._unlink_pod(pod)
-                    self._touch(*_keys(pod))
-                    self._asked.difference_update(_keys(pod))  # who still wants to know asks again after this
+                    self._touch(*keys_of(pod))
+                    self._asked.difference_update(keys_of(pod))  # who still wants to know asks again after this
 
     # --- what the resolver asks
 
@@ -344,6 +355,10 @@ class ClusterIndex:
         if not self._asked.isdisjoint(keys):
             self.version += 1
 
+    def _hand_over(self, *addresses: str) -> None:
+        if self.handing_over is not None and not self._asked.isdisjoint(addresses):
+            self.handing_over()
+
     def _count_observer(self, pod: PodRecord, by: int) -> None:
         if self._observer is None or pod.owner != self._observer or not pod.node:
             return
@@ -361,13 +376,14 @@ class ClusterIndex:
     def _link_places(self, pod: PodRecord, kept: frozenset[Place]) -> None:
         """After those that have them already. What it has `kept` stays in its order: news of a pod that ended must not take an
         address back from its heir."""
-        for address in _own_addresses(pod):
+        for address in own_addresses(pod):
             if address not in kept:
                 others = self._by_address.setdefault(address, [])
                 if others:
                     self._took[address, pod.uid] = self.clock()
+                    self._hand_over(address)
                 others.append(pod.uid)
-        for place in _host_places(pod):
+        for place in host_places(pod):
             if place not in kept:
                 self._host_ports.setdefault(place, []).append(pod.uid)
 
@@ -379,37 +395,10 @@ class ClusterIndex:
         for container, _ in pod.containers:
             if self._by_container.get(container, ("",))[0] == pod.uid:
                 del self._by_container[container]
-        for address in _own_addresses(pod):
+        for address in own_addresses(pod):
             if address not in kept:
                 self._took.pop((address, pod.uid), None)
-                _leave(self._by_address, address, pod.uid)
-        for place in _host_places(pod):
+                leave(self._by_address, address, pod.uid)
+        for place in host_places(pod):
             if place not in kept:
-                _leave(self._host_ports, place, pod.uid)
-
-
-def _leave(table: dict[_P, list[str]], place: _P, uid: str) -> None:
-    left = [other for other in table.get(place, ()) if other != uid]
-    if left:
-        table[place] = left
-    else:
-        table.pop(place, None)
-
-
-def _own_addresses(pod: PodRecord) -> tuple[str, ...]:
-    return () if pod.host_network else pod.addresses
-
-
-def _places(pod: PodRecord) -> frozenset[Place]:
-    return frozenset((*_own_addresses(pod), *_host_places(pod)))
-
-
-def _host_places(pod: PodRecord) -> tuple[tuple[str, int], ...]:
-    return tuple((address, port) for address in pod.host_addresses for port in pod.host_ports)
-
-
-def _keys(pod: PodRecord) -> tuple[object, ...]:
-    """Everything by which an answer about this pod may have been asked for."""
-    return (
-        pod.uid, *pod.cgroup_uids, *pod.addresses, *(container for container, _ in pod.containers), *_host_places(pod),
-    )  # fmt: skip
+                leave(self._host_ports, place, pod.uid)

@@ -108,6 +108,31 @@ def test_news_of_a_pod_do_not_take_its_address_back_from_the_heir(index: Cluster
     assert index.pod_at("10.1.0.5") == heir
 
 
+def test_an_address_that_was_asked_for_is_handed_over_once_for_each_of_its_ends_and_heirs(index: ClusterIndex) -> None:
+    told: list[str] = []
+    step = ""
+    index.handing_over = lambda: told.append(step)
+    other = replace(POD, uid="u7", addresses=("10.1.0.7",))
+    index.put_pod(POD)
+    index.put_pod(other)
+    index.pod_at("10.1.0.5")
+    heir, last = replace(POD, uid="u2", name="heir-0"), replace(POD, uid="u3", name="last-0")
+    steps: list[tuple[str, Callable[[], None]]] = [
+        ("nobody asked for that one", lambda: index.drop_pod("u7")),
+        ("news of its pod", lambda: index.put_pod(replace(POD, containers=(("c" * 64, "web"),)))),
+        ("its pod is gone", lambda: index.drop_pod("u1")),
+        ("gone again", lambda: index.drop_pod("u1")),
+        ("its heir", lambda: index.put_pod(heir)),
+        ("the heir ended", lambda: index.put_pod(replace(heir, is_over=True))),
+        ("news of its end", lambda: index.put_pod(replace(heir, is_over=True, cgroup_uids=("u2", "h")))),
+        ("and is gone", lambda: index.drop_pod("u2")),
+        ("the last one", lambda: index.put_pod(last)),
+    ]
+    for step, change in steps:  # noqa: B007 - read by what is told
+        change()
+    assert told == ["its pod is gone", "its heir", "the heir ended", "the last one"]
+
+
 def test_news_of_a_pod_that_ended_do_not_make_its_end_later(index: ClusterIndex, clock: Clock) -> None:
     index.put_pod(replace(POD, is_over=True))
     clock.now = 299 * SECOND
