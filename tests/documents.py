@@ -69,18 +69,29 @@ def blocks(path: Path) -> Iterator[Block]:
         raise ValueError(f"{path.relative_to(ROOT)}:{first - 1}: this block has no end")
 
 
+def lines(block: Block) -> Iterator[tuple[str, str]]:
+    """(place, line) of a block of shell lines, with what a backslash continues; empty ones and comments left out."""
+    rows = block.text.split("\n")
+    at = 0
+    while at < len(rows):
+        number, line = block.line + at, rows[at]
+        while line.endswith("\\") and at + 1 < len(rows):
+            at += 1
+            line = line[:-1] + " " + rows[at].lstrip()
+        at += 1
+        if line.strip() and not line.lstrip().startswith("#"):
+            yield f"{block.path.relative_to(ROOT)}:{number}", line
+
+
+def bare(line: str) -> str:
+    """A line of a shell without the comment behind it and with single spaces: what tells it from others."""
+    return " ".join(re.sub(r"\s#\s.*$", "", line).split())
+
+
 def commands(block: Block) -> list[Command]:
     """The simple commands of a block of shell lines. Raises ValueError with the place of a line that no shell reads."""
     found: list[Command] = []
-    lines = block.text.split("\n")
-    at = 0
-    while at < len(lines):
-        number, line = block.line + at, lines[at]
-        while line.endswith("\\") and at + 1 < len(lines):
-            at += 1
-            line = line[:-1] + " " + lines[at].lstrip()
-        at += 1
-        place = f"{block.path.relative_to(ROOT)}:{number}"
+    for place, line in lines(block):
         try:
             found += _simple(line, place)
         except ValueError as error:

@@ -153,7 +153,8 @@ class FakeCluster:
         ]
         # Items of a list have no kind of their own, as in a real answer.
         return {
-            "kind": "List",
+            "kind": "PodList" if plural == "pods" else "List",
+            "apiVersion": "v1",
             "items": [{n: v for n, v in item.items() if n not in {"kind", "apiVersion"}} for item in found],
         }
 

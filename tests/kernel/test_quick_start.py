@@ -1,29 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
 """The quick start as a newcomer types it, line by line out of the document: what it promises is on the page and in `top`.
 
-`make run` itself is the agent here, started as it starts it but for its ports; everything else is the document's text with these.
+`make run` itself is the agent here, started as it starts it but for its ports; everything else is the document's text with these, pasted
+into one shell. Nothing waits but what the text itself waits for.
 """
 
 import os
 import re
+import shlex
 import subprocess
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from tests.agents import Agent, running_agent
-from tests.documents import ROOT, Block, blocks
+from tests.agents import Agent, running_agent, series_of
+from tests.command_runs import run_by
+from tests.documents import ROOT, SHELLS, bare, blocks, lines
 from tests.servers import free_port
 
+_HERE = "tests/kernel/test_quick_start.py::test_the_second_step"
 PAGES = ("README.md", "docs/quick-start-laptop.md", "docs/zh/quick-start.md")
 _VERY_LONG = 60.0
+REQUESTS = "kindling_entity_request_total"
 
 
-def second_step(page: str) -> Block:
-    """The block that makes traffic and looks at it."""
-    (found,) = (block for block in blocks(ROOT / page) if "http.server" in block.text)
-    return found
+def second_step(page: str) -> list[str]:
+    """The lines that make traffic and look at it, and on the longer pages those up to the end of the server."""
+    ours = {line.text for line in run_by(_HERE)}
+    found = [bare(line) for block in blocks(ROOT / page) if block.language in SHELLS for _, line in lines(block)]
+    return [line for line in found if line in ours]
 
 
 def as_run_starts_it() -> list[str]:
@@ -33,53 +36,57 @@ def as_run_starts_it() -> list[str]:
     return re.findall(r"--set (\S+)", line)
 
 
-@contextmanager
-def typed(agent: Agent, line: str, port: int) -> Iterator[str]:
-    """What a line prints that ends, or the line going on behind `&` until the block ends."""
-    for usual, ours in ((8000, port), (9500, agent.metrics_port), (9501, agent.api_port)):
-        line = re.sub(rf"(?<=[ :\"]){usual}\b", str(ours), line)
-    if line.startswith(".venv/bin/firesteel top"):
-        line += " --once"  # it goes on until somebody presses Ctrl-C
+def pasted(typed: list[str], agent: Agent, port: int) -> dict[str, str]:
+    """What each line prints, of a shell with jobs that all are pasted into. It goes on after a line that fails, as a terminal's does."""
+    script = []
+    for line in typed:
+        ours = line
+        for usual, here in ((8000, port), (9500, agent.metrics_port), (9501, agent.api_port)):
+            ours = re.sub(rf"(?<=[ :\"]){usual}\b", str(here), ours)
+        if ours.endswith("firesteel top"):
+            ours += " --once"  # it goes on until somebody presses Ctrl-C
+        if ours.endswith("&"):
+            ours = f"timeout {_VERY_LONG:g} {ours}"  # nothing stays, should this shell be killed
+        script += [f"echo $'\\f'{shlex.quote(line)}", ours if ours.endswith("&") else f'{ours} || echo "failed: $?"']
     environment = os.environ | {"FIRESTEEL_LISTEN__API": f"127.0.0.1:{agent.api_port}", "COLUMNS": "200"}
-    if line.endswith("&"):
-        words = line.removesuffix("&").split()
-        started = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            yield ""
-        finally:
-            started.terminate()
-            started.wait()
-        return
     done = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", line], cwd=ROOT, env=environment, stdin=subprocess.DEVNULL,
-        capture_output=True, text=True, check=False, timeout=_VERY_LONG,
+        ["bash", "-m"], cwd=ROOT, env=environment, input="\n".join(script) + "\n", capture_output=True, text=True, check=False,
+        timeout=_VERY_LONG,
     )  # fmt: skip
-    assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
-    yield done.stdout
+    parts = (part.partition("\n") for part in done.stdout.split("\f")[1:])
+    return {line: printed for line, _, printed in parts}
 
 
-def answers(port: int) -> bool:
+def listens(port: int) -> bool:
     rows = Path("/proc/net/tcp").read_text() + Path("/proc/net/tcp6").read_text()
     return any(
         f":{port:04X}" in row.split()[1] and row.split()[3] == "0A" for row in rows.splitlines() if ":" in row[:8]
     )
 
 
+def test_every_page_types_the_same() -> None:
+    readme, english, chinese = (second_step(page) for page in PAGES)
+    assert english == chinese
+    assert readme == english[: len(readme)]
+    assert (readme[-1], english[-1]) == (".venv/bin/firesteel top", "kill %1")
+
+
 def test_the_second_step(tmp_path: Path) -> None:
-    (text,) = {second_step(page).text for page in PAGES}  # the same in all of them
+    typed = second_step("docs/quick-start-laptop.md")
+    serve, _, ask, _, look, top, status, explain, end = typed
     port = free_port()
-    serve, ask, top, look = text.splitlines()
-    with running_agent(tmp_path, as_run_starts_it()) as agent, typed(agent, serve, port):
-        end = time.monotonic() + _VERY_LONG
-        while not answers(port):
-            assert time.monotonic() < end
-            time.sleep(0.1)
-        with typed(agent, ask, port):
-            pass
-        agent.wait(lambda agent: agent.total("kindling_entity_request_total", port=str(port)) == 1, _VERY_LONG)
-        with typed(agent, top, port) as printed:
-            assert "python" in printed
-            assert "http" in printed
-        with typed(agent, look, port) as printed:
-            lines = [line for line in printed.splitlines() if line.startswith("kindling_entity_request_total{")]
-            assert [float(line.split()[-1]) for line in lines] == [1.0]
+    with running_agent(tmp_path, as_run_starts_it()) as agent:
+        printed = pasted(typed, agent, port)
+        assert list(printed) == typed
+        assert not listens(port), "the server is ended"
+        assert printed[serve] == printed[ask] == printed[end] == ""
+        (request,) = [row for row in series_of(printed[look]) if row.name == REQUESTS]
+        assert (request.labels["protocol"], request.labels["port"]) == ("http", str(port))
+        assert "python" in printed[top]
+        assert "http" in printed[top]
+        assert "core" in printed[status]
+        assert "python" in printed[explain]
+        assert "failed" not in "".join(printed.values())
+        # What the page had at 0 for its first interval, and then.
+        agent.wait(lambda agent: agent.total(REQUESTS, port=str(port)) == 1, _VERY_LONG)
+        assert agent.total(REQUESTS, port=str(port)) == 1
