@@ -2,15 +2,16 @@
 """status, top and explain: what the agents say, from all nodes in one place."""
 
 import json
-import re
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from .agents import CONTAINER, Agent, Answer, agents, ask
 from .kubectl import Kubectl, Object
 from .tables import span, table
 
 Say = Callable[[str], None]
-_STALE = re.compile(r"the API tells nothing of (\w+) (?:for (\d+) s|at all)")
+_QUIET_SECONDS: Final = 120.0
+"""A source of names that has nothing to say gives a sign each minute; after so long without one, names are as old as they are."""
 
 
 def status(kubectl: Kubectl, namespace: str, node: str, *, as_json: bool, say: Say) -> bool:
@@ -53,12 +54,16 @@ def _row(answer: Answer) -> list[str]:
 
 
 def names_of(told: Object) -> str:
-    """How old what the API server told is: `current`, or the age of the oldest kind of object."""
-    matches = [_STALE.match(str(problem.get("what", ""))) for problem in told.get("problems", ())]
-    ages = [float(found[2]) if found[2] else float("inf") for found in matches if found]
-    if not ages:
-        return "current"
-    return "never heard" if max(ages) == float("inf") else f"{span(max(ages))} old"
+    """How old a cluster's names are: `current`, an age, `never heard`, `-` where nobody is asked for any, `?` of an agent before this."""
+    if "kubernetes" not in told:
+        return "?"
+    names = told["kubernetes"]
+    if names is None:
+        return "-"
+    age = names["age_seconds"]
+    if age is None:
+        return "never heard"
+    return f"{span(age)} old" if names["fault"] or age > _QUIET_SECONDS else "current"
 
 
 def _problems(told: Object, severity: str) -> list[Object]:
