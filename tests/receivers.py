@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Receivers of OTLP for tests, by HTTP and gRPC, that do as they are told: take, refuse, stall, break off."""
+"""Receivers of OTLP for tests, by HTTP and gRPC, that do as they are told: take, refuse, stall, break off, talk nonsense."""
 
 import gzip
 import ssl
@@ -19,29 +19,30 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
     ExportMetricsServiceResponse,
 )
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2_grpc import (
-    MetricsServiceServicer,
-    add_MetricsServiceServicer_to_server,
-)
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
-    TraceServiceServicer,
-    add_TraceServiceServicer_to_server,
-)
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+_UNAVAILABLE = 14
 
 
 @dataclass
 class Receiver:
-    """What arrived, and how to answer: `status` is HTTP's or gRPC's number for the next answers."""
+    """What arrived, and how to answer: `status` is HTTP's or gRPC's number for the next answers.
+
+    `nonsense` is answered, as a success, to what is then not taken; `missing` bytes that were announced never come (HTTP only);
+    `asked` is called when a request is all there; if it says so, that is not taken and nothing is answered.
+    """
 
     port: int = 0
     status: int = 0
     stall: float = 0.0
+    nonsense: bytes = b""
+    missing: int = 0
+    asked: Callable[[], bool] = lambda: False
     answer_headers: dict[str, str] = field(default_factory=dict)
     rejected: int = 0
     metrics: list[ExportMetricsServiceRequest] = field(default_factory=list)
@@ -102,7 +103,10 @@ def attributes(pairs: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def http_receiver(port: int = 0, certificate: tuple[Path, Path] | None = None) -> Iterator[Receiver]:
+def http_receiver(
+    port: int = 0, certificate: tuple[Path, Path] | None = None, authority: Path | None = None
+) -> Iterator[Receiver]:
+    """`authority` is who must have signed the certificate of a client; without it none is asked for."""
     told = Receiver(status=200)
 
     class Handler(BaseHTTPRequestHandler):
@@ -115,27 +119,26 @@ def http_receiver(port: int = 0, certificate: tuple[Path, Path] | None = None) -
                 body = gzip.decompress(body)
             time.sleep(told.stall)
             told.headers.append({name.lower(): value for name, value in self.headers.items()})
-            answer = b""
-            if told.status == 200:
+            if told.asked():
+                self.close_connection = True
+                return
+            answer = told.nonsense
+            if told.status == 200 and not told.nonsense and not told.missing:
                 answer = self._take(body)
             self.send_response(told.status)
             for name, value in told.answer_headers.items():
                 self.send_header(name, value)
-            self.send_header("Content-Length", str(len(answer)))
+            self.send_header("Content-Length", str(len(answer) + told.missing))
             self.end_headers()
             self.wfile.write(answer)
+            if told.missing:
+                self.close_connection = True
 
         def _take(self, body: bytes) -> bytes:
             if self.path == "/v1/metrics":
-                told.metrics.append(ExportMetricsServiceRequest.FromString(body))
-                taken = ExportMetricsServiceResponse()
-                taken.partial_success.rejected_data_points = told.rejected
-                return taken.SerializeToString()
+                return _take_metrics(told, ExportMetricsServiceRequest.FromString(body)).SerializeToString()
             assert self.path == "/v1/traces", self.path
-            told.traces.append(ExportTraceServiceRequest.FromString(body))
-            spans = ExportTraceServiceResponse()
-            spans.partial_success.rejected_spans = told.rejected
-            return spans.SerializeToString()
+            return _take_traces(told, ExportTraceServiceRequest.FromString(body)).SerializeToString()
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as the base has it
             pass
@@ -145,6 +148,9 @@ def http_receiver(port: int = 0, certificate: tuple[Path, Path] | None = None) -
     if certificate is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*certificate)
+        if authority is not None:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(authority)
         server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         server.handle_error = lambda request, client_address: None  # type: ignore[method-assign]
     told.port = server.server_address[1]
@@ -158,48 +164,55 @@ def http_receiver(port: int = 0, certificate: tuple[Path, Path] | None = None) -
         thread.join()
 
 
-class _Metrics(MetricsServiceServicer):
-    def __init__(self, told: Receiver) -> None:
-        self._told = told
-
-    def Export(self, request: Any, context: Any) -> Any:  # noqa: N802 - as the protocol has it
-        _answer(self._told, context)
-        self._told.metrics.append(request)
-        taken = ExportMetricsServiceResponse()
-        taken.partial_success.rejected_data_points = self._told.rejected
-        return taken
+def _take_metrics(told: Receiver, request: ExportMetricsServiceRequest) -> ExportMetricsServiceResponse:
+    told.metrics.append(request)
+    taken = ExportMetricsServiceResponse()
+    taken.partial_success.rejected_data_points = told.rejected
+    return taken
 
 
-class _Traces(TraceServiceServicer):
-    def __init__(self, told: Receiver) -> None:
-        self._told = told
-
-    def Export(self, request: Any, context: Any) -> Any:  # noqa: N802
-        _answer(self._told, context)
-        self._told.traces.append(request)
-        return ExportTraceServiceResponse()
+def _take_traces(told: Receiver, request: ExportTraceServiceRequest) -> ExportTraceServiceResponse:
+    told.traces.append(request)
+    taken = ExportTraceServiceResponse()
+    taken.partial_success.rejected_spans = told.rejected
+    return taken
 
 
-def _answer(told: Receiver, context: Any) -> None:
-    told.attempts += 1
-    told.headers.append(dict(context.invocation_metadata()))
-    time.sleep(told.stall)
-    if told.status:
-        code = next(code for code in grpc.StatusCode if code.value[0] == told.status)
-        context.abort(code, "as the test wants it")
+def _handler(told: Receiver, service: str, read: Callable[[bytes], Any], take: Any) -> grpc.GenericRpcHandler:
+    """A service with one call, which answers with bytes."""
+
+    def export(request: Any, context: Any) -> Any:
+        told.attempts += 1
+        told.headers.append(dict(context.invocation_metadata()))
+        time.sleep(told.stall)
+        status = _UNAVAILABLE if told.asked() else told.status
+        if status:
+            context.abort(next(code for code in grpc.StatusCode if code.value[0] == status), "as the test wants it")
+        return told.nonsense or take(told, request).SerializeToString()
+
+    method = grpc.unary_unary_rpc_method_handler(export, read, bytes)
+    return grpc.method_handlers_generic_handler(f"opentelemetry.proto.collector.{service}", {"Export": method})
 
 
 @contextmanager
-def grpc_receiver(port: int = 0, certificate: tuple[Path, Path] | None = None) -> Iterator[Receiver]:
+def grpc_receiver(
+    port: int = 0, certificate: tuple[Path, Path] | None = None, authority: Path | None = None
+) -> Iterator[Receiver]:
+    """`authority` is who must have signed the certificate of a client; without it none is asked for."""
     told = Receiver()
     server = grpc.server(ThreadPoolExecutor(4))
-    add_MetricsServiceServicer_to_server(_Metrics(told), server)  # type: ignore[no-untyped-call]
-    add_TraceServiceServicer_to_server(_Traces(told), server)  # type: ignore[no-untyped-call]
+    server.add_generic_rpc_handlers(
+        (
+            _handler(told, "metrics.v1.MetricsService", ExportMetricsServiceRequest.FromString, _take_metrics),
+            _handler(told, "trace.v1.TraceService", ExportTraceServiceRequest.FromString, _take_traces),
+        )
+    )
     if certificate is None:
         told.port = server.add_insecure_port(f"127.0.0.1:{port}")
     else:
         chain, key = (path.read_bytes() for path in certificate)
-        credentials = grpc.ssl_server_credentials([(key, chain)])
+        clients = authority.read_bytes() if authority else None
+        credentials = grpc.ssl_server_credentials([(key, chain)], clients, require_client_auth=authority is not None)
         told.port = server.add_secure_port(f"127.0.0.1:{port}", credentials)
     server.start()
     try:

@@ -18,6 +18,7 @@ from exporters.otlp.settings import Origin, OtlpSettings, Protocol, TlsFiles
 from exporters.own import OwnState
 from exporters.settings import MetricsSettings
 from tests.receivers import Receiver, grpc_receiver, http_receiver, self_signed, until
+from tests.relays import relay
 from tests.rows import SECOND, FixedResolver, request_row, sample
 
 Opened = Callable[..., AbstractContextManager[Receiver]]
@@ -81,12 +82,19 @@ def test_metrics_and_spans_arrive(protocol: Protocol) -> None:
 
 @pytest.mark.parametrize("compression", ["gzip", "none"])
 def test_headers_and_compression(protocol: Protocol, compression: str) -> None:
-    with RECEIVERS[protocol]() as told, Running(
-        told.port, protocol, headers={"X-Scope-OrgID": "shop"}, compression=compression
-    ) as running:  # fmt: skip
-        running.turn()
-        until(lambda: told.metrics and told.spans())
+    with (
+        RECEIVERS[protocol]() as told,
+        relay(told.port) as between,
+        Running(
+            between.port, protocol, headers={"X-Scope-OrgID": "shop"}, compression=compression, metrics=False
+        ) as running,
+    ):
+        running.turn(samples=200)
+        until(lambda: told.traces)
         assert {headers["x-scope-orgid"] for headers in told.headers} == {"shop"}
+        # What gRPC packs it does below its header fields, so only the wire shows it.
+        size = told.traces[0].ByteSize()
+        assert between.sent < size / 2 if compression == "gzip" else between.sent > size
         if protocol == "http":
             packed = {headers.get("content-encoding", "none") for headers in told.headers}
             assert packed == {compression}
@@ -116,6 +124,68 @@ def test_a_busy_receiver_is_asked_again_a_refusing_one_is_not(protocol: Protocol
         running.turn()
         until(lambda: running.exporter.account().spans.delivered == 1)
         assert [span.name for _, span in told.spans()] == ["HTTP /a"]
+
+
+def test_an_answer_that_breaks_off_is_asked_for_again(protocol: Protocol) -> None:
+    with (
+        RECEIVERS[protocol]() as told,
+        relay(told.port) as between,
+        Running(between.port, protocol, interval=0.05) as running,
+    ):
+        told.asked = between.cut
+        running.turn(samples=3)
+        until(lambda: running.exporter.account().spans.failures >= 2)
+        running.turn(samples=0)
+        until(lambda: running.exporter.account().metrics.failures >= 2)
+        assert between.cuts >= 4
+        assert (running.exporter.account().spans.delivered, running.exporter.account().spans.dropped) == (0, 0)
+        assert running.exporter.account().metrics.fault
+        told.asked = lambda: False
+        until(lambda: running.exporter.account().spans.delivered == 3)
+        assert len(told.spans()) == 3
+        assert_recovered(running, told)
+
+
+def test_an_answer_that_is_not_all_there_is_none() -> None:
+    with http_receiver() as told, Running(told.port, "http", interval=0.05) as running:
+        told.missing = 10
+        running.turn(samples=3)
+        until(lambda: running.exporter.account().spans.failures >= 2)
+        assert running.exporter.account().spans.delivered == 0
+        told.missing = 0
+        until(lambda: running.exporter.account().spans.delivered == 3)
+        assert running.exporter.account().spans.dropped == 0
+        assert_recovered(running, told)
+
+
+def test_nonsense_as_an_answer_is_told_and_what_it_was_for_counts_as_lost(protocol: Protocol) -> None:
+    with RECEIVERS[protocol]() as told, Running(told.port, protocol, interval=0.05) as running:
+        told.nonsense = b"<html>It works!</html>"
+        running.turn(samples=3)
+        until(lambda: running.exporter.account().spans.dropped == 3)
+        running.turn(samples=0)
+        until(lambda: running.exporter.account().metrics.failures)
+        for account in (running.exporter.account().spans, running.exporter.account().metrics):
+            assert account.fault.startswith("the answer is not OTLP")
+        assert told.attempts
+        told.nonsense = b""
+        assert_recovered(running, told)
+        running.turn(samples=2)
+        until(lambda: running.exporter.account().spans.delivered == 2)
+        assert running.exporter.account().spans.dropped == 3
+
+
+def assert_recovered(running: Running, told: Receiver) -> None:
+    """Metrics arrive again, with all that was counted meanwhile."""
+
+    def told_last() -> int:
+        running.turn(samples=0)
+        points = told.points("firesteel.network.topology.requests")
+        return int(points[-1][1].as_int) if points else 0
+
+    wanted = running.count + 1
+    until(lambda: told_last() >= wanted)
+    until(lambda: not running.exporter.account().metrics.fault)
 
 
 def test_the_receiver_says_when_to_come_again() -> None:
@@ -150,8 +220,8 @@ def told_of(running: Running) -> int:
     return spans.delivered + spans.dropped
 
 
-def test_what_the_receiver_takes_only_in_part_is_counted() -> None:
-    with http_receiver() as told, Running(told.port, "http", metrics=False) as running:
+def test_what_the_receiver_takes_only_in_part_is_counted(protocol: Protocol) -> None:
+    with RECEIVERS[protocol]() as told, Running(told.port, protocol, metrics=False) as running:
         told.rejected = 1
         running.turn(samples=3)
         until(lambda: running.exporter.account().spans.delivered == 2)
@@ -176,6 +246,24 @@ def test_a_receiver_nobody_vouches_for_gets_nothing(protocol: Protocol, tmp_path
         until(lambda: running.exporter.account().spans.failures >= 2)
         assert not told.attempts
         assert running.exporter.account().metrics.fault
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_receiver_that_wants_to_know_who_pushes(protocol: Protocol, tmp_path: Path, shown: bool) -> None:
+    pair, ours = self_signed(tmp_path), self_signed(tmp_path, "agent")
+    own = {"cert": str(ours[0]), "key": str(ours[1])} if shown else {}
+    with (
+        RECEIVERS[protocol](certificate=pair, authority=ours[0]) as told,
+        Running(told.port, protocol, scheme="https", tls=TlsFiles(ca=str(pair[0]), **own)) as running,
+    ):
+        running.turn()
+        if shown:
+            until(lambda: told.metrics and told.spans())
+            assert running.exporter.account().spans.failures == 0
+        else:
+            until(lambda: running.exporter.account().spans.failures >= 2)
+            assert not told.attempts
+            assert running.exporter.account().metrics.fault
 
 
 def test_an_answer_that_is_no_otlp_is_told() -> None:
