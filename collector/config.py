@@ -241,8 +241,9 @@ class _Reading:
             self.faults.append(Fault(origin, 0, row.name, value, fault.message, row.kind.allowed))
             return
         mark = yaml.Mark(origin, 0, 0, 0, "", 0)
-        if node is None:
-            node = yaml.ScalarNode("tag:yaml.org,2002:str", "", mark, mark)
+        dash = value.strip() == "-"  # a list of nothing to YAML, standard output to everybody else
+        if node is None or dash:
+            node = yaml.ScalarNode("tag:yaml.org,2002:str", "-" if dash else "", mark, mark)
         if inner:
             name = yaml.ScalarNode(_tag_of(inner[0]), inner[0], mark, mark)
             node = yaml.MappingNode("tag:yaml.org,2002:map", [*self._pairs(row, inner[0]), (name, node)], mark, mark)

@@ -191,6 +191,12 @@ export: {jsonl: {path: "-"}}
     assert config.export.jsonl.path == "-"
 
 
+def test_standard_output_needs_no_quotes_in_an_option_or_a_variable() -> None:
+    assert read_text("", "export.jsonl.path=-").config.export.jsonl.path == "-"
+    environment = {"FIRESTEEL_EXPORT__JSONL__PATH": "-"}
+    assert read_text("", environment=environment).config.export.jsonl.path == "-"
+
+
 def test_names_that_are_numbers_may_be_quoted_as_json_has_them() -> None:
     assert dict(read_text('{"protocols": {"ports": {"8080": "http"}}}').config.protocols.ports) == {8080: "http"}
     assert faults('protocols: {ports: {8080: http, "8080": dns}}') == [
