@@ -20,7 +20,7 @@ def fine(content: str) -> Said:
     return content, "", 0, False
 
 
-def connect(port: int, version: MQTTProtocolVersion, *, password: str = "") -> tuple[Any, Any]:
+def connect(port: int, version: MQTTProtocolVersion, *, password: str = "", in_flight: int = 20) -> tuple[Any, Any]:
     """A client whose loop runs in a thread, and the reason it was told."""
     client: Any = paho.Client(CallbackAPIVersion.VERSION2, protocol=version)
     told: list[Any] = []
@@ -31,6 +31,7 @@ def connect(port: int, version: MQTTProtocolVersion, *, password: str = "") -> t
         answered.set()
 
     client.on_connect = on_connect
+    client.max_inflight_messages_set(in_flight)
     if password:
         client.username_pw_set("user", password)
     client.connect("127.0.0.1", port)
@@ -67,6 +68,26 @@ def work(port: int, version: MQTTProtocolVersion = V311, *, rounds: int = 1, siz
     client.disconnect()
     client.loop_stop()
     return done
+
+
+def burst(port: int, version: MQTTProtocolVersion = V311, *, count: int, size: int = 50) -> Counter[Said]:
+    """One client publishes to itself without waiting for anything: every message is asked for twice, by it and by the broker."""
+    topic = "shop/burst/all"
+    client, reason = connect(port, version, in_flight=count)
+    assert not reason.is_failure
+    came, subscribed = threading.Semaphore(0), threading.Event()
+    client.on_message = lambda *_: came.release()
+    client.on_subscribe = lambda *_: subscribed.set()
+    client.subscribe(topic, qos=1)
+    assert subscribed.wait(10)
+    for _ in range(count):
+        client.publish(topic, bytes(size), qos=1)
+    for _ in range(count):
+        assert came.acquire(timeout=20)
+    time.sleep(0.2)  # the last acknowledgements
+    client.disconnect()
+    client.loop_stop()
+    return Counter({fine("CONNECT"): 1, fine(f"SUBSCRIBE {topic}"): 1, fine(f"PUBLISH {topic}"): 2 * count})
 
 
 def denied(port: int, version: MQTTProtocolVersion = V311) -> Counter[Said]:

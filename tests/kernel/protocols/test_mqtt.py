@@ -33,6 +33,15 @@ def test_everything_a_client_does(agent: Agent, version: MQTTProtocolVersion) ->
 
 
 @pytest.mark.parametrize("version", [mqtt_client.V311, mqtt_client.V5])
+def test_a_client_that_publishes_without_waiting(agent: Agent, version: MQTTProtocolVersion) -> None:
+    """Many messages in each read and write, of both ends."""
+    with mosquitto() as server:
+        done = mqtt_client.burst(server.port, version, count=500)
+        expected = {(content, answer, error): count for (content, answer, _, error), count in done.items()}
+        assert seen(agent, server.port, "mqtt", done.total()) == expected
+
+
+@pytest.mark.parametrize("version", [mqtt_client.V311, mqtt_client.V5])
 def test_a_login_that_is_refused(agent: Agent, version: MQTTProtocolVersion) -> None:
     with mosquitto(password=("user", "right-word")) as server:
         ((content, answer, _, error),) = mqtt_client.denied(server.port, version)
