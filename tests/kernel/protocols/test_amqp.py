@@ -32,3 +32,22 @@ def test_everything_a_client_does(agent: Agent) -> None:
         expected = {(content, answer, error): count for (content, answer, _, error), count in done.items()}
         assert seen(agent, server.port, "amqp", done.total()) == expected
         assert protocols(agent, server.port) == {"amqp"}
+
+
+@pytest.mark.timeout(200)
+def test_a_client_that_publishes_without_waiting(agent: Agent) -> None:
+    """Many methods in each read and write, of both ends: ten deliveries at once, and publishing with no word in between.
+
+    Of the first batch, 50 kB in a few writes with the first question behind it, only the beginning is captured; from then on
+    as much as there is.
+    """
+    with rabbitmq() as server:
+        done = amqp_client.work(server.port, rounds=50)
+        expected = {(content, answer, error): count for (content, answer, _, error), count in done.items()}
+        found = seen(agent, server.port, "amqp", done.total())
+        assert protocols(agent, server.port) == {"amqp"}
+    batch = [(f"basic.{what}", "", False) for what in ("publish shop.orders", "publish orders", "get orders")]
+    for asked in batch:
+        assert 1 <= found.pop(asked) <= expected[asked]
+        del expected[asked]
+    assert found == expected
