@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 
-from scripts.demo import network, servers
+from scripts.demo import grafana, network, servers
 from scripts.demo.programs import CannotStart, missing, program, run
 from scripts.demo.servers import ROOT
 
@@ -51,6 +51,8 @@ def main() -> int:
 
 def _run(given: argparse.Namespace, stack: ExitStack) -> int:
     folder = stack.enter_context(_folder())
+    # Once more, for a node that was killed.
+    stack.callback(grafana.remove, folder)
     network.lay_out()
     outside = servers.bank(folder)
     stack.callback(outside.stop)

@@ -3,23 +3,72 @@
 
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import yaml
 
 from scripts.demo.monitoring import DASHBOARDS, PANEL, Ports
-from scripts.demo.programs import Started, answers, found, start, wait_until
+from scripts.demo.programs import START_SECONDS, CannotStart, Started, answers, found, start, wait_until
 
 ENGINES: Final = ("docker", "podman", "nerdctl")
 IMAGE: Final = "grafana/grafana:11.4.0"
 CONTAINER: Final = "firesteel-demo-grafana"
+"""First part of the container's name; the port is the second, for there may be two demos."""
 _HOME: Final = Path("/usr/share/grafana")
 _PLUGIN: Final = "firesteel-topology-panel"
+_NOTE: Final = "grafana-container"
+"""In the demo's folder: engine and name of the container, for whoever takes it away."""
 _ENGINE_SECONDS: Final = 10.0
 PULL_SECONDS: Final = 240.0
-"""An engine may have to fetch the image first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How Grafana runs here: `program` is its own, or an engine that has its image."""
+
+    program: str
+    is_engine: bool
+
+
+def way(say: Callable[[str], None]) -> Way | None:
+    """None where there is neither. An engine fetches the image now if it lacks it: later, names are the shop's own, and no
+    registry is among them. Raises CannotStart with what the engine said if it cannot."""
+    if own := found("grafana-server"):
+        return Way(own, is_engine=False)
+    for name in ENGINES:
+        engine = found(name)
+        # Its program is often there without the engine.
+        if engine and _said([engine, "info"], _ENGINE_SECONDS) is None:
+            _fetch(engine, say)
+            return Way(engine, is_engine=True)
+    return None
+
+
+def _fetch(engine: str, say: Callable[[str], None]) -> None:
+    if _said([engine, "image", "inspect", IMAGE], _ENGINE_SECONDS) is None:
+        return
+    say(f"fetching {IMAGE} by {Path(engine).name}")
+    if fault := _said([engine, "pull", IMAGE], PULL_SECONDS):
+        raise CannotStart(f"{Path(engine).name} did not fetch {IMAGE}: {fault}")
+
+
+def _said(command: Sequence[str], seconds: float) -> str | None:
+    """What a command that failed said last; None if it did not fail."""
+    try:
+        done = subprocess.run(
+            command, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds
+        )
+    except subprocess.TimeoutExpired:
+        return f"not within {seconds:.0f} s"
+    except OSError as error:
+        return str(error)
+    if not done.returncode:
+        return None
+    lines = (done.stdout + done.stderr).strip().splitlines()
+    return lines[-1] if lines else f"it ended with {done.returncode}"
 
 
 def provisioned(folder: Path, ports: Ports) -> dict[str, str]:
@@ -62,36 +111,38 @@ def provisioned(folder: Path, ports: Ports) -> dict[str, str]:
     }
 
 
-def command(folder: Path, environment: Mapping[str, str]) -> Sequence[str]:
-    """How Grafana is started here; empty if it cannot be."""
-    own = found("grafana-server")
-    if own:
-        words = [f"{name}={value}" for name, value in environment.items()]
+def command(chosen: Way, name: str, folder: Path, environment: Mapping[str, str]) -> Sequence[str]:
+    """How it is started; `name` is the container's."""
+    if not chosen.is_engine:
+        words = [f"{variable}={value}" for variable, value in environment.items()]
         home = [f"--homepath={_HOME}"] if _HOME.is_dir() else []
-        return ["env", *words, own, *home]
-    for name in ENGINES:
-        engine = found(name)
-        if engine and _works(engine):
-            options = [word for name, value in environment.items() for word in ("-e", f"{name}={value}")]
-            mounts = ["-v", f"{folder}:{folder}"]
-            return [engine, "run", "--rm", "--name", CONTAINER, "--network", "host", *options, *mounts, IMAGE]
-    return []
+        return ["env", *words, chosen.program, *home]
+    options = [word for variable, value in environment.items() for word in ("-e", f"{variable}={value}")]
+    mounts = ["-v", f"{folder}:{folder}"]
+    return [chosen.program, "run", "--rm", "--name", name, "--network", "host", *options, *mounts, IMAGE]
 
 
-def _works(engine: str) -> bool:
-    """Whether the engine answers: its program is often there without it."""
+def grafana(chosen: Way, demo: Path, folder: Path, ports: Ports) -> Started:
+    """Grafana, answering. `demo` is for its log and the note; remove(demo) is due whatever becomes of it."""
+    name = f"{CONTAINER}-{ports.grafana}"
+    words = command(chosen, name, folder, provisioned(folder, ports))
+    if chosen.is_engine:
+        (demo / _NOTE).write_text(f"{chosen.program}\n{name}")
+    started = start("grafana", words, demo)
     try:
-        done = subprocess.run([engine, "info"], check=False, capture_output=True, timeout=_ENGINE_SECONDS)
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return done.returncode == 0
-
-
-def grafana(logs: Path, folder: Path, ports: Ports) -> Started | None:
-    """Grafana, answering; None where there is no way to run it."""
-    words = command(folder, provisioned(folder, ports))
-    if not words:
-        return None
-    started = start("grafana", words, logs)
-    wait_until(lambda: answers(ports.grafana, "/api/health"), started, "answers", PULL_SECONDS)
+        wait_until(lambda: answers(ports.grafana, "/api/health"), started, "answers", START_SECONDS)
+    except CannotStart:
+        started.stop()
+        raise
     return started
+
+
+def remove(demo: Path) -> None:
+    """Takes the container away, if there is one: an engine's own process keeps it when the demo is killed."""
+    note = demo / _NOTE
+    try:
+        engine, name = note.read_text().split("\n")
+    except OSError:
+        return
+    _said([engine, "rm", "--force", name], _ENGINE_SECONDS)
+    note.unlink()

@@ -55,6 +55,7 @@ def _say(text: str) -> None:
 
 def _everything(given: argparse.Namespace, started: list[Started], stack: ExitStack) -> None:
     folder: Path = given.folder
+    look, chosen = (None, None) if given.no_grafana else way()
     _resolve_by_own_names(folder)
     ports = Ports.chosen(given.first_port)
     _say("starting the shop: dnsmasq, redis, postgres, payment, shop, nginx")
@@ -63,7 +64,8 @@ def _everything(given: argparse.Namespace, started: list[Started], stack: ExitSt
     started.append(monitoring.agent(folder, ports))
     _say("starting prometheus")
     started.append(monitoring.prometheus(folder, ports))
-    look = None if given.no_grafana else _grafana(folder, ports, started, stack)
+    if chosen is not None:
+        look = _grafana(chosen, folder, ports, started, stack)
     started.append(servers.browser(folder, given.rate, given.visits))
     _tell(ports, look)
 
@@ -78,18 +80,28 @@ def _resolve_by_own_names(folder: Path) -> None:
         run(program("mount"), "--bind", str(folder / name), f"/etc/{name}")
 
 
-def _grafana(folder: Path, ports: Ports, started: list[Started], stack: ExitStack) -> str:
-    """Starts it if it can be; what to tell about it."""
+def way() -> tuple[str, grafana.Way | None]:
+    """What to tell if there is none, and how Grafana can be started."""
+    try:
+        chosen = grafana.way(_say)
+    except CannotStart as fault:
+        return f"none: {fault}", None
+    return "none: neither grafana-server nor a container engine that answers is here", chosen
+
+
+def _grafana(chosen: grafana.Way, folder: Path, ports: Ports, started: list[Started], stack: ExitStack) -> str:
+    """Starts it; what to tell about it."""
     (ROOT / "build").mkdir(exist_ok=True)
     shared = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=ROOT / "build", prefix="demo-grafana-")))
     shared.chmod(0o755)
+    stack.callback(grafana.remove, folder)
+    _say(f"starting grafana by {Path(chosen.program).name}")
     try:
-        running = grafana.grafana(folder, shared, ports)
+        running = grafana.grafana(chosen, folder, shared, ports)
     except CannotStart as fault:
         return f"none: {fault}"
-    if running is None:
-        return "none: neither grafana-server nor a container engine that answers is here"
-    # In front of the shop: stopped last of all that can be seen, and before its folder goes.
+    # Before its folder goes.
+    stack.callback(running.stop)
     started.insert(0, running)
     panel = (
         ""

@@ -3,6 +3,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from scripts.demo import services
 from scripts.demo.programs import PACKAGES, found
@@ -59,19 +62,59 @@ class Handler(http.server.BaseHTTPRequestHandler):
 http.server.HTTPServer(("127.0.0.1", int(os.environ["GF_SERVER_HTTP_PORT"])), Handler).serve_forever()
 """
 """What stands for a Grafana on machines that have none: it wants what a real one is given, and answers."""
+_ENGINE = """#!/bin/bash
+echo "$@" >>{folder}/asked
+case "$1 $2" in
+"image inspect") exec test -e {folder}/image ;;
+"pull "*) cat /etc/resolv.conf >{folder}/resolved; touch {folder}/image ;;
+"run --rm")
+    while [ $# -gt 1 ]; do
+        [ "$1" != -e ] || export "$2"
+        shift
+    done
+    touch {folder}/container
+    exec {folder}/a-grafana
+    ;;
+"rm --force") rm {folder}/container ;;
+esac
+"""
+"""What stands for a container engine: what it runs has a container until that is removed, whatever ended it."""
+_ENGINES = ("docker", "podman", "nerdctl")
+
+
+def put(place: Path, text: str) -> None:
+    place.write_text(text)
+    place.chmod(0o755)
+
+
+def grafana_alone(folder: Path) -> None:
+    put(folder / "grafana-server", _GRAFANA.format(python=sys.executable))
+
+
+def engine_alone(folder: Path) -> None:
+    put(folder / "a-grafana", _GRAFANA.format(python=sys.executable))
+    put(folder / "docker", _ENGINE.format(folder=folder))
+
+
+def no_grafana(folder: Path) -> None:
+    """Programs of engines that do not answer."""
+    for name in _ENGINES:
+        put(folder / name, "#!/bin/sh\nexit 1\n")
 
 
 @contextmanager
-def demo(folder: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], int, Path]]:
-    """(process, first port, log). Stopped at the end if the test did not."""
+def demo(
+    folder: Path, *arguments: str, here: Callable[[Path], None] = grafana_alone
+) -> Iterator[tuple[subprocess.Popen[bytes], int, Path]]:
+    """(process, first port, log). Stopped at the end if the test did not. `here` puts programs into a folder of PATH."""
+    if here is not grafana_alone and found("grafana-server"):
+        pytest.skip("a Grafana of its own is here: the demo takes that")
     for name, package in PACKAGES.items():
         if found(name) is None:
             raise MissingProgram(package)
     log, first = folder / "demo.log", four_ports()
     command = [sys.executable, "-m", "scripts.demo", "--first-port", str(first), *arguments]
-    stand_in = folder / "grafana-server"
-    stand_in.write_text(_GRAFANA.format(python=sys.executable))
-    stand_in.chmod(0o755)
+    here(folder)
     environment = os.environ | {"PATH": f"{folder}:{os.environ['PATH']}"}
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -188,6 +231,58 @@ def test_the_demo_shows_exactly_what_its_shop_does_and_leaves_nothing(tmp_path: 
     assert alive(started) == []
     assert left_behind() == before
     assert all(_is_free(port) for port in range(first, first + 4))
+
+
+def started_up(process: subprocess.Popen[bytes], log: Path) -> str:
+    """What it said once everything runs."""
+    until(lambda: process.poll() is not None or "Ctrl-C" in log.read_text(), log.read_text)
+    assert process.poll() is None, log.read_text()
+    return log.read_text()
+
+
+def test_a_container_engine_fetches_grafana_before_names_are_the_shops(tmp_path: Path) -> None:
+    before = left_behind()
+    with demo(tmp_path, "--visits", "1", here=engine_alone) as (process, first, log):
+        text = started_up(process, log)
+        name = f"firesteel-demo-grafana-{first + 3}"
+        assert text.index("demo: fetching grafana/grafana:") < text.index("demo: starting the shop")
+        assert f"  Grafana     http://127.0.0.1:{first + 3}/dashboards" in text
+        assert get(first + 3, "/api/health") == {}
+        asked = (tmp_path / "asked").read_text().splitlines()
+        assert [" ".join(line.split()[:4]) for line in asked] == [
+            "info", "image inspect grafana/grafana:11.4.0", "pull grafana/grafana:11.4.0", f"run --rm --name {name}",
+        ]  # fmt: skip
+        assert (tmp_path / "resolved").read_text() == Path("/etc/resolv.conf").read_text()
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(SECONDS) == 0, log.read_text()
+    assert (tmp_path / "asked").read_text().splitlines()[4:] == [f"rm --force {name}"]
+    assert not (tmp_path / "container").exists()
+    assert left_behind() == before
+    assert _is_free(first + 3)
+
+
+def test_a_container_goes_with_the_part_that_started_it(tmp_path: Path) -> None:
+    """The first process of the demo's process namespace is killed, and everything in it by the kernel: not the container."""
+    before = left_behind()
+    with demo(tmp_path, "--visits", "1", here=engine_alone) as (process, _, log):
+        started_up(process, log)
+        assert (tmp_path / "container").exists()
+        (unshare,) = [pid for pid, name in children(process.pid).items() if name == "unshare"]
+        (node,) = children(unshare)
+        os.kill(node, signal.SIGKILL)
+        assert process.wait(SECONDS) != 0
+    assert not (tmp_path / "container").exists()
+    for folder in left_behind() - before:  # what nobody is there to remove
+        shutil.rmtree(folder)
+
+
+def test_without_any_grafana_the_demo_says_so(tmp_path: Path) -> None:
+    with demo(tmp_path, "--visits", "1", here=no_grafana) as (process, _, log):
+        text = started_up(process, log)
+        assert "  Grafana     none: neither grafana-server nor a container engine that answers is here\n" in text
+        assert "http://127.0.0.1" in text
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(SECONDS) == 0, log.read_text()
 
 
 def test_a_demo_that_is_killed_leaves_no_process(tmp_path: Path) -> None:

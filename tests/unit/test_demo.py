@@ -4,14 +4,16 @@
 import os
 import re
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
 from scripts.demo import __main__ as entry
-from scripts.demo import grafana, programs
+from scripts.demo import grafana, node, programs
 from scripts.demo.monitoring import DASHBOARDS, Ports
+from tests.servers import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 PORTS = Ports(9500, 9501, 9090, 3000)
@@ -61,22 +63,90 @@ def executable(path: Path, text: str) -> None:
     path.chmod(0o755)
 
 
-def test_grafana_is_its_own_program_else_an_engine_that_answers_else_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+ENGINE = """echo "$@" >>{log}
+case "$1 $2" in
+"image inspect") test -e {image} || {{ echo "no such image" >&2; exit 1; }} ;;
+"pull {name}") {pull} ;;
+esac
+"""
+"""What stands for a container engine: it writes down what it is asked, and knows whether it has the image."""
+
+
+def engine(path: Path, *, pull: str = "") -> Path:
+    """Its log. `pull` is what it does to fetch the image; without it, it has that."""
+    image, log = path.parent / "image", path.parent / f"{path.name}.asked"
+    if not pull:
+        image.touch()
+    executable(path, ENGINE.format(log=log, image=image, name=grafana.IMAGE, pull=pull or "exit 1"))
+    return log
+
+
+@pytest.fixture
+def programs_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only folder in which programs are looked for."""
     monkeypatch.setattr(programs, "_SYSTEM_FOLDERS", "/nowhere")
     monkeypatch.setenv("PATH", str(tmp_path))
+    return tmp_path
+
+
+def test_grafana_is_its_own_program_else_an_engine_that_answers_else_nothing(programs_in: Path) -> None:
+    said: list[str] = []
     environment = {"GF_SERVER_HTTP_PORT": "3000"}
-    assert grafana.command(tmp_path, environment) == []
-    executable(tmp_path / "docker", "exit 1")
-    assert grafana.command(tmp_path, environment) == []
-    executable(tmp_path / "podman", "exit 0")
-    podman = grafana.command(tmp_path, environment)
-    assert podman[:2] == [str(tmp_path / "podman"), "run"]
-    assert podman[-1] == grafana.IMAGE
-    assert {"--rm", "GF_SERVER_HTTP_PORT=3000", f"{tmp_path}:{tmp_path}"} <= set(podman)
-    executable(tmp_path / "grafana-server", "exit 0")
-    assert str(tmp_path / "grafana-server") in grafana.command(tmp_path, environment)
+    assert grafana.way(said.append) is None
+    executable(programs_in / "docker", "exit 1")
+    assert grafana.way(said.append) is None
+    asked = engine(programs_in / "podman")
+    chosen = grafana.way(said.append)
+    assert chosen == grafana.Way(str(programs_in / "podman"), is_engine=True)
+    assert asked.read_text().splitlines() == ["info", f"image inspect {grafana.IMAGE}"]
+    podman = grafana.command(chosen, "a-name", programs_in, environment)
+    assert podman == [
+        str(programs_in / "podman"), "run", "--rm", "--name", "a-name", "--network", "host", "-e",
+        "GF_SERVER_HTTP_PORT=3000", "-v", f"{programs_in}:{programs_in}", grafana.IMAGE,
+    ]  # fmt: skip
+    executable(programs_in / "grafana-server", "exit 0")
+    own = grafana.way(said.append)
+    assert own == grafana.Way(str(programs_in / "grafana-server"), is_engine=False)
+    assert grafana.command(own, "a-name", programs_in, environment)[:3] == [
+        "env", "GF_SERVER_HTTP_PORT=3000", str(programs_in / "grafana-server"),
+    ]  # fmt: skip
+    assert said == []
+
+
+def test_an_engine_fetches_the_image_that_it_lacks(programs_in: Path) -> None:
+    said: list[str] = []
+    asked = engine(programs_in / "docker", pull=f": >{programs_in}/image")
+    assert grafana.way(said.append) == grafana.Way(str(programs_in / "docker"), is_engine=True)
+    assert asked.read_text().splitlines() == ["info", f"image inspect {grafana.IMAGE}", f"pull {grafana.IMAGE}"]
+    assert said == [f"fetching {grafana.IMAGE} by docker"]
+
+
+def test_why_an_engine_fetches_nothing_is_told(programs_in: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    engine(programs_in / "nerdctl", pull="echo Trying; echo no route to the registry >&2; exit 125")
+    look, chosen = node.way()
+    assert chosen is None
+    assert look == f"none: nerdctl did not fetch {grafana.IMAGE}: no route to the registry"
+    assert capsys.readouterr().out == f"demo: fetching {grafana.IMAGE} by nerdctl\n"
+    (programs_in / "nerdctl").unlink()
+    assert node.way() == ("none: neither grafana-server nor a container engine that answers is here", None)
+
+
+def test_a_container_is_taken_away_by_its_name(programs_in: Path) -> None:
+    """Also one that never answered: nothing else ends what an engine's own process keeps."""
+    asked = engine(programs_in / "docker")
+    chosen = grafana.way(print)
+    assert chosen is not None
+    logs, shared = programs_in / "logs", programs_in / "shared"
+    logs.mkdir()
+    shared.mkdir()
+    port = free_port()
+    with pytest.raises(programs.CannotStart, match="grafana ended with 0"):
+        grafana.grafana(chosen, logs, shared, replace(PORTS, grafana=port))
+    name = f"firesteel-demo-grafana-{port}"
+    assert asked.read_text().splitlines()[2].startswith(f"run --rm --name {name} --network host -e ")
+    for _ in range(2):
+        grafana.remove(logs)
+        assert asked.read_text().splitlines()[3:] == [f"rm --force {name}"]
 
 
 def test_what_grafana_is_given(tmp_path: Path) -> None:
