@@ -59,7 +59,11 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory, agent: Agent, state: Path) -> Iterator[RealCluster]:
-    with real_cluster(tmp_path_factory.mktemp("cluster"), work_on(state, [agent])) as made:
+    running: list[RealCluster] = []
+    with real_cluster(
+        tmp_path_factory.mktemp("cluster"), work_on(state, [agent], lambda _pod: configuration(running[0]))
+    ) as made:
+        running.append(made)
         for name in ("a", "b"):
             made.node(name)
         made.node("win", os="windows")
@@ -67,6 +71,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, agent: Agent, state: Path)
             made.api.ask("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition)
         until(lambda: kubectl(made, "get", ",".join(sorted(KINDS)), "-A").returncode == 0)
         yield made
+
+
+def configuration(cluster: RealCluster) -> str:
+    """The agents' file."""
+    return str(cluster.api.ask("GET", f"{SPACE}/configmaps/firesteel")["data"]["firesteel.yaml"])
 
 
 def kubectl(cluster: RealCluster, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
@@ -241,6 +250,7 @@ def test_the_plugin_installs_looks_upgrades_and_leaves_nothing(cluster: RealClus
     (state / "var/lib/firesteel/modules/4.9.0/1").mkdir(parents=True)
     dry_run(cluster)
     check(cluster)
+    # At once: the namespace of the check is gone, and not on its way.
     installed = run_plugin(cluster.folder, "install", "--profile", "core", "--profile", "kmod", "--names",
                            "--image-registry", "registry.example.com/x", "--timeout", "100")  # fmt: skip
     assert installed.returncode == 0, installed.stdout + installed.stderr
@@ -254,8 +264,45 @@ def test_the_plugin_installs_looks_upgrades_and_leaves_nothing(cluster: RealClus
     if os.geteuid() == 0:
         assert "old: removed " in told.stdout
         assert not (state / "var/lib/firesteel").exists()
-    # What the server itself ends a moment later: the namespace, and events of what was in it.
-    until(lambda: ours(cluster) == before)
+    assert ours(cluster) == before
+    again = run_plugin(cluster.folder, "install", "--timeout", "100")
+    assert again.returncode == 0, again.stdout + again.stderr
+    deleted_meanwhile(cluster)
+    told = run_plugin(cluster.folder, "uninstall", "--timeout", "100")
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert ours(cluster) == before
+
+
+def deleted_meanwhile(cluster: RealCluster) -> None:
+    """A namespace that somebody else is deleting is waited for."""
+    assert kubectl(cluster, "delete", "namespace", "firesteel", "--wait=false").returncode == 0
+    told = run_plugin(cluster.folder, "install", "--timeout", "100")
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert "firesteel-core: 2 of 2 ready" in told.stdout
+
+
+def test_the_plugin_takes_its_own_of_the_whole_cluster_only(cluster: RealCluster) -> None:
+    """After the file for OpenShift was applied, beside another release's role and binding."""
+    labels = {"app.kubernetes.io/name": "firesteel", "app.kubernetes.io/instance": "shop"}
+    group = "rbac.authorization.k8s.io"
+    role = {"kind": "ClusterRole", "rules": []}
+    binding = {
+        "kind": "ClusterRoleBinding", "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "shop-firesteel"},
+        "subjects": [{"kind": "ServiceAccount", "name": "firesteel", "namespace": "shop"}],
+    }  # fmt: skip
+    metadata = {"apiVersion": f"{group}/v1", "metadata": {"name": "shop-firesteel", "labels": labels}}
+    theirs = json.dumps({"apiVersion": "v1", "kind": "List", "items": [{**metadata, **role}, {**metadata, **binding}]})
+    assert kubectl(cluster, "apply", "-f", "-", text=theirs).returncode == 0
+    before = ours(cluster)
+    assert before == {("ClusterRole", "shop-firesteel"), ("ClusterRoleBinding", "shop-firesteel")}
+    assert kubectl(cluster, "apply", "-f", str(FOLDER / "firesteel-openshift.yaml")).returncode == 0
+    made = run_plugin(cluster.folder, "install", "--timeout", "100")
+    assert made.returncode == 0, made.stdout + made.stderr
+    assert before | {("SecurityContextConstraints", "firesteel-core")} <= ours(cluster)
+    told = run_plugin(cluster.folder, "uninstall", "--timeout", "100")
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert ours(cluster) == before
+    assert kubectl(cluster, "delete", "-f", "-", text=theirs).returncode == 0
 
 
 def dry_run(cluster: RealCluster) -> None:
@@ -274,7 +321,7 @@ def check(cluster: RealCluster) -> None:
     assert " kmod " in rows["old"]
     assert (told.returncode, "win" in rows) == (1, False)
     cluster.broken_nodes.clear()
-    until(lambda: ours(cluster) == set())
+    assert ours(cluster) == set()
 
 
 def looked_at(cluster: RealCluster) -> None:
@@ -293,11 +340,15 @@ def looked_at(cluster: RealCluster) -> None:
 
 
 def bundled(cluster: RealCluster) -> None:
-    """No Secret is in it: the key of the names service's certificate, an account's token, what somebody wrote into a configuration."""
+    """No Secret is in it: the key of the names service's certificate, what somebody wrote into a configuration or a variable."""
     secret = cluster.api.ask("GET", f"{SPACE}/secrets/firesteel-names-tls")["data"]["tls.key"]
     config = cluster.api.ask("GET", f"{SPACE}/configmaps/firesteel")
     config["data"]["firesteel.yaml"] += "export:\n  otlp:\n    headers:\n      x-api: tops3cret\n"
     cluster.api.ask("PUT", f"{SPACE}/configmaps/firesteel", config)
+    variable = [{"op": "add", "path": "/spec/template/spec/containers/0/env/-", "value": {"name": "API_TOKEN", "value": "v4riable"}}]  # fmt: skip
+    patch = ["patch", "daemonset", "firesteel-kmod", "-n", "firesteel", "--type=json", "-p", json.dumps(variable)]
+    assert kubectl(cluster, *patch).returncode == 0
+    until(lambda: has_variable(cluster))
     for pod in cluster.items(f"{SPACE}/pods"):
         cluster.logs["firesteel", pod["metadata"]["name"]] = "kept line\npassword=hunter2\n"
     told = run_plugin(cluster.folder, "bundle", "--output", "out.tar.gz")
@@ -307,14 +358,23 @@ def bundled(cluster: RealCluster) -> None:
             m.name.partition("/")[2]: f.read().decode() for m in archive if (f := archive.extractfile(m)) is not None
         }
     everything = "\n".join(contents.values())
-    assert not [word for word in (secret, "tops3cret", "hunter2") if word in everything]
+    assert not [word for word in (secret, "tops3cret", "v4riable", "hunter2") if word in everything]
+    values = json.loads(contents["agents/old/configuration.json"])["values"]
+    assert (values["export.otlp.headers"], values["listen.metrics"]) == ("(blanked)", '":9500"')
+    assert '"API_TOKEN"' in contents["pods.json"]
     assert "kept line" in contents["agents/a/log.txt"]
     assert json.loads(contents["agents/old/status.json"])["driver"]["name"] == "none"
     assert '"kind": "Secret"' not in everything
 
 
+def has_variable(cluster: RealCluster) -> bool:
+    """Whether the agent of node `old` runs with it, and the one before it is gone."""
+    pods = [pod for pod in cluster.items(f"{SPACE}/pods") if pod["spec"].get("nodeName") == "old"]
+    return len(pods) == 1 and pods[0]["status"]["phase"] == "Running" and "v4riable" in json.dumps(pods[0]["spec"])
+
+
 def upgraded(cluster: RealCluster) -> None:
-    """From a version before: every pod is another one afterwards, and the answer says what to know."""
+    """From a version before: every pod is another one afterwards, the configuration is the same, and the answer says what to know."""
 
     def pods() -> dict[str, Object]:
         return {
@@ -326,7 +386,8 @@ def upgraded(cluster: RealCluster) -> None:
         daemonset = cluster.api.ask("GET", f"{DAEMONSETS}/firesteel-{name}")
         daemonset["metadata"]["labels"]["app.kubernetes.io/version"] = "0.0.9"
         cluster.api.ask("PUT", f"{DAEMONSETS}/firesteel-{name}", daemonset)
-    before = set(pods())
+    before, text = set(pods()), configuration(cluster)
+    assert "tops3cret" in text
     told = run_plugin(cluster.folder, "upgrade")
     assert "installed: 0.0.9, 0.1.0; this plugin has 0.1.0" in told.stdout, told.stderr
     assert "nothing was changed" in told.stdout
@@ -347,3 +408,5 @@ def upgraded(cluster: RealCluster) -> None:
         "registry.example.com/new/firesteel:0.1.0"
     }
     assert not before & set(pods())
+    assert configuration(cluster) == text
+    assert "firesteel.yaml in configmap/firesteel was changed by somebody and stays" in done.stdout.splitlines()
