@@ -103,6 +103,8 @@ class SnapshotBuilder:
         """How long accounts of a deleted pod may be idle: two scrapes."""
         self.gone_pods: Callable[[], Collection[tuple[str, str]]] = tuple
         """Asked for namespace and name of the pods that were deleted."""
+        self.running_pods: Callable[[], Collection[tuple[str, str]]] | None = None
+        """The same of those that run on this node; None where nobody knows."""
         self._looked_ns = 0
         self.scope = EVERYTHING
         self._with_calls = False
@@ -303,8 +305,9 @@ class SnapshotBuilder:
                         nameless.add((ip, party.reason))
                     elif party.pod and position == 0:
                         pods.add((party.namespace, party.pod))
-        if pods:
-            pods.difference_update(self.gone_pods())
+        # A row may live longer than what is known of a pod that is over.
+        if pods and self.running_pods is not None:
+            pods.intersection_update(self.running_pods())
         for _, reason in nameless:
             unresolved[reason] = unresolved.get(reason, 0) + 1
         return Snapshot(

@@ -110,7 +110,7 @@ class Agent:
         self._aside = OwnersAside(self._names)
         self._aside.configure(self._view.scope)
         if self._cluster is not None:
-            self._view.end_with(self._cluster.index.gone_pods)
+            self._view.know_pods(self._cluster.index.gone_pods, self._cluster.index.running_here)
         self._own = OwnMetrics()
         self._exports = Exports(config, self._names.node)
         self._view.count_calls(self._exports.counts_calls, fine=self._exports.counts_finely)

@@ -84,9 +84,12 @@ class TableView:
         """Whether snapshots have calls from now on, with fine buckets."""
         self._builder.count_calls(wanted, fine=fine)
 
-    def end_with(self, gone_pods: Callable[[], Collection[tuple[str, str]]]) -> None:
-        """Rows of these pods, by namespace and name, end two scrapes after they moved last."""
-        self._builder.gone_pods = gone_pods
+    def know_pods(
+        self, gone: Callable[[], Collection[tuple[str, str]]], running: Callable[[], Collection[tuple[str, str]]]
+    ) -> None:
+        """By namespace and name: pods whose rows end two scrapes after they moved last, and those that run on this node."""
+        self._builder.gone_pods = gone
+        self._builder.running_pods = running
 
     def leave_out_own(self, ports: frozenset[int], reaches_us: ReachesUs, asked: frozenset[int] = frozenset()) -> None:
         """Leaves out, everywhere, what clients on this host ask the agent itself at `ports`, and what the agent asks

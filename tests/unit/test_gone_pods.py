@@ -93,6 +93,9 @@ def test_which_pods_are_gone() -> None:
     assert index.gone_pods() == {("shop", "web-0"), ("shop", "web-1")}
     index.put_pod(PodRecord("4", "shop", "web-0", "node-1", None))  # of a StatefulSet: the same name again
     assert index.gone_pods() == {("shop", "web-1")}
+    index.put_pod(PodRecord("5", "shop", "far", "node-2", None))
+    assert index.running_here() == {("shop", "web-0"), ("shop", "job")}
     now[0] = 301 * SECOND
     index.sweep()
     assert index.gone_pods() == frozenset()
+    assert index.running_here() == {("shop", "web-0"), ("shop", "job")}

@@ -204,8 +204,8 @@ def test_pods_of_this_node_are_counted_by_their_sockets() -> None:
     rows = [request_row(1), request_row(2, Role.SERVER), request_row(3, Role.SERVER, request_content="/b")]
     builder = SnapshotBuilder(FixedResolver())
     assert builder.build(rows, (), (), 1).local_pods == 2
-    # One that was deleted has rows for some time yet, but does not run.
-    builder.gone_pods = lambda: {("shop", FixedResolver().owners[2].pod)}
+    # One that was deleted has rows for some time yet, perhaps when nobody knows it any more, but does not run.
+    builder.running_pods = lambda: {("shop", FixedResolver().owners[1].pod), ("shop", "without-sockets")}
     assert builder.build(rows, (), (), 2).local_pods == 1
 
 

@@ -17,7 +17,7 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -29,8 +29,10 @@ from probes.driver import Rejection
 from tests import socket_calls
 from tests.captures import capturing
 from tests.socket_calls import Ground, Pair
+from tests.vm.machine import patient
 
 THREADS = 16
+_RECVFROM = "45"  # of x86-64
 _RING = 1 << 20
 _PARAMETERS = Path("/sys/module/firesteel/parameters")
 _TEXT = b"GET /of-known-bytes HTTP/1.1\r\nHost: firesteel\r\n\r\n"
@@ -179,6 +181,22 @@ def lying_reader() -> Any:
     return lost > 0
 
 
+def _receiving(pairs: Sequence[Pair]) -> list[threading.Thread]:
+    """A thread for each that waits inside of its receive, however long an emulated machine takes to get there."""
+    threads = [threading.Thread(target=pair.near.recv, args=(99,)) for pair in pairs]
+    for thread in threads:
+        thread.start()
+    end = time.monotonic() + patient(60.0)
+    while any(_system_call(thread) != _RECVFROM for thread in threads) and time.monotonic() < end:
+        time.sleep(0.05)
+    return threads
+
+
+def _system_call(thread: threading.Thread) -> str:
+    """The number of the one that it waits in."""
+    return Path(f"/proc/self/task/{thread.native_id}/syscall").read_text().split()[0]
+
+
 def blocked_threads() -> Any:
     """Each of many threads that wait in a receive is seen, and nothing is missed."""
     ports = socket_calls.free_ports(THREADS * 2 + 20)
@@ -186,10 +204,7 @@ def blocked_threads() -> Any:
         ground = Ground(capture, ports)
         pairs = [ground.stream() for _ in range(THREADS)]
         capture.take()
-        threads = [threading.Thread(target=pair.near.recv, args=(99,)) for pair in pairs]
-        for thread in threads:
-            thread.start()
-        time.sleep(1)
+        threads = _receiving(pairs)
         for pair in pairs:
             pair.far.sendall(_TEXT)
         for thread in threads:
@@ -210,10 +225,7 @@ def too_few_instances() -> Any:
         with capturing(only_ports=ports) as capture:
             ground = Ground(capture, ports)
             pairs = [ground.stream() for _ in range(24)]
-            threads = [threading.Thread(target=pair.near.recv, args=(99,)) for pair in pairs]
-            for thread in threads:
-                thread.start()
-            time.sleep(1)
+            threads = _receiving(pairs)
             capture.take()
             for pair in pairs:
                 pair.far.sendall(_TEXT)
