@@ -13,10 +13,12 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from tests.fake_kube_port import Port
 
 PATHS = {
     "pods": "/api/v1/pods",
@@ -43,6 +45,8 @@ class FakeKube:
     objects: dict[str, dict[str, Object]] = field(default_factory=lambda: {name: {} for name in PATHS})
     events: list[tuple[int, str, str, Object, Object | None]] = field(default_factory=list)
     requests: list[tuple[str, dict[str, str], str]] = field(default_factory=list)
+    authorized: list[str] = field(default_factory=list)
+    """The Authorization header of each of them."""
     refuse: dict[str, int] = field(default_factory=dict)
     accounts: dict[str, set[str]] = field(default_factory=dict)
     """What each token may get, for reviews."""
@@ -56,6 +60,7 @@ class FakeKube:
     bytes_sent: int = 0
     cut: int = 0
     """Raised to end every watch that is open."""
+    listener: Port | None = None
 
     def put(self, resource: str, item: Object) -> None:
         """Creates or changes an object."""
@@ -83,6 +88,22 @@ class FakeKube:
             self.events.clear()
             self.cut += 1
             self.news.notify_all()
+
+    def compact(self) -> None:
+        """No watch may begin before now; those that are open go on."""
+        with self.news:
+            self.oldest = self.version
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Nobody listens, and every connection is cut. It comes back with all objects, and no version of before."""
+        assert self.listener is not None
+        self.listener.close()
+        try:
+            yield
+        finally:
+            self.forget()
+            self.listener.open()
 
     def asked(self, resource: str, *, watch: bool) -> int:
         """How often a resource was listed, or watched."""
@@ -115,7 +136,8 @@ contexts: [{{name: test, context: {{cluster: test, user: test}}}}]
 
 
 @contextmanager
-def fake_kube(token: str = "", port: int = 0) -> Iterator[FakeKube]:
+def fake_kube(token: str = "", port: int = 0, certificate: tuple[Path, Path] | None = None) -> Iterator[FakeKube]:
+    """By HTTP, or by HTTPS with a certificate and its key."""
     kube = FakeKube(token=token)
     kube.flowing.set()
 
@@ -131,20 +153,15 @@ def fake_kube(token: str = "", port: int = 0) -> Iterator[FakeKube]:
         def log_message(self, *_arguments: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    server.daemon_threads = True
-    kube.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
+    kube.listener = Port(Handler, port, certificate)
+    kube.port = kube.listener.number
     try:
         yield kube
     finally:
         kube.stopped = True
         kube.flowing.set()
         kube.forget()
-        server.shutdown()
-        thread.join()
-        server.server_close()
+        kube.listener.close()
 
 
 def _answer(kube: FakeKube, request: BaseHTTPRequestHandler) -> None:
@@ -152,6 +169,7 @@ def _answer(kube: FakeKube, request: BaseHTTPRequestHandler) -> None:
     query = {name: values[0] for name, values in parse_qs(parts.query).items()}
     accept = request.headers.get("Accept", "")
     kube.requests.append((parts.path, query, accept))
+    kube.authorized.append(request.headers.get("Authorization", ""))
     kube.flowing.wait()
     if kube.token and request.headers.get("Authorization", "").lower() != f"bearer {kube.token}":
         return _send(request, 401, {"kind": "Status", "message": "Unauthorized"})
@@ -240,8 +258,7 @@ def _watch(
             _chunk(request, {"type": "ERROR", "object": {"kind": "Status", "code": 410, "message": "too old"}})
         request.wfile.write(b"0\r\n\r\n")
     except OSError:
-        pass  # the client left
-    request.close_connection = True
+        request.close_connection = True  # the client left
     return None
 
 
@@ -257,6 +274,7 @@ def _review(kube: FakeKube, request: BaseHTTPRequestHandler) -> None:
     """TokenReview and SubjectAccessReview; an account is named after its token."""
     path = urlsplit(request.path).path
     kube.requests.append((path, {}, ""))
+    kube.authorized.append(request.headers.get("Authorization", ""))
     asked = json.loads(request.rfile.read(int(request.headers.get("Content-Length", "0"))))
     kube.flowing.wait()
     if kube.token and request.headers.get("Authorization", "").lower() != f"bearer {kube.token}":

@@ -125,6 +125,52 @@ def test_410_lists_again_and_what_went_meanwhile_is_gone() -> None:
             assert within(lambda: not cluster.problems())
 
 
+def lists(kube: FakeKube) -> dict[str, int]:
+    return {name: kube.asked(name, watch=False) for name in PATHS}
+
+
+def test_a_watch_that_ends_in_its_time_goes_on_from_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As every one does after minutes: nothing is listed again, and nothing between two of them is missed."""
+    monkeypatch.setattr("collector.metadata.kube_watch._WATCH_SECONDS", (1, 1))
+    with fake_kube() as kube:
+        kube.put("pods", pod("web-0", "10.1.0.1", "n2"))
+        with watching(kube) as cluster:
+            before = lists(kube)
+            # Of pods this node's and the others'; of nodes the first alone, for how many there are.
+            assert before == {name: 2 if name in {"pods", "nodes"} else 1 for name in PATHS}
+            for number in range(30):
+                kube.put("pods", pod(f"db-{number}", f"10.1.1.{number}", "n2"))
+                time.sleep(0.1)
+            assert within(lambda: name_at(cluster, "10.1.1.29") == "db-29")
+            assert [name_at(cluster, f"10.1.1.{number}") for number in range(30)] == [f"db-{n}" for n in range(30)]
+            assert within(lambda: min(kube.asked(name, watch=True) for name in PATHS) >= 3)
+            assert lists(kube) == before
+            assert [(state.lists, state.failures, state.fault) for state in cluster.states()] == [(1, 0, "")] * 7
+
+
+def test_a_bookmark_carries_a_quiet_watch_past_a_compaction(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only pods of other nodes change: the versions that the other watches began from are compacted away meanwhile."""
+    monkeypatch.setattr("collector.metadata.kube_watch._WATCH_SECONDS", (2, 2))
+    with fake_kube() as kube:
+        kube.put("pods", pod("web-0", "10.1.0.1", "n2"))
+        with watching(kube) as cluster:
+            before, begun = lists(kube), kube.version
+            for number in range(5):
+                kube.put("pods", pod(f"db-{number}", f"10.1.1.{number}", "n2"))
+            assert within(lambda: name_at(cluster, "10.1.1.4") == "db-4")
+            time.sleep(5 * kube.bookmark_seconds)
+            kube.compact()
+            assert kube.oldest == begun + 5
+            watched = {name: kube.asked(name, watch=True) for name in PATHS}
+            again = {name: count + (2 if name == "pods" else 1) for name, count in watched.items()}
+            assert within(lambda: all(kube.asked(name, watch=True) >= again[name] for name in PATHS))
+            kube.put("services", {"metadata": {"namespace": "shop", "name": "web", "uid": "s"},
+                                  "spec": {"clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1"], "ports": [{"port": 80}]}})  # fmt: skip
+            assert within(lambda: cluster.index.service_at("10.96.0.1") is not None)
+            assert lists(kube) == before
+            assert [(state.lists, state.failures) for state in cluster.states()] == [(1, 0)] * 7
+
+
 def test_an_outage_keeps_the_names_and_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("collector.metadata.kube_watch._LONGEST_PAUSE", 0.5)
     with fake_kube() as kube:
