@@ -39,12 +39,15 @@ class ClusterNames:
     def owner_of_address(self, ip: str, party: Party) -> Party:
         """Of a socket here whose process is gone, `party`: the pod that has its address now, which no other has. Who has none
         may be a pod that was not told yet."""
-        if self._index.node_at(ip):
-            return party
-        pod = self._index.pod_at(ip)
+        found = self.pod_of_address(ip, party)
+        return found if found.pod or self._index.node_at(ip) else replace(party, reason=NOT_TOLD_YET)
+
+    def pod_of_address(self, ip: str, party: Party) -> Party:
+        """Of a socket here that no process has (the kernel goes on with it by itself), `party`: as `owner_of_address`, if told."""
+        pod = None if self._index.node_at(ip) else self._index.pod_at(ip)
         if pod is not None and pod.node == party.node and self._index.ages_of(pod)[1] is None:
             return self._pod(pod)
-        return replace(party, reason=NOT_TOLD_YET)
+        return party
 
     def serving(self, party: Party, ip: str, port: int) -> Party:
         """The same party with the Service of which it is a backend, if that is only one."""

@@ -86,6 +86,8 @@ class HostResolver:
             if len(self._provisional) >= OWNER_LIMIT:
                 self._provisional.clear()
             self._provisional.add((identity.index, identity.generation))
+        if party is self._no_process and self._cluster and not is_loopback(ip):
+            party = self._cluster.pod_of_address(ip, party)
         if self._cluster and party.pod:
             party = self._cluster.serving(party, ip, port)
         if port and party.workload_name:

@@ -103,6 +103,25 @@ def test_a_process_that_nothing_is_known_of_is_the_pod_that_has_its_address(
     assert told("10.1.0.5") == ("heir", "")
 
 
+def test_a_socket_that_no_process_has_is_the_pod_that_has_its_address(index: ClusterIndex, tmp_path: Path) -> None:
+    """Of a handshake that the kernel repeats by itself. Where no pod of this node has it, it is nobody's, and nothing is waited for."""
+    names = resolver(index, tmp_path, {})
+    nobody = identity(0, "")
+
+    def told(ip: str) -> tuple[str, str]:
+        party = names.local(nobody, ip, 0)
+        return party.pod, party.reason
+
+    for _ in ("before it is learned", "after"):
+        assert told("10.1.0.5") == (WEB.name, "")
+        assert told("10.2.0.9") == ("", "no_process")
+        assert told("127.0.0.1") == ("", "no_process")
+        assert told("192.168.0.2") == ("", "no_process")
+        names.learn([nobody])
+    index.drop_pod("u1")
+    assert told("10.1.0.5") == ("", "no_process")
+
+
 @pytest.mark.parametrize(
     ("ip", "port", "expected"),
     [
