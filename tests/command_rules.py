@@ -94,6 +94,8 @@ SECTIONS: Final = frozenset(row.path[0] for row in KEYS)
 ENDINGS: Final = (".py", ".c", ".h", ".md", ".yaml", ".json")
 HELM: Final = ROOT / "build" / "bin" / "helm"
 """Made by make helm. Without it, values are held against values.yaml alone."""
+KUBERNETES: Final = ("--kube-version", "1.37.0")
+"""For `helm template`, which asks no cluster: a Helm that Go built takes 1.20 for it, where published ones have that of their day."""
 _MAKEFILE: Final = (ROOT / "Makefile").read_text(encoding="utf-8")
 _TARGETS: Final = frozenset(
     word for line in re.findall(r"^([a-z][a-z -]*):", _MAKEFILE, re.MULTILINE) for word in line.split()
@@ -196,7 +198,7 @@ def rendered(words: tuple[str, ...]) -> Fault:
     """The chart with the options of an installation, as Helm renders it where no cluster is."""
     passed = [word for word in words[1:] if word not in {"--create-namespace", "--reuse-values", "--wait", "--install"}]
     done = subprocess.run(
-        [str(HELM), "template", *passed], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+        [str(HELM), "template", *passed, *KUBERNETES], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
     )
     if done.returncode:
         return done.stderr

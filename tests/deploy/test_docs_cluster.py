@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from tests.agents import FIRESTEEL, Agent, running_agent
+from tests.command_rules import KUBERNETES
 from tests.command_runs import Line, of_a_terminal, run_by
 from tests.deploy import manifests
 from tests.deploy.fake_cluster import FakeCluster, fake_cluster
@@ -117,7 +118,9 @@ def test_helm_renders_it(line: Line) -> None:
         pytest.skip("no helm: make helm")
     words = shlex.split(line.text.partition(" | ")[0])
     passed = [word for word in words[2:] if word not in {"--create-namespace", "--reuse-values"}]
-    done = subprocess.run([helm, "template", *passed], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [helm, "template", *passed, *KUBERNETES], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     objects = manifests.objects_of(done.stdout)
     kinds = {item["kind"] for item in objects}
