@@ -8,12 +8,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import kubernetes_validate
 import pytest
+import yaml
 
 from collector.capabilities import PROFILES
 from collector.config import Source, load
+from collector.schema import KEYS, Config, value_of
+from scripts.values_schema import OF_AGENTS
 from tests.deploy import manifests
 from tests.deploy.manifests import ROOT, Object
 from tests.servers import program
@@ -266,9 +270,41 @@ def test_two_releases_share_nothing(helm: str) -> None:
         ("image.digest=sha256:12", "image.digest"),
         ("appArmor=off", "appArmor"),
         ("tolerration=x", "tolerration"),
-        ("config.listen.metrics=:9600", "config.listen"),
-        ("config.driver=core", "config"),
+        ("config.listen.metrics=:9600", "config.listen: Additional property metrics is not allowed"),
+        ("config.driver=core", "config: Additional property driver is not allowed"),
+        ("config.ring.sise=8MiB", "config.ring: Additional property sise is not allowed"),
+        ("config.ring.size=8MB", "config.ring.size: Does not match pattern"),
+        ("config.export.otlp.tls.cacert=/x", "config.export.otlp.tls: Additional property cacert is not allowed"),
+        ("config.log.level=loud", "config.log.level must be one of the following"),
+        ("config.protocols.ports.http=http", 'Property name of "http" does not match'),
+        ("names.config.ring.sise=8MiB", "names.config.ring: Additional property sise is not allowed"),
+        ("names.config.listen.names=:9600", "names.config.listen: Additional property names is not allowed"),
     ],
 )
 def test_the_schema_refuses(helm: str, setting: str, names: str) -> None:
     assert names in refused(helm, setting)
+
+
+def test_every_key_goes_through_helm_as_it_is(helm: str, tmp_path: Path) -> None:
+    """With its default, and with forms that Helm's own YAML, JSON and expressions could change."""
+    special = {
+        "protocols.ports": {"8080": "http"}, "listen.api": "off", "kubernetes.enabled": True, "connections.max": 1048576,
+        "samples.normal": 0.25, "export.otlp.headers": {"x-token": "t" * 4096}, "metrics.cluster_label": "07",
+    }  # fmt: skip
+    config: dict[str, Any] = {}
+    for row in KEYS:
+        if row.path not in OF_AGENTS:
+            part = config
+            for name in row.path[:-1]:
+                part = part.setdefault(name, {})
+            part[row.path[-1]] = special.get(row.name, yaml.safe_load(row.default))
+    objects = template(helm, json_values=f"config={json.dumps(config)}")
+    file = tmp_path / "firesteel.yaml"
+    file.write_text(manifests.one(objects, "ConfigMap", "firesteel")["data"]["firesteel.yaml"])
+    loaded = load(Source(file, True))
+    assert set(loaded.origins) == {row.name for row in KEYS} - {"driver"}
+    changed = {row.name for row in KEYS if value_of(loaded.config, row) != value_of(Config(), row)}
+    assert changed == {*special, "listen.metrics"}
+    assert dict(loaded.config.protocols.ports) == {8080: "http"}
+    assert (loaded.config.listen.api, loaded.config.kubernetes.enabled) == (None, "true")
+    assert (loaded.config.connections.max, loaded.config.metrics.cluster_label) == (1 << 20, "07")
