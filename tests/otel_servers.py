@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real receivers of OTLP: an OpenTelemetry Collector (`make otelcol`) and Jaeger (`make jaeger`), where they are built.
 
-Building them takes Go and minutes, so no test must have them: tests go through them in addition.
+Building them takes Go and minutes, so no test must have them: tests that go through them are skipped where they are not built.
 """
 
 import json
@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.receivers import until
 from tests.servers import free_port, listens
@@ -36,16 +38,21 @@ service:
 """
 
 
-def otelcol() -> str | None:
-    return _built("FIRESTEEL_OTELCOL", "otelcol", ROOT / "build" / "otelcol" / "otelcol")
+def otelcol() -> str:
+    """The command; the test is skipped where it is not built."""
+    return _built("FIRESTEEL_OTELCOL", "otelcol", ROOT / "build" / "otelcol" / "otelcol", "otelcol")
 
 
-def jaeger() -> str | None:
-    return _built("FIRESTEEL_JAEGER", "jaeger-all-in-one", ROOT / "build" / "jaeger" / "all-in-one")
+def jaeger() -> str:
+    """The command; the test is skipped where it is not built."""
+    return _built("FIRESTEEL_JAEGER", "jaeger-all-in-one", ROOT / "build" / "jaeger" / "all-in-one", "jaeger")
 
 
-def _built(variable: str, name: str, path: Path) -> str | None:
-    return os.environ.get(variable) or shutil.which(name) or (str(path) if path.exists() else None)
+def _built(variable: str, name: str, path: Path, target: str) -> str:
+    found = os.environ.get(variable) or shutil.which(name) or (str(path) if path.exists() else "")
+    if not found:
+        pytest.skip(f"optional: no {name}: make {target}")
+    return found
 
 
 @contextmanager
@@ -54,7 +61,6 @@ def otel_collector(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Takes OTLP by gRPC at `port` and hands it on by HTTP, at once: what its next one refuses it refuses too."""
     found = otelcol()
-    assert found
     tls = "" if certificate is None else f"tls: {{cert_file: {certificate[0]}, key_file: {certificate[1]}}}"
     (folder / "collector.yaml").write_text(_COLLECTOR.format(port=port, onwards=onwards, tls=tls))
     with _program([found, "--config", f"file:{folder / 'collector.yaml'}"], port, folder / "collector.log") as process:
@@ -90,7 +96,6 @@ def _tags(tags: Sequence[dict[str, Any]]) -> dict[str, Any]:
 @contextmanager
 def jaeger_store(folder: Path) -> Iterator[Jaeger]:
     found = jaeger()
-    assert found
     port, query = free_port(), free_port()
     told = {"collector.otlp.grpc": port, "query.http-server": query}
     others = (

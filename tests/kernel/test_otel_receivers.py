@@ -1,30 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real agent before real receivers, of which some are slow, broken, refuse or have a certificate that nobody vouches for:
+"""A real agent before real receivers, of which some are slow, refuse, break off, talk nonsense or show a certificate that nobody vouches for:
 capture goes on, counts stay exact, what is dropped is counted, memory stays bounded, and it recovers by itself.
 
-The Collector and Jaeger where they are built (make otelcol, make jaeger); the troubles also with the receivers of the tests.
+The receivers of the tests, and a real Collector and Jaeger where they are built (make otelcol, make jaeger).
 """
 
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.agents import Agent, running_agent
 from tests.kernel.test_exports import count, settings
-from tests.otel_servers import jaeger, jaeger_store, otel_collector, otelcol
+from tests.otel_servers import jaeger_store, otel_collector, otelcol
 from tests.receivers import Receiver, grpc_receiver, http_receiver, self_signed, until
+from tests.relays import relay
 from tests.servers import Server, free_port, nginx, program
 
 QUEUE = 16
 DURING, AFTER = 40, 3
 MOST_GROWTH_MIB = 40.0
-TROUBLES = ("absent", "slow", "refusing", "untrusted")
 
 
 def ask(server: Server, count: int, trace: str) -> None:
@@ -48,66 +49,112 @@ class Trouble:
     settings: tuple[str, ...] = ()
 
 
+class Place:
+    """A fixed port for a receiver that is started there, once or again: a real Collector that hands on, or our own."""
+
+    def __init__(self, stack: ExitStack, folder: Path, *, real: bool) -> None:
+        if real:
+            otelcol()  # before anything else is done, if it is not there
+        self.port = free_port()
+        self.told = stack.enter_context(http_receiver()) if real else Receiver()
+        self.answering = self.told
+        """Who decides what becomes of a request: the one behind the Collector, or the one that was started last."""
+        self.fine = 200 if real else 0
+        self._stack, self._folder, self._real = stack, folder, real
+
+    def start(self, certificate: tuple[Path, Path] | None = None) -> ExitStack:
+        inner = self._stack.enter_context(ExitStack())
+        if self._real:
+            inner.enter_context(otel_collector(self._folder, self.told.port, self.port, certificate))
+            return inner
+        made = inner.enter_context(grpc_receiver(self.port, certificate))
+        made.metrics, made.traces = self.told.metrics, self.told.traces
+        made.status, made.stall = self.told.status, self.told.stall
+        self.answering = made
+        return inner
+
+
 @contextmanager
 def trouble(kind: str, folder: Path, *, real: bool) -> Iterator[Trouble]:
     """A receiver at a fixed port that does not work yet."""
-    port = free_port()
     with ExitStack() as stack:
-        if real:
-            told = stack.enter_context(http_receiver())
-
-            def start(certificate: tuple[Path, Path] | None = None) -> ExitStack:
-                inner = stack.enter_context(ExitStack())
-                inner.enter_context(otel_collector(folder, told.port, port, certificate))
-                return inner
-        else:
-            told = Receiver()
-
-            def start(certificate: tuple[Path, Path] | None = None) -> ExitStack:
-                inner = stack.enter_context(ExitStack())
-                made = inner.enter_context(grpc_receiver(port, certificate))
-                made.metrics, made.traces = told.metrics, told.traces
-                made.status, made.stall = told.status, told.stall
-                receivers.append(made)
-                return inner
-
-        receivers: list[Receiver] = []
-        endpoint = f"http://127.0.0.1:{port}"
-        if kind == "absent":
-            yield Trouble(told, endpoint, start)
-        elif kind == "slow":
-            if real:
-                inner = otel_collector(folder, told.port, port)
-                process = stack.enter_context(inner)
-                process.send_signal(signal.SIGSTOP)
-                stack.callback(process.send_signal, signal.SIGCONT)
-                yield Trouble(told, endpoint, lambda: process.send_signal(signal.SIGCONT))
-            else:
-                told.stall = 3.0
-                start()
-                yield Trouble(told, endpoint, lambda: setattr(receivers[0], "stall", 0.0))
-        elif kind == "refusing":
-            told.status = 503 if real else 14  # UNAVAILABLE
-            start()
-            working, place = (200, told) if real else (0, receivers[0])
-            yield Trouble(told, endpoint, lambda: setattr(place, "status", working))
-        else:
-            (folder / "good").mkdir()
-            (folder / "bad").mkdir()
-            good, bad = self_signed(folder / "good"), self_signed(folder / "bad")
-            first = start(bad)
-
-            def replace() -> None:
-                first.close()
-                start(good)
-
-            yield Trouble(told, f"https://127.0.0.1:{port}", replace, (f"export.otlp.tls.ca={good[0]}",))
+        place = Place(stack, folder, real=real)
+        yield _TROUBLES[kind](stack, place, folder, real)
 
 
-@pytest.mark.parametrize(
-    "real", [False, *([True] if otelcol() else [])], ids=lambda real: "collector" if real else "own"
-)
-@pytest.mark.parametrize("kind", TROUBLES)
+def _absent(_stack: ExitStack, place: Place, _folder: Path, _real: bool) -> Trouble:
+    return Trouble(place.told, f"http://127.0.0.1:{place.port}", place.start)
+
+
+def _slow(stack: ExitStack, place: Place, folder: Path, real: bool) -> Trouble:
+    endpoint = f"http://127.0.0.1:{place.port}"
+    if real:
+        process = stack.enter_context(otel_collector(folder, place.told.port, place.port))
+        process.send_signal(signal.SIGSTOP)
+        stack.callback(process.send_signal, signal.SIGCONT)
+        return Trouble(place.told, endpoint, lambda: process.send_signal(signal.SIGCONT))
+    place.told.stall = 3.0
+    place.start()
+    return Trouble(place.told, endpoint, lambda: setattr(place.answering, "stall", 0.0))
+
+
+def _refusing(_stack: ExitStack, place: Place, _folder: Path, real: bool) -> Trouble:
+    place.told.status = 503 if real else 14  # UNAVAILABLE
+    place.start()
+    heal = partial(setattr, place.answering, "status", place.fine)
+    return Trouble(place.told, f"http://127.0.0.1:{place.port}", heal)
+
+
+def _untrusted(_stack: ExitStack, place: Place, folder: Path, _real: bool) -> Trouble:
+    (folder / "good").mkdir()
+    (folder / "bad").mkdir()
+    good, bad = self_signed(folder / "good"), self_signed(folder / "bad")
+    first = place.start(bad)
+
+    def replace() -> None:
+        first.close()
+        place.start(good)
+
+    return Trouble(place.told, f"https://127.0.0.1:{place.port}", replace, (f"export.otlp.tls.ca={good[0]}",))
+
+
+def _breaking(stack: ExitStack, place: Place, _folder: Path, _real: bool) -> Trouble:
+    """The connection ends between a request and its answer."""
+    place.start()
+    between = stack.enter_context(relay(place.port))
+    place.answering.asked = between.cut
+
+    def heal() -> None:
+        assert between.cuts > 0
+        place.answering.asked = lambda: False
+
+    return Trouble(place.told, f"http://127.0.0.1:{between.port}", heal)
+
+
+def _nonsense(stack: ExitStack, place: Place, _folder: Path, _real: bool) -> Trouble:
+    """Something answers that it is done, and is no receiver."""
+    first = stack.enter_context(ExitStack())
+    first.enter_context(grpc_receiver(place.port)).nonsense = b"<html>It works!</html>"
+
+    def replace() -> None:
+        first.close()
+        place.start()
+
+    return Trouble(place.told, f"http://127.0.0.1:{place.port}", replace)
+
+
+_TROUBLES: Mapping[str, Callable[[ExitStack, Place, Path, bool], Trouble]] = {
+    "absent": _absent,
+    "slow": _slow,
+    "refusing": _refusing,
+    "untrusted": _untrusted,
+    "breaking": _breaking,
+    "nonsense": _nonsense,
+}
+
+
+@pytest.mark.parametrize("real", [False, True], ids=["own", "collector"])
+@pytest.mark.parametrize("kind", _TROUBLES)
 def test_trouble_with_a_receiver_costs_no_count_and_ends_by_itself(tmp_path: Path, kind: str, real: bool) -> None:
     with trouble(kind, tmp_path, real=real) as bad, nginx() as server:
         more = (
@@ -157,16 +204,17 @@ def told_problems(agent: Agent) -> list[str]:
     return [problem["what"] for problem in agent.status()["problems"] if "cannot be pushed" in problem["what"]]
 
 
+@pytest.mark.parametrize("real", [False, True], ids=["own", "collector"])
 @pytest.mark.parametrize("form", ["explicit", "exponential"])
-def test_durations_arrive_in_either_form(tmp_path: Path, form: str) -> None:
+def test_durations_arrive_in_either_form(tmp_path: Path, form: str, real: bool) -> None:
     with ExitStack() as stack:
         told = stack.enter_context(http_receiver())
         port = told.port
-        if otelcol():
+        if real:
             port = free_port()
             stack.enter_context(otel_collector(tmp_path, told.port, port))
         server = stack.enter_context(nginx())
-        protocol = "grpc" if otelcol() else "http"
+        protocol = "grpc" if real else "http"
         stack.enter_context(running_agent(tmp_path, settings(port, protocol, f"export.otlp.histograms={form}")))
         ask(server, DURING, "0" * 31 + "3")
         for name in ("http.server.request.duration", "http.client.request.duration"):
@@ -181,25 +229,21 @@ def test_durations_arrive_in_either_form(tmp_path: Path, form: str) -> None:
                 assert points[-1].zero_count + sum(points[-1].positive.bucket_counts) == DURING
 
 
-if jaeger():
-
-    def test_a_trace_store_joins_the_ends_below_the_callers_span(tmp_path: Path) -> None:
-        trace = "4bf92f3577b34da6a3ce929d0e0e4736"
-        with jaeger_store(tmp_path) as store, nginx() as server:
-            with running_agent(tmp_path, settings(store.port, "grpc", "export.otlp.metrics=false")):
-                ask(server, AFTER, trace)
-                until(lambda: len(store.spans(trace)) >= 2 * AFTER, 30)
-            found = store.spans(trace)
-        assert len(found) == 2 * AFTER
-        kinds = {kind: [span for span in found if span["tags"]["span.kind"] == kind] for kind in ("client", "server")}
-        above = {span["spanID"] for span in kinds["client"]}
-        assert {reference["spanID"] for span in kinds["server"] for reference in span["references"]} == above
-        assert {reference["spanID"] for span in kinds["client"] for reference in span["references"]} == {
-            "b7ad6b7169203331"
-        }
-        for span in found:
-            assert span["operationName"] == "GET /"
-            assert span["tags"]["http.request.method"] == "GET"
-            assert span["tags"]["http.response.status_code"] == 200
-            assert [log["fields"][0]["value"] for log in span["logs"]] == ["request.sent", "response.started"]
-        assert {span["process"]["serviceName"] for span in kinds["client"]} == {"curl"}
+def test_a_trace_store_joins_the_ends_below_the_callers_span(tmp_path: Path) -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    with jaeger_store(tmp_path) as store, nginx() as server:
+        with running_agent(tmp_path, settings(store.port, "grpc", "export.otlp.metrics=false")):
+            ask(server, AFTER, trace)
+            until(lambda: len(store.spans(trace)) >= 2 * AFTER, 30)
+        found = store.spans(trace)
+    assert len(found) == 2 * AFTER
+    kinds = {kind: [span for span in found if span["tags"]["span.kind"] == kind] for kind in ("client", "server")}
+    above = {span["spanID"] for span in kinds["client"]}
+    assert {reference["spanID"] for span in kinds["server"] for reference in span["references"]} == above
+    assert {reference["spanID"] for span in kinds["client"] for reference in span["references"]} == {"b7ad6b7169203331"}
+    for span in found:
+        assert span["operationName"] == "GET /"
+        assert span["tags"]["http.request.method"] == "GET"
+        assert span["tags"]["http.response.status_code"] == 200
+        assert [log["fields"][0]["value"] for log in span["logs"]] == ["request.sent", "response.started"]
+    assert {span["process"]["serviceName"] for span in kinds["client"]} == {"curl"}
