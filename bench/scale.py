@@ -8,6 +8,7 @@ size of real ones, lists packed as a real server packs them, and changes as a cl
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 import tempfile
@@ -23,8 +24,15 @@ ROOT = Path(__file__).resolve().parent.parent
 PODS, SERVICES, NODES = 10_000, 1_000, 500
 LARGE = 5_000
 """Nodes to extrapolate to, with as many pods on each."""
+BUDGET_MIB, LIMIT_MIB, SERVICE_LIMIT_MIB = 320, 400, 1024
+"""An agent's `budget.memory` by default, its container's limit in the chart, and that of the names service there."""
+REST_MIB = 100
+"""What an agent is besides the names: agent and engine at 5000 requests/s with the client of the API, when the soak began (docs/soak.md)."""
 _MIB = 1 << 20
 _HOUR = 3600
+_WATCH_SECONDS = 270
+"""After so long in the mean a watch is asked for anew."""
+_WATCHES, _SERVICE_WATCHES = 7, 6
 
 
 def table(costs: dict[str, Cost]) -> Iterator[str]:
@@ -34,6 +42,9 @@ def table(costs: dict[str, Cost]) -> Iterator[str]:
         "start to complete, s": [f"{cost.complete_seconds:.1f}" for cost in costs.values()],
         "processor time for that, s": [f"{cost.start_cpu_seconds:.1f}" for cost in costs.values()],
         "memory for names, MiB (service: all of it)": [f"{cost.memory_mib:.0f}" for cost in costs.values()],
+        f"with the {REST_MIB} MiB that an agent is besides": [
+            f"{REST_MIB + cost.memory_mib:.0f}" if name.startswith("agent") else "" for name, cost in costs.items()
+        ],
         f"of one core at {CHANGES_PER_SECOND} pod changes/s": [f"{cost.change_cpu:.2%}" for cost in costs.values()],
         "requests to the API server at the start": [str(cost.start_requests) for cost in costs.values()],
         "MiB of its answers, unpacked, at the start": [f"{cost.start_bytes / _MIB:.1f}" for cost in costs.values()],
@@ -61,14 +72,43 @@ def extrapolated(alone: Cost, service: Cost, follows: Cost, nodes: int) -> Itera
     )
     yield f"| At {LARGE} nodes, {int(PODS * scale)} pods, {int(CHANGES_PER_SECOND * scale)} changes/s | every agent asks the API server | two names services |"
     yield "|---|---|---|"
-    pages = [2 * watches + (cost.start_requests - 2 * watches) * scale for watches, cost in ((7, alone), (6, service))]
+    pages = [
+        2 * watches + (cost.start_requests - 2 * watches) * scale
+        for watches, cost in ((_WATCHES, alone), (_SERVICE_WATCHES, service))
+    ]
     requests = f"{LARGE * pages[0]:.0f} | {2 * pages[1] + LARGE * follows.start_requests:.0f}"
     yield f"| requests when all agents start | {requests} |"
+    hourly = [_HOUR / _WATCH_SECONDS * watches for watches in (LARGE * _WATCHES, 2 * _SERVICE_WATCHES + LARGE)]
+    yield f"| requests in an hour | {hourly[0]:.0f} | {hourly[1]:.0f} |"
     yield f"| GiB of the API server's answers then, unpacked | {alone_start:.0f} | {with_start:.1f} ({own:.2f} MiB for each agent's own pods) |"
     yield f"| GiB of them in an hour | {alone_hour:.0f} | {with_hour:.1f} |"
     yield f"| GiB from the names services when all agents start | none | {names_start:.1f} |"
     yield f"| GiB from them in an hour | none | {names_hour:.0f} |"
-    yield f"| memory for names of an agent, MiB | {alone.memory_mib * scale:.0f} | {follows.memory_mib * scale:.0f} |"
+    names = [cost.memory_mib * scale for cost in (alone, follows)]
+    yield f"| memory for names of an agent, MiB | {names[0]:.0f} | {names[1]:.0f} |"
+    yield f"| with the {REST_MIB} MiB that an agent is besides | {_held(names[0])} | {_held(names[1])} |"
+    yield f"| memory of a names service, GiB, at most | none | {service.memory_mib * scale / 1024:.1f} (limit in the chart: {SERVICE_LIMIT_MIB / 1024:.0f}) |"
+
+
+def _held(names_mib: float) -> str:
+    """An agent's memory, and what it is too much for."""
+    whole = REST_MIB + names_mib
+    over = [
+        name
+        for name, most in (("`budget.memory`", BUDGET_MIB), ("the container's limit", LIMIT_MIB))
+        if round(whole) > most
+    ]
+    return f"{whole:.0f}, above {' and '.join(over)}" if over else f"{whole:.0f}"
+
+
+def memory_advice(alone: Cost, follows: Cost, nodes: int) -> Iterator[str]:
+    """What an agent of that large a cluster has to be given."""
+    scale = LARGE / nodes
+    needs = [64 * math.ceil(1.2 * (REST_MIB + cost.memory_mib * scale) / 64) for cost in (follows, alone)]
+    yield f"Memory is not within the budget there by itself. Above `budget.memory` ({BUDGET_MIB} MiB by default) an agent does less: it drops the labels"
+    yield "of single pods in the end, though names are what fills it. Above its container's limit"
+    yield f"({LIMIT_MIB} MiB in the chart) it is killed. In a cluster of that size give it, with the names service, `budget.memory: {needs[0]}MiB`"
+    yield f"(without: {needs[1]}MiB), which has a fifth of room, and a limit that is 80 MiB higher; the names service a limit of twice what is told above."
 
 
 def report(
@@ -88,17 +128,20 @@ def report(
         "",
         *table(costs),
         "",
-        "The agent's budget: complete within 5 s, 0.5 % of a core at 50 changes/s. An agent's memory is what its process grows by",
-        "from before the first request until after the changes.",
+        f"The agent's budget: complete within 5 s, 0.5 % of a core at {CHANGES_PER_SECOND} changes/s, and of memory what `budget.memory` leaves for the names:",
+        f"{BUDGET_MIB - REST_MIB} MiB of its default of {BUDGET_MIB}. An agent's memory for names is what its process grows by from before the first request until after",
+        f"the changes. What it is besides: about {REST_MIB} MiB, agent and engine under load with the client of the API ([soak](soak.md)).",
         "",
-        "A watch is asked for anew every four to five minutes: 7 watches are about 93 requests an hour for an agent that asks the API server,",
-        "1 watch is 13 for one that follows the names service, and 6 watches are 80 for each service.",
+        f"A watch is asked for anew every four to five minutes: {_WATCHES} watches are about {_HOUR / _WATCH_SECONDS * _WATCHES:.0f} requests an hour for an agent that asks the API server,",
+        f"1 watch is {_HOUR / _WATCH_SECONDS:.0f} for one that follows the names service, and {_SERVICE_WATCHES} watches are {_HOUR / _WATCH_SECONDS * _SERVICE_WATCHES:.0f} for each service.",
         "",
         "## Extrapolated",
         "",
         "Bytes and requests by proportion: what is told of the whole cluster grows with it, and is told to every agent.",
         "",
         *extrapolated(alone, service, follows, nodes),
+        "",
+        *memory_advice(alone, follows, nodes),
         "",
         "## Translations",
         "",

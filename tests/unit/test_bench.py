@@ -174,7 +174,7 @@ def test_the_scale_report_extrapolates_by_proportion() -> None:
     assert memory == "| memory for names of an agent, MiB | 600 | 250 |"
     # 13.3 an hour for each watch: 7 of each agent, or 1 and 12 of both services.
     assert hourly == "| requests in an hour | 466667 | 66827 |"
-    assert whole.endswith("| 682, above `budget.memory` and the container's limit | 332, above `budget.memory` |")
+    assert whole.endswith("| 700, above `budget.memory` and the container's limit | 350, above `budget.memory` |")
     assert kept == "| memory of a names service, GiB, at most | none | 1.7 (limit in the chart: 1) |"
     costs = {
         "agent that asks the API server": alone,
@@ -186,8 +186,8 @@ def test_the_scale_report_extrapolates_by_proportion() -> None:
     assert "| translations | 1 |" in text
     assert "The machine was busy" not in scale.report(costs, 0.1, (10_000, 1_000, 500), 30.0, [])
     assert "| of one core at 50 pod changes/s | 0.40% | 0.20% | 5.00% |" in text
-    assert "| with the 82 MiB that an agent is besides | 142 | 107 |  |" in text
-    assert "with the names service, `budget.memory: 448MiB`\n(without: 832MiB)" in text
+    assert "| with the 100 MiB that an agent is besides | 160 | 125 |  |" in text
+    assert "with the names service, `budget.memory: 448MiB`\n(without: 896MiB)" in text
 
 
 def test_the_scale_report_knows_the_budget_and_the_limits_of_the_chart() -> None:
