@@ -43,10 +43,10 @@ def names_service(cluster: Shop) -> Iterator[str]:
 
 
 @contextmanager
-def watched(cluster: Shop, name: str, names: str = "kubernetes.names=off") -> Iterator[Agent]:
+def watched(cluster: Shop, name: str, names: str = "kubernetes.names=off", *more: str) -> Iterator[Agent]:
     folder = cluster.folder / f"agent-{name}"
     folder.mkdir()
-    settings = ("kubernetes.enabled=true", f"kubernetes.kubeconfig={cluster.api.kubeconfig}", names)
+    settings = ("kubernetes.enabled=true", f"kubernetes.kubeconfig={cluster.api.kubeconfig}", names, *more)
     with running_agent(folder, settings) as agent:
         up = 7 if names.endswith("=off") else 2
         agent.wait(lambda a: a.total("firesteel_kubernetes_watch_up") + a.total("firesteel_names_up") == up, 30)

@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from tests.cluster.shop import Pod, Shop
-from tests.http_scripts import SERVE
+from tests.http_scripts import ASK, SERVE
 
 SERVE6 = SERVE.replace("daemon_threads = True", "daemon_threads = True; address_family = socket.AF_INET6")
 # Answers every question with one address.
@@ -39,12 +39,19 @@ def serve(c):
 while True:
     threading.Thread(target=serve, args=(s.accept()[0],), daemon=True).start()
 """
+FAIL = ASK.replace('assert c.getresponse().read() == b"ok"', "assert c.getresponse().status == 500")
 CATALOG, WEB, OPEN, DNS, CACHE = "10.96.0.10", "10.96.0.11", "10.96.0.12", "10.96.0.53", "fd96::10"
-OUTSIDE = "203.0.113.9"
+OUTSIDE, FAILING = "203.0.113.9", "198.51.100.86"
+"""One is asked for by a name, the other has none and answers 500."""
+HOST_PORT = 9200
+"""Of a server that is no pod's, at the node's address as well as a pod with hostNetwork."""
 BALANCED = "198.51.100.7"
 NODE_PORT, OPEN_PORT = 30080, 30081
 BUYER, VISITOR = "203.0.113.50", "203.0.113.51"
 STATIC = "0123456789abcdef0123456789abcdef"
+
+
+_HOST = ("NOT_FOUND_INTERNAL", "", "", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +81,8 @@ class Demo:
     def __init__(self, shop: Shop) -> None:
         self.shop = shop
         self.truth: Counter[Edge] = Counter()
+        self.failed: Counter[Edge] = Counter()
+        """Of these."""
         net = shop.node.ipv4.rsplit(".", 2)[0]
         self.far_node, self.far_ip = f"{net}.251.1", f"{net}.252.7"
         shop.put_node("far", shop.far.add(self.far_node))
@@ -97,12 +106,14 @@ class Demo:
             "exporter-z2z4x", "daemonset", "exporter", self.far_node, "far", namespace="kube-system"
         )
         reviews = shop.far_pod("reviews-5d4f8c7b9-r5r7s", "deployment", "reviews", self.far_ip, "far")
-        for address in (OUTSIDE, BUYER, VISITOR):
+        for address in (OUTSIDE, FAILING, BUYER, VISITOR):
             shop.far.add(address)
+        shop.far.failing.add(FAILING)
         shop.node.masquerade(f"{VISITOR}/32", f"{self.etcd.ip}/32")  # as externalTrafficPolicy: Cluster has it
         for pod in (*self.catalogs, self.db, self.web):
             shop.serve(pod, 8080)
         shop.serve(self.exporter, 9100)
+        shop.serve(None, HOST_PORT)
         shop.serve(self.etcd, 2381)
         shop.serve(self.cache, 8080, SERVE6, address=self.cache.ip6)
         shop.serve(self.dns, 53, DNS_SERVE, kind="udp")
@@ -149,6 +160,7 @@ class Demo:
         self._expect(self.frontend, self.dns, 4, "dns", 53, protocol="dns")
         ask(self.frontend, OUTSIDE, 80, 8)
         self._add(self.frontend, 8, ("NOT_FOUND_EXTERNAL", "", "", "", "", OUTSIDE, "80", "http", "api.example.com"))
+        self.fail(6)
         ask(self.frontend, CACHE, 80, 9)
         self._expect(self.frontend, self.cache, 9, "cache", 8080, ip=self.cache.ip6)
         ask(self.frontend, self.etcd.ip, 2381, 3)
@@ -156,6 +168,11 @@ class Demo:
         ask(None, CATALOG, 80, 4)
         for pod in self.catalogs:
             self._expect(None, pod, 2, "catalog", 8080)
+        # Two of one address, the node's, each as client and as server.
+        ask(self.exporter, node, HOST_PORT, 6)
+        self._add(self.exporter, 6, (*_HOST, "", node, str(HOST_PORT), "http"))
+        ask(None, node, 9100, 3)
+        self._expect(None, self.exporter, 3, "exporter", 9100)
         ask(self.batch, self.db.ip, 8080, 11)
         self._expect(self.batch, self.db, 11, "db", 8080)
         ask(self.mesh, CATALOG, 80, 12, container="app")
@@ -205,6 +222,11 @@ class Demo:
             ("shop", "deployment/reviews", "reviews-5d4f8c7b9-r5r7s", "", "reviews", self.far_ip, "9080", "http"),
         )
 
+    def fail(self, count: int) -> None:
+        """So many requests outside, each answered 500."""
+        self.shop.ask(self.frontend, FAILING, 80, count, FAIL)
+        self._add(self.frontend, count, ("NOT_FOUND_EXTERNAL", "", "", "", "", FAILING, "80", "http"), failed=True)
+
     def _expect(
         self, source: Pod | None, to: Pod, count: int, service: str, port: int, *, ip: str = "", protocol: str = "http", container: str = "",
     ) -> None:  # fmt: skip
@@ -220,9 +242,11 @@ class Demo:
         )
         self._add(source, count, named, container)
 
-    def _add(self, source: Pod | None, count: int, to: tuple[str, ...], container: str = "") -> None:
+    def _add(
+        self, source: Pod | None, count: int, to: tuple[str, ...], container: str = "", *, failed: bool = False
+    ) -> None:
         if source is None:
-            here = ("NOT_FOUND_INTERNAL", "", "", "")
+            here = _HOST
         else:
             here = (
                 source.namespace,
@@ -231,3 +255,5 @@ class Demo:
                 container or next(iter(source.prefixes)),
             )
         self.truth[Edge(*here, *to)] += count
+        if failed:
+            self.failed[Edge(*here, *to)] += count

@@ -31,11 +31,11 @@ class Faults(Protocol):
 
     @contextmanager
     def down(self) -> Iterator[None]:
-        """Nobody answers, or only that nothing goes."""
+        """Nobody listens at its port, and the connections to it are cut."""
         yield
 
     def forget(self) -> None:
-        """Watches end, and none may go on from where it was, if that can be had without an end of the server."""
+        """Watches end, and none may go on from where it was (410): the real one is started anew for that."""
 
     def adopt(self, replica_set: str, deployment: str) -> None:
         """Another Deployment takes a ReplicaSet (namespace/name) over."""
@@ -64,12 +64,8 @@ class FakeFaults(Faults):
 
     @contextmanager
     def down(self) -> Iterator[None]:
-        self._kube.refuse.update(dict.fromkeys(("/api/v1/pods", "/api/v1/services", "/api/v1/nodes"), 503))
-        self._kube.forget()
-        try:
+        with self._kube.away():
             yield
-        finally:
-            self._kube.refuse.clear()
 
     def forget(self) -> None:
         self._kube.forget()
@@ -115,7 +111,9 @@ class RealFaults(Faults):
             self._begin()
 
     def forget(self) -> None:
-        pass  # by itself after five minutes (etcd-compaction-interval); a server that comes back knows nothing of before
+        """One that comes back knows no version of before."""
+        with self.down():
+            pass
 
     def adopt(self, replica_set: str, deployment: str) -> None:
         namespace, _, name = replica_set.partition("/")

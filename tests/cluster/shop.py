@@ -147,18 +147,16 @@ class Shop:
         self.addresses.add(ip)
 
     def serve(
-        self, pod: Pod, port: int, script: str = SERVE, *, container: str = "", address: str = "", kind: str = "tcp"
-    ) -> None:
-        """From the next `start` on, until the cluster ends."""
-        name = container or next(iter(pod.prefixes))
-        address = address or pod.ip
-        folder = self.folder / f"{pod.name}-{port}"
+        self, pod: Pod | None, port: int, script: str = SERVE, *, container: str = "", address: str = "", kind: str = "tcp"
+    ) -> None:  # fmt: skip
+        """In a pod or on the host, from the next `start` on, until the cluster ends."""
+        name, prefix = (pod.name, pod.prefixes[container or next(iter(pod.prefixes))]) if pod else ("host", ())
+        address = address or (pod.ip if pod else self.node.ipv4)
+        folder = self.folder / f"{name}-{port}"
         folder.mkdir()
         command = [sys.executable, "-c", script, address, str(port)]
         self.waiting.append(
-            servers.running(
-                pod.name, command, address, port, folder, kinds=(kind,), prefix=pod.prefixes[name], seconds=60.0
-            )
+            servers.running(name, command, address, port, folder, kinds=(kind,), prefix=prefix, seconds=60.0)
         )
 
     def start(self) -> None:
