@@ -93,7 +93,11 @@ def seccomp(host: Host, _config: Config) -> list[Finding]:
 
 def lockdown(host: Host, _config: Config) -> list[Finding]:
     told = host.read("/sys/kernel/security/lockdown")
-    mode = re.search(r"\[(\w+)\]", told or "")
+    if told is None:
+        return [
+            Finding(OK, "no lockdown is told of (no securityfs at /sys/kernel/security, or a kernel without lockdown)")
+        ]
+    mode = re.search(r"\[(\w+)\]", told)
     if mode is None or mode[1] == "none":
         return [Finding(OK, "the kernel is not locked down")]
     if mode[1] == "confidentiality":

@@ -81,7 +81,8 @@ class SocketLister:
 
     def _own(self, netns: int) -> Iterator[SeenSocket]:
         try:
-            yield from _diagnosed(netns)
+            # All of it or nothing: what one family had would be listed twice.
+            yield from list(_diagnosed(netns))
             self.detail_fault = ""
         except OSError as error:
             self.detail_fault = f"sock_diag cannot be used: {error}"
@@ -155,6 +156,9 @@ def _diagnosed(netns: int) -> Iterator[SeenSocket]:
             diag.bind()
             for family in (AF_INET, AF_INET6):
                 for message in diag.get_sock_stats(family=family, states=_STATES_MASK, extensions=_INFO_EXTENSION):
+                    if "idiag_state" not in message:
+                        # A refusal comes as a message, not as an exception, where no module of sock_diag can be loaded.
+                        raise OSError(errno.ENOENT, "the kernel has no inet_diag and tcp_diag, and loads none")
                     yield _from_message(message, netns)
     except NetlinkError as error:
         raise OSError(error.code or errno.EIO, str(error)) from None

@@ -139,7 +139,7 @@ def test_the_driver_none_needs_no_kernel_capability(tmp_path: Path) -> None:
             WARN,
             "unsigned modules",
         ),
-        ("lockdown", {"sys/kernel/security/lockdown": None}, Config(), OK, "not locked down"),
+        ("lockdown", {"sys/kernel/security/lockdown": None}, Config(), OK, "no lockdown is told of"),
         ("unprivileged-bpf", {"proc/sys/kernel/unprivileged_bpf_disabled": "0"}, Config(), WARN, "every user"),
         ("unprivileged-bpf", {"proc/sys/kernel/unprivileged_bpf_disabled": None}, Config(), WARN, "no BPF at all"),
         ("bpf-jit", {"proc/sys/net/core/bpf_jit_enable": "0"}, Config(), WARN, "interpreted"),

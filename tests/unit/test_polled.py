@@ -3,6 +3,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -87,6 +88,36 @@ def test_rows_end_and_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (len(polled.tcp()), polled.overflow) == (2, 3)
     polled.take([], HOUR + 2)
     assert polled.tcp() == []
+
+
+class Refusing:
+    """What pyroute2 gives where the kernel answers with NLMSG_ERROR: the refusal as a message."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def bind(self) -> None:
+        pass
+
+    def get_sock_stats(self, family: int, **_: object) -> list[dict[str, object]]:
+        return [{"header": {"type": 2, "error": None}, "event": "NLMSG_ERROR"}] if family else []
+
+
+def test_a_kernel_that_cannot_list_sockets_is_read_from_proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux 6.1 with kernel.modules_disabled=1 and inet_diag not loaded."""
+    monkeypatch.setattr("pyroute2.DiagSocket", Refusing)
+    (tmp_path / "self/net").mkdir(parents=True)
+    line = "   0: 0100007F:1F90 0200000A:C000 01 00000000:00000000 00:00000000 00000000     0        0 1161 1 0\n"
+    (tmp_path / "self/net/tcp").write_text("  sl  local_address\n" + line)
+    lister = SocketLister(tmp_path)
+    (seen,) = lister.read()
+    assert (seen.local_port, seen.is_detailed) == (8080, False)
+    assert lister.detail_fault == (
+        "sock_diag cannot be used: [Errno 2] the kernel has no inet_diag and tcp_diag, and loads none"
+    )
 
 
 def test_a_translated_connection_has_the_service_and_who_answers() -> None:

@@ -32,9 +32,9 @@ EXCHANGE = Path("/run/exchange")
 _GRACE_SECONDS = 5.0
 # Mitigations cost a lot under emulation and protect nobody here. A panic ends the machine at once (-no-reboot). Taking a
 # hook off waits for all processors: expedited, for each wait takes seconds otherwise. The kernel's own patience is for
-# processors that run all the time.
+# processors that run all the time, and so is its check at the start that the timer comes in time, after which it panics.
 _KERNEL_WORDS = (
-    "console=ttyS0 panic=-1 loglevel=5 mitigations=off audit=0 nokaslr random.trust_cpu=on tsc=reliable "
+    "console=ttyS0 panic=-1 loglevel=5 mitigations=off audit=0 nokaslr random.trust_cpu=on tsc=reliable no_timer_check "
     "rcupdate.rcu_expedited=1 rcupdate.rcu_cpu_stall_timeout=300 watchdog_thresh=60"
 )
 
