@@ -4,7 +4,7 @@
 # Gets this machine ready: system packages and the virtual environment. The Makefile calls it; it may be called again
 # at any time and does only what is still missing.
 #
-#   setup.sh packages run|test|lint|demo|vm...  look for compilers, headers and programs, install their packages
+#   setup.sh packages run|test|lint|demo|vm|image...  look for compilers, headers and programs, install their packages
 #   setup.sh venv run|dev                make .venv from the pinned requirements
 #   setup.sh extension-suffix            print how this environment's compiled modules end
 #   setup.sh give-back                   after sudo make in somebody's clone: what root made there becomes theirs
@@ -86,6 +86,10 @@ depmod:kmod
 gcc:gcc
 static-libc:libc6-dev
 bpfcc:python3-bpfcc
+'
+needs_image='
+mmdebstrap:mmdebstrap
+debian-keyring:debian-archive-keyring
 '
 needs_lint='
 clang-format:clang-format
@@ -206,7 +210,8 @@ packages() {
 	lint) list=$(missing_of "$needs_lint") ;;
 	demo) list=$(missing_of "$needs_demo") ;;
 	vm) list=$(missing_of "$needs_vm") ;;
-	*) die "setup.sh packages: run, test, lint, demo or vm, not '$kind'" ;;
+	image) list=$(missing_of "$needs_image") ;;
+	*) die "setup.sh packages: run, test, lint, demo, vm or image, not '$kind'" ;;
 	esac
 	[ -n "${list// /}" ] || return 0
 	if ! command -v apt-get >/dev/null; then
@@ -299,5 +304,5 @@ packages)
 venv) make_venv "${2:-run}" ;;
 extension-suffix) extension_suffix ;;
 give-back) give_back ;;
-*) die "usage: setup.sh packages run|test|lint|demo|vm..., venv run|dev, extension-suffix, give-back" ;;
+*) die "usage: setup.sh packages run|test|lint|demo|vm|image..., venv run|dev, extension-suffix, give-back" ;;
 esac

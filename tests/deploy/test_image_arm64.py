@@ -34,7 +34,7 @@ COLUMNS = os.environ.get("FIRESTEEL_ARM64_COLUMNS", "trampolines socket-tracepoi
 _SECONDS = 1800
 
 pytestmark = pytest.mark.timeout(machine.patient(_SECONDS) + 300)
-emulated = pytest.mark.skipif(not KERNEL, reason="no arm64 kernel: FIRESTEEL_ARM64_KERNEL=vmlinuz")
+emulated = pytest.mark.skipif(not KERNEL, reason="optional: no arm64 kernel: FIRESTEEL_ARM64_KERNEL=vmlinuz")
 
 
 def test_everything_is_for_arm64() -> None:

@@ -1,15 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The last stage of .ci/run, with programs of its own in the places of make and of the fetch: who gets a second try, what is left out."""
 
-import os
-import shutil
-import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.agents import ROOT
+from tests.ci_script import Ended, run_stage
 from tests.vm import machine
 
 MAKE = """#!/bin/sh
@@ -32,40 +28,9 @@ esac
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
-    status: int
-    output: str
-    calls: list[str]
-
-    @property
-    def last(self) -> str:
-        return self.output.splitlines()[-1]
-
-
 def run(folder: Path, **environment: str) -> Ended:
-    script = (ROOT / ".ci/run").read_text().partition("\nstage packages")[0]
-    programs = {
-        ".ci/run": f"{script}\nstage vm virtual_machines\nclose\n",
-        "bin/make": MAKE,
-        ".venv/bin/python": FETCH,
-        "scripts/setup.sh": "#!/bin/sh\n",
-    }
-    for name, text in programs.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-        path.chmod(0o755)
-    calls = folder / "calls"
-    calls.touch()
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("FIRESTEEL_")}
-    search = f"{folder / 'bin'}:{kept['PATH']}"
-    done = subprocess.run(
-        [shutil.which("bash") or "bash", str(folder / ".ci/run")],
-        env={**kept, "FIRST": "", "FETCH": "", **environment, "CALLS": str(calls), "PATH": search},
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    return Ended(done.returncode, done.stdout + done.stderr, calls.read_text().splitlines())
+    programs = {"bin/make": MAKE, ".venv/bin/python": FETCH, "scripts/setup.sh": "#!/bin/sh\n"}
+    return run_stage(folder, "vm virtual_machines", programs, {"FIRST": "", "FETCH": "", **environment})
 
 
 def test_all_kernels_run_once(tmp_path: Path) -> None:
