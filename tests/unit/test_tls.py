@@ -269,3 +269,10 @@ def test_anything_may_come(data: st.DataObject, side: Side, truncated: bool) -> 
         assert message.length > 0
     if answer is Framed.MORE:
         assert not truncated
+
+
+def test_the_rest_of_a_hello_is_no_hello() -> None:
+    """Cut where what is left begins as one does: a 2, a length, and a version, which are of an extension and the record behind."""
+    made = events_of(load("postgresql-tls"), cut=lambda number, _: [90] if number == 3 else [])
+    rows, _ = counted(made)
+    assert {row.response for row in rows} <= {"", "TLSv1.3"}

@@ -279,6 +279,13 @@ static bool frame_alert(struct fs_cursor bytes, struct fs_message *out)
 	return true;
 }
 
+/* What was read behind a header that came alone is all of it; a piece of something else may begin like a hello. */
+static bool is_all_here(struct fs_cursor bytes)
+{
+	uint32_t length;
+	return bytes.truncated || (fs_skip(&bytes, 1) && take_u24be(&bytes, &length) && length <= fs_left(&bytes));
+}
+
 /* What follows a record header that was read by a call of its own. */
 static enum fs_framed frame_headless(struct fs_frame_input *in, uint8_t expected, struct fs_message *out)
 {
@@ -291,7 +298,7 @@ static enum fs_framed frame_headless(struct fs_frame_input *in, uint8_t expected
 	out->body = FS_BODY_UNTIL_FLIP;
 	if (is_alert && frame_alert(bytes, out))
 		return FS_FRAME_MESSAGE;
-	if (!read_hello_start(&bytes, &type, &version) || type != expected)
+	if (!is_all_here(bytes) || !read_hello_start(&bytes, &type, &version) || type != expected)
 		return FS_FRAME_INVALID;
 	frame_hello(bytes, type, version, out);
 	return FS_FRAME_MESSAGE;
