@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What can be told of the root of a small image by its files alone, for whichever machine it is."""
 
+import hashlib
 import re
 import struct
 import subprocess
@@ -39,6 +40,25 @@ def missing_libraries(tree: Path) -> set[tuple[str, str]]:
             if not list(tree.glob(f"usr/lib*/{name}")) and not list(tree.glob(f"usr/lib/*/{name}")):
                 missing.add((path.name, name))
     return missing
+
+
+def differences(one: Path, other: Path) -> set[str]:
+    """Names of what is not the same in two trees: there, its mode, its time, its bytes or where it points."""
+    first, second = _contents(one), _contents(other)
+    return {name for name in first.keys() | second.keys() if first.get(name) != second.get(name)}
+
+
+def _contents(tree: Path) -> dict[str, tuple[int, float, str]]:
+    return {
+        str(path.relative_to(tree)): (path.lstat().st_mode, path.lstat().st_mtime, _content(path))
+        for path in tree.rglob("*")
+    }
+
+
+def _content(path: Path) -> str:
+    if path.is_symlink():
+        return str(path.readlink())
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 def _elf_files(tree: Path) -> Iterator[tuple[Path, str]]:
