@@ -2,6 +2,7 @@
 """Services by address translation: the Service that was dialled and the pod that answered, both on the edge."""
 
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -135,8 +136,10 @@ def cluster(folder: Path) -> Iterator[Cluster]:
 
 
 @contextmanager
-def watched(made: Cluster, folder: Path) -> Iterator[Agent]:
-    settings = ("kubernetes.enabled=true", f"kubernetes.kubeconfig={kubeconfig(folder, made.kube.port)}")
+def watched(made: Cluster, folder: Path, driver: str = "auto") -> Iterator[Agent]:
+    settings = (
+        "kubernetes.enabled=true", f"kubernetes.kubeconfig={kubeconfig(folder, made.kube.port)}", f"driver={driver}",
+    )  # fmt: skip
     with running_agent(folder, settings) as agent:
         agent.wait(lambda a: a.total("firesteel_kubernetes_watch_up") == 7)
         yield agent
@@ -187,6 +190,10 @@ def test_a_node_port_a_hairpin_and_a_process_of_the_host(tmp_path: Path) -> None
                 ("web-0", "web-0", "web", ip, str(PORT)): 4,
                 ("", "web-0", "web", ip, str(PORT)): 3,
             }
+
+
+def listed_edges(agent: Agent) -> list[dict[str, object]]:
+    return list(json.loads(agent.get("/api/v1/topology?level=pod"))["edges"])
 
 
 def room_for(seconds: float) -> None:
@@ -252,6 +259,27 @@ def test_what_was_open_before_the_agent_has_its_service(tmp_path: Path) -> None:
             asking(6)
             assert agent.counts(EDGES, 6, src_pod="client-0") == 6
             assert edges(agent, src_pod="client-0") == {("client-0", "web-0", "web", ip, str(PORT)): 6}
+
+
+def test_without_a_probe_both_the_service_and_the_pod_are_on_the_edge(tmp_path: Path) -> None:
+    """From the list of conntrack, as the sockets are from theirs."""
+    with cluster(tmp_path) as made, ExitStack() as asking:
+        made.pod("client-0")
+        ip = made.pod("web-0", port=PORT)
+        made.service("web", 80, {"web-0": (ip, PORT)})
+        with watched(made, tmp_path, "none") as agent:
+            command = [sys.executable, "-c", ASK_ON, VIP, "80"]
+            client = asking.enter_context(
+                subprocess.Popen([*made.prefix("client-0"), *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            )
+            asking.callback(client.kill)
+            agent.wait(lambda a: "web-0" in str(listed_edges(a)))
+            (edge,) = [edge for edge in listed_edges(agent) if "web-0" in str(edge)]
+            assert edge["source"] == "shop/Pod/client-0"
+            assert edge["destination"] == "shop/Pod/web-0"
+            nodes = json.loads(agent.get("/api/v1/topology?level=address"))["nodes"]
+            assert [node["subtitle"] for node in nodes if node["title"] == f"{ip}:{PORT}"] == ["web"]
+            assert [p for p in agent.status()["problems"] if "Service" in p["what"]] == []
 
 
 def test_datagrams_to_a_service(tmp_path: Path) -> None:
