@@ -68,6 +68,8 @@ class PolledRows:
             other = by_ends.get((_scope(seen), _mirrored(seen)))
             if other is not None and self._tells_other(seen, other):
                 continue
+            if other is not None and other.dialled_ip:  # what was asked for is known to the end that asked
+                seen = replace(seen, dialled_ip=other.dialled_ip, dialled_port=other.dialled_port)  # noqa: PLW2901
             before = self._sockets.get(place)
             if before is not None and before.seen.inode != seen.inode and before.seen.inode and seen.inode:
                 before.sum.closed += 1

@@ -125,7 +125,8 @@ def test_a_translated_connection_has_the_service_and_who_answers() -> None:
     polled = rows()
     polled.take([replace(CLIENT, dialled_ip="10.96.0.1", dialled_port=443), SERVER, LISTENER], 5)
     (tcp,) = polled.tcp()
-    assert tcp.key.role is Role.SERVER
+    assert (tcp.key.role, tcp.key.dialled_ip, tcp.key.dialled_port) == (Role.SERVER, "10.96.0.1", 443)
+    assert tcp.key.peer is not None
     polled = rows()
     polled.take(
         [replace(CLIENT, dialled_ip="10.96.0.1", dialled_port=443), replace(CLIENT, local_port=40001, inode=9)], 5
