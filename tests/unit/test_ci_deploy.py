@@ -17,8 +17,14 @@ case $* in
 	echo "9 skipped: optional: no arm64 image: FIRESTEEL_ARM64_IMAGE=folder"
 	echo "1 skipped: optional: no arm64 image: FIRESTEEL_ARM64_IMAGE=folder"
 	echo "2 skipped: no wrk: apt-get install wrk"
+	for number in $FAILS; do echo "FAILED tests/deploy/test_a.py::test_$number - slow"; done
+	[ -z "$FAILS" ] || exit 2
 	;;
 esac
+"""
+PYTHON = """#!/bin/sh
+echo "python $* groups=$FIRESTEEL_REQUIRED_GROUPS steps=$FIRESTEEL_IMAGE_STEPS" >>"$CALLS"
+exit "$AGAIN"
 """
 SETUP = """#!/bin/sh
 [ "$*" != 'packages image' ] || [ "$LACKS" != mmdebstrap ]
@@ -29,8 +35,17 @@ ARM64 = "; not run: no arm64 image: FIRESTEEL_ARM64_IMAGE=folder"
 
 
 def run(folder: Path, **environment: str) -> Ended:
-    programs = {"bin/make": MAKE, "bin/id": ID, "bin/mmdebstrap": NOTHING, "scripts/setup.sh": SETUP}
-    known = {"BROKEN": "", "LACKS": "", "XDG_CACHE_HOME": str(folder / "cache"), **environment}
+    programs = {
+        "bin/make": MAKE, "bin/id": ID, "bin/mmdebstrap": NOTHING, "scripts/setup.sh": SETUP, ".venv/bin/python": PYTHON,
+    }  # fmt: skip
+    known = {
+        "BROKEN": "",
+        "FAILS": "",
+        "AGAIN": "0",
+        "LACKS": "",
+        "XDG_CACHE_HOME": str(folder / "cache"),
+        **environment,
+    }
     return run_stage(folder, "deploy deployed", programs, known)
 
 
@@ -102,3 +117,14 @@ def test_what_fails_fails_or_is_named(broken: str, tmp_path: Path) -> None:
     ended = run(tmp_path, BROKEN=broken)
     assert ended.status == (1 if broken == "test-deploy" else 0)
     assert ("not run: no older commit" in ended.last) == (broken == "previous")
+
+
+@pytest.mark.parametrize(("fails", "again", "status"), [("1 2 3", "0", 0), ("1 2 3", "1", 1), ("1 2 3 4", "0", 1)])
+def test_what_failed_once_has_a_second_chance(fails: str, again: str, status: int, tmp_path: Path) -> None:
+    """Three of them at most, with what the first time had."""
+    commits(tmp_path, 1)
+    ended = run(tmp_path, FAILS=fails, AGAIN=again)
+    assert ended.status == status
+    tried = [call for call in ended.calls if call.startswith("python ")]
+    names = " ".join(f"tests/deploy/test_a.py::test_{number}" for number in fails.split())
+    assert tried == ([] if len(fails.split()) > 3 else [f"python -m pytest {names} groups= steps=1"])
