@@ -5,6 +5,13 @@
 
 #include "source.h"
 
+/* What is remembered of the payload: whether much of what follows is wanted before the engine can say so. */
+static __always_inline void look_at(struct connection *connection, const void *payload, __u32 captured)
+{
+	if (captured >= sizeof(__u64) && *(const __u64 *)payload == FS_PREFACE)
+		connection->flags |= CONNECTION_HTTP2;
+}
+
 #define DATA_EVENT(room)                                                                                   \
 	static __always_inline void data_event_##room(struct connection *connection, const struct io *io,  \
 						      struct source *source)                               \
@@ -22,6 +29,7 @@
 		event->srtt_us = io->srtt_us;                                                              \
 		event->direction = io->direction;                                                          \
 		captured = copy_payload(event + 1, (room), source, io->bytes, io->budget, &event->reason); \
+		look_at(connection, event + 1, captured);                                                  \
 		event->captured = captured;                                                                \
 		event->head.size = sizeof(*event) + captured;                                              \
 		if (event->reason)                                                                         \

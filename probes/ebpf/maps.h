@@ -101,6 +101,7 @@ enum connection_flag {
 	CONNECTION_LOST = 1 << 1, /* an event was dropped */
 	CONNECTION_EXCLUDED = 1 << 2, /* by port, or the agent's own */
 	CONNECTION_NO_SEQ = 1 << 3, /* MPTCP: offsets are counted here */
+	CONNECTION_HTTP2 = 1 << 4, /* its preface was seen */
 };
 
 /* Ours, in the socket's own storage: freed with the socket. */

@@ -220,21 +220,24 @@ static __always_inline void flips_io(struct connection *connection, const struct
 
 /*
  * The engine asks for more once it has seen requests overlap; then the rest of the first ones is gone for good, and with
- * it what HTTP/2's header compression refers to from then on. So what is not long comes whole from the start, and in
- * message mode a request that is too long to wait for its response. After a while only where the direction turns: the
- * pieces of a long body are no beginnings, and would fill the ring.
+ * it what HTTP/2's header compression refers to from then on. So what is not long comes whole from the start, of HTTP/2
+ * the long as well, and in message mode a request that is too long to wait for its response. After many only where the
+ * direction turns: the pieces of a long body are no beginnings, and would fill the ring.
  */
 static __always_inline void capture_policy(struct connection *connection, struct io *io)
 {
 	bool turned = connection->spoke != io->direction + 1;
 	__u64 slot = slot_of(connection);
 	__u32 whole = control.whole_bytes;
+	bool deep = connection->flags & CONNECTION_HTTP2;
 	connection->spoke = io->direction + 1;
 	io->mode = FS_MODE_STREAM;
 	io->budget = control.stream_budget;
 	if (!slot || fs_slot_mode(slot) == FS_MODE_AGAIN) {
-		if (io->bytes <= whole && (turned || connection->early < EARLY_IOS))
-			io->budget = whole;
+		if (io->bytes <= io->budget)
+			return;
+		if ((turned || connection->early < EARLY_IOS) && (deep || io->bytes <= whole))
+			io->budget = deep ? whole * FS_LONG_EVENTS : whole;
 		if (connection->early < EARLY_IOS)
 			connection->early++;
 		return;

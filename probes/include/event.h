@@ -220,6 +220,7 @@ struct fs_file_head {
 #define FS_LONG_EVENTS 8 /* of one read or write, where the budget is more than one event can hold */
 #define FS_MESSAGE_MAX 512 /* the request text kept in socket storage */
 #define FS_ANSWER_MAX 128 /* of a response's first chunk in message mode */
+#define FS_PREFACE 0x5448202a20495250 /* "PRI * HT", little-endian: how HTTP/2 begins (RFC 9113 3.4) */
 
 #define FS_ASSERT_SIZE(type, bytes) typedef char fs_size_of_##type[(sizeof(struct type) == (bytes)) ? 1 : -1]
 FS_ASSERT_SIZE(fs_head, 48);

@@ -41,7 +41,8 @@ enum fst_connection_flag {
 	FST_SEEDED = 1 << 0, /* existed before the hooks */
 	FST_LOST = 1 << 1, /* an event was dropped */
 	FST_EXCLUDED = 1 << 2, /* by port, by process, or the agent's own */
-	FST_NO_SEQ = 1 << 3 /* MPTCP: offsets are counted here */
+	FST_NO_SEQ = 1 << 3, /* MPTCP: offsets are counted here */
+	FST_HTTP2 = 1 << 4 /* its preface was seen */
 };
 
 /*

@@ -52,6 +52,8 @@ static void data_event(struct fst_connection *c, const struct io *io, const stru
 		event->reason = FS_REASON_LENGTH_ONLY;
 	else
 		event->captured = fst_copy(event + 1, room, source, io->bytes, &event->reason);
+	if (event->captured >= sizeof(u64) && *(const u64 *)(event + 1) == FS_PREFACE)
+		c->flags |= FST_HTTP2;
 	event->head.size += event->captured;
 	fst_count_absent(event->reason);
 	fst_commit(event, FS_EV_DATA);
@@ -220,22 +222,25 @@ static void flips_io(struct fst_connection *c, const struct io *io)
 
 /*
  * The engine asks for more once it has seen requests overlap; then the rest of the first ones is gone for good, and with
- * it what HTTP/2's header compression refers to from then on. So what is not long comes whole from the start, and in
- * message mode a request that is too long to wait for its response. After a while only where the direction turns: the
- * pieces of a long body are no beginnings, and would fill the ring.
+ * it what HTTP/2's header compression refers to from then on. So what is not long comes whole from the start, of HTTP/2
+ * the long as well, and in message mode a request that is too long to wait for its response. After many only where the
+ * direction turns: the pieces of a long body are no beginnings, and would fill the ring.
  */
 static void capture_policy(struct fst_connection *c, struct io *io)
 {
 	bool turned = c->spoke != io->direction + 1;
 	u64 slot = fst_slot_of(c);
 	u32 whole = READ_ONCE(fst.control->whole_bytes);
+	bool deep = c->flags & FST_HTTP2;
 
 	c->spoke = io->direction + 1;
 	io->mode = FS_MODE_STREAM;
 	io->budget = READ_ONCE(fst.control->stream_budget);
 	if (!slot || fs_slot_mode(slot) == FS_MODE_AGAIN) {
-		if (io->bytes <= whole && (turned || c->early < FST_EARLY_IOS))
-			io->budget = whole;
+		if (io->bytes <= io->budget)
+			return;
+		if ((turned || c->early < FST_EARLY_IOS) && (deep || io->bytes <= whole))
+			io->budget = deep ? whole * FS_LONG_EVENTS : whole;
 		if (c->early < FST_EARLY_IOS)
 			c->early++;
 		return;

@@ -269,6 +269,44 @@ def test_the_budget_of_a_slot_holds(ground: Ground) -> None:
             assert event.reason == (TRUNCATED if budget else LENGTH_ONLY)
 
 
+LONG = b"0123456789abcdef" * 80  # more than the budget, less than what comes whole
+EARLY_IOS = 64  # in the drivers
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+
+def test_long_writes_come_whole_at_first_then_only_where_the_direction_turns(ground: Ground) -> None:
+    """Until the engine says how much it wants. What fits the budget anyhow takes nothing from the long ones."""
+    with ground.pair("tcp4") as pair:
+        watched = Watched(ground, pair)
+        for _ in range(3 * EARLY_IOS):
+            ask(pair)
+        watched.take()
+        for _ in range(EARLY_IOS + 2):
+            ask(pair, LONG)
+        told, _ = watched.take()
+        assert [len(event.payload) for event in told] == [len(LONG)] * EARLY_IOS + [512] * 2
+        answer(pair)
+        ask(pair, LONG)
+        told, _ = watched.take()
+        assert [event.payload for event in told] == [ANSWER, LONG]
+
+
+@pytest.mark.parametrize("first", [PREFACE, PREFACE[:8], PREFACE[:7] + b"X", PREFACE[:7]], ids=repr)
+def test_what_follows_the_preface_of_http2_is_captured_deep(ground: Ground, first: bytes) -> None:
+    """The engine looks every few milliseconds: a client has sent hundreds of requests by then."""
+    text = random.Random(5).randbytes(20_000)
+    with ground.pair("tcp4") as pair:
+        watched = Watched(ground, pair)
+        ask(pair, first)
+        watched.take()
+        assert pair.near.send(text) == len(text)
+        assert len(pair.far.recv(len(text))) == len(text)
+        whole = 4096 * ground.capture.most_pieces if PREFACE.startswith(first) and len(first) >= 8 else 512
+        for told in watched.take():
+            assert b"".join(event.payload for event in told) == text[:whole]
+            assert sum(event.bytes for event in told) == len(text)
+
+
 SCATTERED = (0, 1, 5000, 0, 3, 4095, 8192, 4097, 12)
 
 
