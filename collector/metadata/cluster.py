@@ -55,6 +55,8 @@ class ClusterIndex:
     _pods: dict[str, PodRecord] = field(default_factory=dict)
     _gone: dict[str, int] = field(default_factory=dict)
     _known: dict[str, int] = field(default_factory=dict)
+    _here: set[str] = field(default_factory=set)
+    """Pods of this node; of all nodes where it has no name."""
     _by_cgroup: dict[str, str] = field(default_factory=dict)
     _by_container: dict[str, tuple[str, str]] = field(default_factory=dict)
     _by_address: dict[str, list[str]] = field(default_factory=dict)
@@ -85,6 +87,10 @@ class ClusterIndex:
             if before is not None:
                 self._unlink_pod(before, kept)
             self._pods[pod.uid] = pod
+            if not self.node or pod.node == self.node:
+                self._here.add(pod.uid)
+            else:
+                self._here.discard(pod.uid)
             self._known.setdefault(pod.uid, self.clock())
             for uid in pod.cgroup_uids:
                 self._by_cgroup[uid] = pod.uid
@@ -188,7 +194,7 @@ class ClusterIndex:
                     drop(key)
 
     def _drop_own(self, uid: str) -> None:
-        if not self.node or self._pods[uid].node == self.node:
+        if uid in self._here:
             self.drop_pod(uid)
 
     def gone_pods(self) -> frozenset[tuple[str, str]]:
@@ -204,11 +210,8 @@ class ClusterIndex:
     def running_here(self) -> frozenset[tuple[str, str]]:
         """Namespace and name of each pod of this node that is not over."""
         with self._lock:
-            return frozenset(
-                (pod.namespace, pod.name)
-                for uid, pod in self._pods.items()
-                if uid not in self._gone and (not self.node or pod.node == self.node)
-            )
+            running = [self._pods[uid] for uid in self._here.difference(self._gone)]
+        return frozenset((pod.namespace, pod.name) for pod in running)
 
     def sweep(self) -> None:
         """Forgets pods whose time after their end is over."""
@@ -216,6 +219,7 @@ class ClusterIndex:
             now = self.clock()
             for uid in [uid for uid, at in self._gone.items() if now - at > self.tombstone_ns]:
                 del self._gone[uid]
+                self._here.discard(uid)
                 self._known.pop(uid, None)
                 pod = self._pods.pop(uid, None)
                 if pod is not None:
