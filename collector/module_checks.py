@@ -9,7 +9,7 @@ import re
 from collector.findings import FAIL, OK, WARN, Check, Finding
 from collector.host import Host
 from collector.schema import Config
-from probes import module_file
+from probes import bcc_source, module_file
 
 _SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 _COMPILERS = ("/usr/bin", "/usr/local/bin")
@@ -19,7 +19,6 @@ _GCC_FOLDERS = tuple(
 _CLANG_FOLDERS = ("/usr/lib/clang", "/usr/lib64/clang")
 """What a compiler brings along lies there by its generation."""
 
-_HEADER_PLACES = ("/lib/modules/{release}/build", "/usr/src/linux-headers-{release}", "/usr/src/kernels/{release}")
 _HEADERS = (
     "apt-get install linux-headers-$(uname -r), or dnf install kernel-devel-$(uname -r); in a container mount "
     "/lib/modules and /usr/src of the node"
@@ -58,13 +57,13 @@ def headers(host: Host, config: Config) -> list[Finding]:
     if "kmod" in wanted and (built := _built(host)):
         findings = [Finding(OK, f"the module for this kernel is built: {built}")]
         wanted.remove("kmod")
-    for place in _HEADER_PLACES if wanted else ():
+    for place in bcc_source.FOLDERS if wanted else ():
         folder = place.format(release=host.release())
         if any(host.exists(f"{folder}/include/{file}") for file in ("generated/autoconf.h", "linux/kconfig.h")):
             return [*findings, Finding(OK, f"headers of this kernel are at {folder}")]
-    if "bcc" in wanted and host.exists("/sys/kernel/kheaders.tar.xz"):
+    if "bcc" in wanted and host.exists(str(bcc_source.ARCHIVE)):
         wanted.remove("bcc")
-        findings += [Finding(OK, "the kernel brings its headers along for bcc (/sys/kernel/kheaders.tar.xz)")]
+        findings += [Finding(OK, f"the kernel brings its headers along for bcc ({bcc_source.ARCHIVE})")]
     if not wanted:
         return findings
     sentence = f"no headers of Linux {host.release()}: {' and '.join(wanted)} cannot be compiled here"

@@ -19,6 +19,8 @@ from probes.hooks import LOSS_REASONS, Attach, Hook
 FOLDER = Path(__file__).parent / "ebpf"
 CONTRACT = Path(__file__).parent / "include"
 ARCHITECTURES = {"x86_64": "x86", "aarch64": "arm64"}
+FOLDERS = ("/lib/modules/{release}/build", "/usr/src/linux-headers-{release}", "/usr/src/kernels/{release}")
+"""Where distributions put the headers of a kernel."""
 ARCHIVE = Path("/sys/kernel/kheaders.tar.xz")
 """The kernel's own headers, since 5.2, with CONFIG_IKHEADERS (43d8ce9d65a5)."""
 
@@ -85,8 +87,7 @@ def find(release: str, given: Path | None, scratch: Path) -> Headers:
                 f"{given} has no kernel headers (no folder include)", "the folder that holds include/ and arch/"
             )
         return _with_source(given)
-    tried = [Path(f"/lib/modules/{release}/build"), Path(f"/usr/src/linux-headers-{release}"),
-             Path(f"/usr/src/kernels/{release}")]  # fmt: skip
+    tried = [Path(place.format(release=release)) for place in FOLDERS]
     for folder in tried:
         if (folder / "include/generated").is_dir():
             return _with_source(folder.resolve())
