@@ -147,3 +147,20 @@ def test_what_is_for_the_whole_cluster_goes_with_its_own_installation_only(plugi
     assert told.returncode == 0, told.stdout + told.stderr
     assert "deleted securitycontextconstraints/firesteel-core" in told.stdout
     assert set(plugin.cluster.store) == before | theirs
+
+
+def test_a_second_installation_beside_another_is_refused(plugin: Plugin) -> None:
+    """It would take the other's rights away. What a namespace that is gone left behind is nobody's."""
+    assert plugin("install", "-n", "watch").returncode == 0
+    before = dict(plugin.cluster.store)
+    for more in ((), ("--dry-run",)):
+        told = plugin("install", *more)
+        assert told.returncode != 0
+        assert "installed in namespace watch" in told.stderr
+        assert "kubectl firesteel uninstall -n watch" in told.stderr
+    assert plugin.cluster.store == before
+    for key in [key for key in plugin.cluster.store if key[0] in {"daemonsets", "deployments"}]:
+        del plugin.cluster.store[key]
+    assert plugin("install").returncode == 0
+    (binding,) = plugin.cluster.of("clusterrolebindings")
+    assert {subject["namespace"] for subject in binding["subjects"]} == {"firesteel"}

@@ -45,12 +45,17 @@ def _of(kubectl: Kubectl, namespace: str, *, namespaced: bool) -> Iterator[Found
             yield kind, f"{path}/{item['metadata']['name']}", item
 
 
-def _is_for(item: Object, namespace: str, releases: Collection[str]) -> bool:
-    """By the namespaces of the accounts that it names; one that names none by its release."""
-    whose = {str(subject["namespace"]) for subject in item.get("subjects") or () if subject.get("namespace")}
+def whose(item: Object) -> set[str]:
+    """The namespaces of the accounts that it names."""
+    found = {str(subject["namespace"]) for subject in item.get("subjects") or () if subject.get("namespace")}
     accounts = (str(user).split(":") for user in item.get("users") or ())
-    whose |= {parts[2] for parts in accounts if parts[:2] == ["system", "serviceaccount"]}
-    return whose == {namespace} if whose else _instance(item) in releases
+    return found | {parts[2] for parts in accounts if parts[:2] == ["system", "serviceaccount"]}
+
+
+def _is_for(item: Object, namespace: str, releases: Collection[str]) -> bool:
+    """By the accounts that it names; one that names none by its release."""
+    named = whose(item)
+    return named == {namespace} if named else _instance(item) in releases
 
 
 def _instance(item: Object) -> str:

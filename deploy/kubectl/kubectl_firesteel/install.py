@@ -46,6 +46,7 @@ def install(kubectl: Kubectl, wish: Wish, say: Say) -> bool:
         wish.profiles, namespace=wish.namespace, minor=minor_of(kubectl), registry=wish.registry, tag=wish.tag,
         names=wish.names,
     )  # fmt: skip
+    _refuse_beside_another(kubectl, wanted, wish.namespace)
     new_namespace = namespaces.settled(kubectl, wish.namespace, wish.seconds, say) is None
     rendered = _renderings(wish)
     for item in wanted:
@@ -63,6 +64,22 @@ def install(kubectl: Kubectl, wish: Wish, say: Say) -> bool:
     return wait_for_rollout(
         kubectl, [item for item in wanted if item["kind"] in {"DaemonSet", "Deployment"}], wish.seconds, say
     )
+
+
+def _refuse_beside_another(kubectl: Kubectl, wanted: Sequence[Object], namespace: str) -> None:
+    """What is for the whole cluster names the accounts of one namespace: taken over, the agents of the other one would know no
+    names any more, and nodes that have both would count all twice. A binding that a namespace left behind is nobody's.
+
+    Raises Refused.
+    """
+    for item in wanted:
+        there = kubectl.find(objects.path_of(item)) if item["kind"] == "ClusterRoleBinding" else None
+        for other in sorted(belongings.whose(there or {}) - {namespace}):
+            if installed(kubectl, other):
+                raise Refused(
+                    f"Firesteel is installed in namespace {other}, and {item['kind'].lower()}/{item['metadata']['name']} is that "
+                    f"one's: kubectl firesteel install -n {other}, or first kubectl firesteel uninstall -n {other}"
+                )
 
 
 def _profiles_without_nodes(kubectl: Kubectl, profiles: Sequence[str]) -> list[str]:
