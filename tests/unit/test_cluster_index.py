@@ -204,7 +204,7 @@ def test_services_by_address_node_port_and_only_backend(index: ClusterIndex) -> 
 @pytest.mark.parametrize(
     ("kind", "keep", "gone"),
     [
-        ("pods", "u1", lambda i: i.pod_of_cgroup("u2") is not None and i._gone.keys() == {"u2"}),
+        ("pods", "u1", lambda i: i.pod_of_cgroup("u2") is not None and i._pods.gone.keys() == {"u2"}),
         ("services", "a/s", lambda i: i.service_at("10.96.0.2") is None and i.service_at("10.96.0.1") is not None),
         ("nodes", "n1", lambda i: i.node_at("10.0.0.2") == "" and i.node_at("10.0.0.1") == "n1"),
         ("jobs", "j1", lambda i: i._controllers.keys() == {"j1", "r1"}),

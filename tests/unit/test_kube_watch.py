@@ -105,7 +105,7 @@ def test_a_pod_that_is_scheduled_to_this_node_stays(monkeypatch: pytest.MonkeyPa
             time.sleep(0.5)
             found = cluster.index.pod_at("10.1.0.9")
             assert found is not None
-            assert (found.name, "uid-late-0" in cluster.index._gone) == ("late-0", False)
+            assert (found.name, "uid-late-0" in cluster.index._pods.gone) == ("late-0", False)
 
 
 def pod_nowhere() -> Any:

@@ -189,7 +189,7 @@ def test_after_a_break_it_goes_on_where_it_was() -> None:
         kube.put("pods", pod("db-1", "10.1.0.3", "n2"))
         kube.delete("pods", "shop/web-0")
         service.feed._stopping = False
-        assert within(lambda: name_at(cluster, "10.1.0.3") == "db-1" and "uid-web-0" in cluster.index._gone)
+        assert within(lambda: name_at(cluster, "10.1.0.3") == "db-1" and "uid-web-0" in cluster.index._pods.gone)
         assert (state.wholes, state.resumed > 0, service.feed.counts.wholes) == (1, True, 1)
         assert lists(kube) == before
 
@@ -208,9 +208,9 @@ def test_another_service_tells_everything_anew_and_what_went_meanwhile_is_gone()
             assert name_at(cluster, "10.1.0.1") == "web-0"
             kube.delete("pods", "shop/web-0")
             with serving(kube, port):
-                assert within(lambda: "uid-web-0" in cluster.index._gone)
+                assert within(lambda: "uid-web-0" in cluster.index._pods.gone)
                 assert name_at(cluster, "10.1.0.2") == "web-1"
-                assert "uid-web-1" not in cluster.index._gone
+                assert "uid-web-1" not in cluster.index._pods.gone
                 assert cluster.names is not None
                 assert cluster.names.wholes == 2
                 assert within(lambda: not cluster.problems())
@@ -364,7 +364,7 @@ def test_a_storm_of_410_costs_the_agents_nothing() -> None:
             kube.forget()
         kube.delete("pods", "shop/web-0")
         kube.forget()
-        assert within(lambda: name_at(cluster, "10.1.2.9") == "db-9" and "uid-web-0" in cluster.index._gone)
+        assert within(lambda: name_at(cluster, "10.1.2.9") == "db-9" and "uid-web-0" in cluster.index._pods.gone)
         assert cluster.names is not None
         assert (cluster.names.wholes, cluster.names.failures, cluster.names.fallbacks) == (1, 0, 0)
 
