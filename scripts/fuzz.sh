@@ -39,31 +39,42 @@ if [ ${#stale[@]} -gt 0 ]; then
 		sh -c 'clang '"${flags[*]/fuzzer,/fuzzer-no-link,}"' -c "$1" -o "$2"' compile
 fi
 
+# one SOURCE: builds what is stale and runs it. Lines of results are short enough to be written at once by several.
+one() {
+	local source=$1 name inputs longest=4096 seeds=()
+	name=$(basename "$source" .c)
+	if [ ! -x "$out/$name" ] || [ "$(find "$source" tests/fuzz/*.h "${objects[@]}" -newer "$out/$name" | head -1)" ]; then
+		echo "building $name"
+		clang "${flags[@]}" -o "$out/$name" "$source" "${objects[@]}" || return 1
+	fi
+	mkdir -p "$out/corpus-$name"
+	[ ! -d "tests/fuzz/seeds/${name#fuzz-}" ] || seeds=("tests/fuzz/seeds/${name#fuzz-}")
+	echo "running $name with $limit"
+	[ "$name" != fuzz-tracking ] || longest=16384 # a script of many events
+	if ! "$out/$name" "$limit" -timeout=10 -rss_limit_mb=3000 -max_len=$longest -dict=tests/fuzz/tokens.dict -print_final_stats=1 -verbosity=0 \
+		-artifact_prefix="$out/$name-found-" "$out/corpus-$name" "${seeds[@]}" >"$out/$name.log" 2>&1; then
+		tail -n 60 "$out/$name.log" >&2
+		echo "$name found something: the input is named above, $out/$name FILE repeats it" >&2
+		return 1
+	fi
+	inputs=$(sed -n 's/stat::number_of_executed_units: *//p' "$out/$name.log")
+	echo "$name: nothing found in $inputs inputs"
+	echo "${name#fuzz-} $inputs" >>$out/results
+}
+
+# As many at a time as there are processors: each keeps one busy. What one found does not keep the others from looking.
 found=0
 : >$out/results
 for source in tests/fuzz/fuzz-*.c; do
 	name=$(basename "$source" .c)
 	[ $# -eq 0 ] || [[ " $* " == *" ${name#fuzz-} "* ]] || continue
-	if [ ! -x "$out/$name" ] || [ "$(find "$source" tests/fuzz/*.h "${objects[@]}" -newer "$out/$name" | head -1)" ]; then
-		echo "building $name"
-		clang "${flags[@]}" -o "$out/$name" "$source" "${objects[@]}"
-	fi
-	mkdir -p "$out/corpus-$name"
-	seeds=()
-	[ ! -d "tests/fuzz/seeds/${name#fuzz-}" ] || seeds=("tests/fuzz/seeds/${name#fuzz-}")
-	echo "running $name with $limit"
-	longest=4096
-	[ "$name" != fuzz-tracking ] || longest=16384 # a script of many events
-	if ! "$out/$name" "$limit" -timeout=10 -rss_limit_mb=3000 -max_len=$longest -dict=tests/fuzz/tokens.dict -print_final_stats=1 -verbosity=0 \
-		-artifact_prefix="$out/$name-found-" "$out/corpus-$name" "${seeds[@]}" >"$out/$name.log" 2>&1; then
-		found=1
-		tail -n 60 "$out/$name.log" >&2
-		echo "$name found something: the input is named above, $out/$name FILE repeats it" >&2
-	else
-		inputs=$(sed -n 's/stat::number_of_executed_units: *//p' "$out/$name.log")
-		echo "$name: nothing found in $inputs inputs"
-		echo "${name#fuzz-} $inputs" >>$out/results
-	fi
+	while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do
+		wait -n || found=1
+	done
+	one "$source" &
+done
+while [ "$(jobs -p | wc -l)" -gt 0 ]; do
+	wait -n || found=1
 done
 [ -z "${FUZZ_INPUTS:-}" ] || .venv/bin/python -m bench.fuzzed <$out/results
 exit $found
