@@ -240,10 +240,17 @@ class ClusterIndex:
                 return None
             return self._pods.at_host_port(address, port) or self._pods.newest(self._services.targets(address, port))
 
-    def service_at(self, address: str) -> ServiceRecord | None:
+    def service_at(self, address: str, port: int = 0) -> ServiceRecord | None:
+        """Who is dialled there. A node's address is a Service's (externalIPs, a balancer that is the nodes) at its ports only."""
         with self._lock:
             self._ask(address)
-            return self._services.at(address)
+            found = self._services.at(address, port)
+            return None if found and address in self._node_at and port not in found.ports else found
+
+    def services_at(self, address: str) -> list[ServiceRecord]:
+        """Every one that is dialled there, at whichever port."""
+        with self._lock:
+            return self._services.all_at(address)
 
     def service_of_node_port(self, port: int) -> ServiceRecord | None:
         with self._lock:
@@ -311,9 +318,9 @@ class ClusterIndex:
             self.version += 1
 
     def _tell(self, change: Change) -> None:
+        self._touch(*change.keys)
         if self.handing_over is not None and not self._asked.isdisjoint(change.handed_over):
             self.handing_over()
-        self._touch(*change.keys)
 
     def _count_observer(self, pod: PodRecord, by: int) -> None:
         if self._observer is None or pod.owner != self._observer or not pod.node:

@@ -58,7 +58,7 @@ class ClusterNames:
 
     def dialled(self, ip: str, port: int) -> str:
         """The Service that is asked for at an address of its own, or at this port of a node; empty if there is none."""
-        service = self._index.service_at(ip)
+        service = self._index.service_at(ip, port)
         if service is None and self._index.node_at(ip):
             service = self._index.service_of_node_port(port)
         return service.name if service else ""
@@ -70,7 +70,7 @@ class ClusterNames:
         if pod is not None:
             party = self.serving(self._pod(pod), ip, port)
             return replace(party, former=True) if former else party
-        service = self._index.service_at(ip)
+        service = self._index.service_at(ip, port)
         if service is not None:
             return _service(service, "service_only")
         node = self._index.node_at(ip)
@@ -83,8 +83,10 @@ class ClusterNames:
             workload = self._index.workload_of(pod)
             told.append(f"{ip} is pod {pod.namespace}/{pod.name} of {workload.kind} {workload.name} on node {pod.node}")
             told.append(self._age(pod))
-        if (service := self._index.service_at(ip)) is not None:
-            told.append(f"{ip} is Service {service.namespace}/{service.name}, ports {list(service.ports)}")
+        told += [
+            f"{ip} is Service {service.namespace}/{service.name}, ports {list(service.ports)}"
+            for service in self._index.services_at(ip)
+        ]
         owner = self._index.pod_at_port(ip, port)
         if not told and owner is not None and not self._index.node_at(ip):
             told += [f"{ip}:{port} is pod {owner.namespace}/{owner.name}, by an EndpointSlice", self._age(owner)]

@@ -2,7 +2,7 @@
 """What is known of the cluster, over time: names while a pod lives, for a while after, and of whoever has the address then."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
@@ -109,9 +109,9 @@ def test_news_of_a_pod_do_not_take_its_address_back_from_the_heir(index: Cluster
 
 
 def test_an_address_that_was_asked_for_is_handed_over_once_for_each_of_its_ends_and_heirs(index: ClusterIndex) -> None:
-    told: list[str] = []
-    step = ""
-    index.handing_over = lambda: told.append(step)
+    told: list[tuple[str, bool]] = []
+    step, before = "", 0
+    index.handing_over = lambda: told.append((step, index.version > before))
     other = replace(POD, uid="u7", addresses=("10.1.0.7",))
     index.put_pod(POD)
     index.put_pod(other)
@@ -129,8 +129,10 @@ def test_an_address_that_was_asked_for_is_handed_over_once_for_each_of_its_ends_
         ("the last one", lambda: index.put_pod(last)),
     ]
     for step, change in steps:  # noqa: B007 - read by what is told
+        before = index.version
         change()
-    assert told == ["its pod is gone", "its heir", "the heir ended", "the last one"]
+    # Who is told finds that what he knows is outdated.
+    assert told == [(step, True) for step in ("its pod is gone", "its heir", "the heir ended", "the last one")]
 
 
 def test_news_of_a_pod_that_ended_do_not_make_its_end_later(index: ClusterIndex, clock: Clock) -> None:
@@ -142,8 +144,46 @@ def test_news_of_a_pod_that_ended_do_not_make_its_end_later(index: ClusterIndex,
     assert index.pod_at("10.1.0.5") is None
 
 
+def test_an_address_is_his_again_whose_heir_has_ended(index: ClusterIndex) -> None:
+    heir = replace(POD, uid="u2", name="db-0")
+    index.put_pod(POD)
+    index.put_pod(heir)
+    index.put_pod(replace(heir, is_over=True))
+    assert index.pod_at("10.1.0.5") == POD
+
+
+def test_for_how_long_a_pod_is_known_and_over(index: ClusterIndex, clock: Clock) -> None:
+    clock.now = 5 * SECOND
+    index.put_pod(POD)
+    clock.now = 12 * SECOND
+    index.put_pod(replace(POD, containers=(("c" * 64, "web"),)))
+    assert index.ages_of(POD) == (7 * SECOND, None)
+    index.drop_pod("u1")
+    clock.now = 15 * SECOND
+    assert index.ages_of(POD) == (10 * SECOND, 3 * SECOND)
+
+
+def test_nothing_is_left_of_a_pod_that_is_forgotten(index: ClusterIndex, clock: Clock) -> None:
+    """Or a thousand pods a minute would fill the memory."""
+    before = replace(
+        POD, containers=(("c" * 64, "web"),), cgroup_uids=("u1", "0badc0ffee"), host_ports=(80,), host_addresses=("10.0.0.1",)
+    )  # fmt: skip
+    index.put_pod(replace(POD, uid="u0"))  # whose address it takes
+    index.put_pod(before)
+    index.put_pod(replace(before, containers=(("d" * 64, "web"),), host_ports=(81,)))
+    assert (index.container("c" * 64), index.pod_at_port("10.0.0.1", 80)) == (None, None)
+    for uid in ("u0", "u1", "one that nobody knows"):
+        index.drop_pod(uid)
+    clock.now = 301 * SECOND
+    index.sweep()
+    values = [getattr(index._pods, part.name) for part in fields(index._pods)]
+    tables = [value for value in values if isinstance(value, dict | set)]
+    assert (len(tables), [table for table in tables if table]) == (9, [])
+
+
 def test_host_network_pods_do_not_claim_the_nodes_address(index: ClusterIndex) -> None:
     index.put_pod(replace(POD, host_network=True, addresses=("192.168.1.1",)))
+    assert index.pod_at("192.168.1.1") is None  # nor before the node is told
     index.put_node(NodeRecord("n1", ("192.168.1.1", "fd00::1")))
     assert index.pod_at("192.168.1.1") is None
     assert index.node_at("fd00::1") == "n1"
@@ -201,6 +241,29 @@ def test_services_by_address_node_port_and_only_backend(index: ClusterIndex) -> 
     assert (index.service_at("10.96.0.7"), index.service_of_node_port(30080)) == (None, None)
 
 
+def test_a_shared_address_is_the_services_whose_port_is_dialled(index: ClusterIndex) -> None:
+    """As a load balancer may share one (MetalLB's allow-shared-ip). Where two have the port nobody can tell."""
+    web = ServiceRecord("shop", "web", ("203.0.113.4", "10.96.0.7"), (80, 443), (30080, 30053))
+    mail = ServiceRecord("shop", "mail", ("203.0.113.4",), (25, 443), (30025, 30053))
+    index.put_service(web)
+    index.put_service(mail)
+    assert [index.service_at("203.0.113.4", port) for port in (80, 25, 443, 0)] == [web, mail, None, None]
+    assert [index.service_of_node_port(port) for port in (30080, 30025, 30053)] == [web, mail, None]
+    assert index.services_at("203.0.113.4") == [web, mail]
+    assert index.service_at("10.96.0.7", 81) == web  # it is nobody else's
+    index.drop_service("shop/mail")
+    assert (index.service_at("203.0.113.4", 443), index.service_of_node_port(30053)) == (web, web)
+
+
+def test_a_slice_that_names_no_service_makes_nothing_ambiguous(index: ClusterIndex) -> None:
+    index.put_pod(POD)
+    index.put_slice(SliceRecord("shop", "web-abc", "web", (("10.1.0.5", 8080),)))
+    index.put_slice(SliceRecord("shop", "mine", "", (("10.1.0.5", 8080), ("192.168.0.2", 9100)), ("u1", "u1")))
+    assert index.service_of_backend("10.1.0.5", 8080) == "web"
+    assert index.services_of_backend("192.168.0.2", 9100) == ()
+    assert index.pod_at_port("192.168.0.2", 9100) == POD
+
+
 @pytest.mark.parametrize(
     ("kind", "keep", "gone"),
     [
@@ -248,7 +311,7 @@ def test_the_version_moves_with_answers_that_were_given_and_with_nothing_else(in
     assert index.version > before
 
 
-def test_nodes_with_an_agent_are_observed(index: ClusterIndex) -> None:
+def test_nodes_with_an_agent_are_observed(index: ClusterIndex, clock: Clock) -> None:
     agent = Owner("DaemonSet", "firesteel", "d1")
     index.put_pod(replace(POD, uid="a1", owner=agent, node="n1"))
     index.observe_by(agent)
@@ -256,6 +319,10 @@ def test_nodes_with_an_agent_are_observed(index: ClusterIndex) -> None:
     assert [index.is_observed(node) for node in ("n1", "n2", "n3", "")] == [True, True, False, False]
     index.put_pod(replace(POD, uid="a2", owner=agent, node="n3"))
     assert [index.is_observed(node) for node in ("n2", "n3")] == [False, True]
+    index.drop_pod("a2")
+    clock.now = 301 * SECOND
+    index.sweep()
+    assert not index.is_observed("n3")
 
 
 def test_who_asks_for_too_much_asks_again(index: ClusterIndex, monkeypatch: pytest.MonkeyPatch) -> None:

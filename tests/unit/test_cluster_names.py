@@ -143,6 +143,27 @@ def test_an_address_is_a_pod_a_service_a_node_or_outside(
     assert party.outside == (party.namespace == NOT_FOUND_EXTERNAL)
 
 
+def test_a_nodes_address_is_a_services_at_its_ports_only(index: ClusterIndex, tmp_path: Path) -> None:
+    """As externalIPs have it, and balancers that are the nodes themselves: what else is asked there, and who asks from there, is
+    the node's."""
+    index.put_service(ServiceRecord("shop", "ingress", ("10.96.0.8", "192.168.0.2"), (443,)))
+    index.put_service(ServiceRecord("shop", "mail", ("10.96.0.9", "192.168.0.2"), (25,)))
+    agent = Owner("DaemonSet", "firesteel", "d1")
+    index.put_pod(replace(DB, uid="a2", name="firesteel-2", owner=agent, node="n2", addresses=()))
+    index.observe_by(agent)
+    names = resolver(index, tmp_path, {})
+    found = [names.remote("192.168.0.2", port, 1) for port in (443, 25, 22, 0)]
+    assert [(party.workload_name, party.observed) for party in found] == [
+        ("ingress", False), ("mail", False), ("n2", True), ("n2", True),
+    ]  # fmt: skip
+    assert [names.service("192.168.0.2", port) for port in (443, 25, 22, 30080)] == ["ingress", "mail", "", "web"]
+    assert names.explained("192.168.0.2", 0, 1) == [
+        "192.168.0.2 is Service shop/ingress, ports [443]",
+        "192.168.0.2 is Service shop/mail, ports [25]",
+        "192.168.0.2 is node n2",
+    ]
+
+
 def test_who_was_seen_serving_is_known_down_to_the_container_until_the_address_is_anothers(
     index: ClusterIndex, tmp_path: Path
 ) -> None:
