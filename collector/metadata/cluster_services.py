@@ -4,6 +4,7 @@
 from dataclasses import dataclass, field
 
 from collector.metadata.kube_objects import ServiceRecord, SliceRecord
+from collector.metadata.pod_places import leave
 
 Place = tuple[str, int]
 
@@ -14,8 +15,8 @@ class ServiceTable:
 
     services: dict[str, ServiceRecord] = field(default_factory=dict)
     slices: dict[str, SliceRecord] = field(default_factory=dict)
-    _at: dict[str, str] = field(default_factory=dict)
-    _node_ports: dict[int, str] = field(default_factory=dict)
+    _at: dict[str, list[str]] = field(default_factory=dict)
+    _node_ports: dict[int, list[str]] = field(default_factory=dict)
     _backends: dict[Place, dict[str, int]] = field(default_factory=dict)
     _targets: dict[Place, dict[str, int]] = field(default_factory=dict)
 
@@ -23,9 +24,9 @@ class ServiceTable:
         """A new one."""
         self.services[key] = service
         for address in service.addresses:
-            self._at[address] = key
+            self._at.setdefault(address, []).append(key)
         for port in service.node_ports:
-            self._node_ports[port] = key
+            self._node_ports.setdefault(port, []).append(key)
         return (*service.addresses, *service.node_ports)
 
     def drop(self, key: str) -> tuple[object, ...]:
@@ -34,11 +35,9 @@ class ServiceTable:
         if gone is None:
             return ()
         for address in gone.addresses:
-            if self._at.get(address) == key:
-                del self._at[address]
+            leave(self._at, address, key)
         for port in gone.node_ports:
-            if self._node_ports.get(port) == key:
-                del self._node_ports[port]
+            leave(self._node_ports, port, key)
         return (*gone.addresses, *gone.node_ports)
 
     def put_slice(self, key: str, record: SliceRecord) -> tuple[object, ...]:
@@ -55,13 +54,21 @@ class ServiceTable:
         self._count_slice(gone, -1)
         return gone.backends
 
-    def at(self, address: str) -> ServiceRecord | None:
-        """Who is dialled there."""
-        return self.services.get(self._at.get(address, ""))
+    def all_at(self, address: str) -> list[ServiceRecord]:
+        """Every Service that has this address: one of a load balancer's or of a node may be shared."""
+        return [self.services[key] for key in self._at.get(address, ())]
+
+    def at(self, address: str, port: int) -> ServiceRecord | None:
+        """Who is dialled there: of several that share an address the only one that has this port."""
+        found = self.all_at(address)
+        if len(found) > 1:
+            found = [service for service in found if port in service.ports]
+        return found[0] if len(found) == 1 else None
 
     def of_node_port(self, port: int) -> ServiceRecord | None:
-        """Who is dialled at that port of any node."""
-        return self.services.get(self._node_ports.get(port, ""))
+        """Who is dialled at that port of any node; nobody if two are, one by TCP and one by UDP."""
+        found = self._node_ports.get(port, ())
+        return self.services[found[0]] if len(found) == 1 else None
 
     def of_backend(self, address: str, port: int) -> str:
         """The name of the only Service that has this backend; empty if there is none or more than one."""
@@ -77,7 +84,7 @@ class ServiceTable:
         return tuple(self._targets.get((address, port), ()))
 
     def _count_slice(self, record: SliceRecord, by: int) -> None:
-        for backend in record.backends:
+        for backend in record.backends if record.service else ():  # one that somebody made may be of no Service
             _count(self._backends, backend, f"{record.namespace}/{record.service}", by)
         for backend, uid in zip(record.backends, record.targets, strict=False):
             if uid:

@@ -7,7 +7,7 @@ from collector.metadata.kube_objects import PodRecord
 
 Place: TypeAlias = str | tuple[str, int]
 """An address of a pod's own, or a port at its node's address."""
-_P = TypeVar("_P", str, tuple[str, int])
+_P = TypeVar("_P", str, int, tuple[str, int])
 
 
 def own_addresses(pod: PodRecord) -> tuple[str, ...]:
@@ -33,7 +33,7 @@ def keys_of(pod: PodRecord) -> tuple[object, ...]:
 
 
 def leave(table: dict[_P, list[str]], place: _P, uid: str) -> None:
-    """Takes a pod out of those at a place; a place without any is gone from the table."""
+    """Takes one out of those at a place; a place without any is gone from the table."""
     left = [other for other in table.get(place, ()) if other != uid]
     if left:
         table[place] = left
