@@ -27,10 +27,11 @@ from collector.metadata.names_stream import PATH
 from collector.names_feed import AGENTS_MAX, NamesFeed
 from collector.options import Exit
 from collector.schema import Config
-from collector.server import OPENMETRICS, TEXT, tls_context, wants_openmetrics
+from collector.server import tls_context
 from collector.token_review import TokenReviews
 from collector.version import VERSION
 from exporters.own import OwnMetrics, OwnState, ServeReport
+from exporters.prometheus import CONTENT_TYPES, negotiate
 
 _STALLED_SECONDS: Final = 60.0
 _HANDSHAKE_SECONDS: Final = 10.0
@@ -190,10 +191,10 @@ class NamesService:
                 _log.warning("listen.tls: the certificate could not be read again", cause=str(error))
 
     async def _metrics(self, request: web.Request) -> web.StreamResponse:
-        openmetrics = wants_openmetrics(request.headers.get("Accept", ""))
-        body = self._own.render(self._state(), "openmetrics" if openmetrics else "text")
-        end = b"# EOF\n" if openmetrics else b""
-        return web.Response(body=body + end, headers={"Content-Type": OPENMETRICS if openmetrics else TEXT})
+        style = negotiate(request.headers.get("Accept", ""))
+        body = self._own.render(self._state(), style)
+        end = b"# EOF\n" if style == "openmetrics" else b""
+        return web.Response(body=body + end, headers={"Content-Type": CONTENT_TYPES[style]})
 
     async def _healthz(self, _request: web.Request) -> web.StreamResponse:
         idle = time.monotonic() - min(self._turned, self._feed.packed or self._turned)

@@ -9,8 +9,7 @@ import logging
 import socket
 import ssl
 import time
-import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from aiohttp import web
@@ -34,6 +33,7 @@ from collector.kinds import Endpoint
 from collector.listen_keys import Listeners
 from collector.listening import BACKLOG, bind, close_all
 from collector.token_review import Reviewer, TokenReviews
+from exporters.prometheus import CONTENT_TYPES, accepts_gzip, compressed, negotiate
 
 log = logging.getLogger(__name__)
 
@@ -43,10 +43,6 @@ WRITE_SECONDS: Final = 30.0
 """A scraper that takes nothing of the page for so long is cut off: it holds the page in memory."""
 PAGES_MAX: Final = 16
 """Pages that are written at once."""
-TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
-OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
-_GZIP_LEVEL: Final = 1  # level 6 costs three times the CPU for a tenth of the bytes
-_GZIP_WBITS: Final = 31
 _KEEPALIVE_SECONDS: Final = 75.0
 _SHUTDOWN_SECONDS: Final = 3.0
 _GATES: Final[Mapping[str, Callable[[Listeners], str]]] = {
@@ -264,19 +260,19 @@ def metrics_app(view: AgentView, *, loopback: bool, gate: Gate | None = None) ->
             writing -= 1
 
     async def page(request: web.Request) -> web.StreamResponse:
-        openmetrics = wants_openmetrics(request.headers.get("Accept", ""))
-        chunks = iter(view.metrics(openmetrics=openmetrics))
-        first = next(chunks, b"")  # before the head is sent, so that a failure is still a 500
+        style = negotiate(request.headers.get("Accept", ""))
+        zipped = accepts_gzip(request.headers.get("Accept-Encoding", ""))
+        chunks = iter(view.metrics(openmetrics=style == "openmetrics"))
+        pieces = compressed(chunks) if zipped else chunks
+        first = next(pieces, b"")  # before the head is sent, so that a failure is still a 500
         response = web.StreamResponse(headers={"Vary": "Accept, Accept-Encoding"})
-        response.headers["Content-Type"] = OPENMETRICS if openmetrics else TEXT
-        zipped = accepts(request.headers.get("Accept-Encoding", ""), "gzip") > 0
+        response.headers["Content-Type"] = CONTENT_TYPES[style]
         if zipped:
             response.headers["Content-Encoding"] = "gzip"
         await response.prepare(request)
-        packer = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, _GZIP_WBITS) if zipped else None
         if request.method != "HEAD":
             try:
-                await _send(response, first, chunks, packer)
+                await _send(response, first, pieces)
             except TimeoutError:
                 if request.transport is not None:
                     request.transport.abort()
@@ -318,51 +314,19 @@ def api_app(routes: ApiRoutes, endpoint: Endpoint, gate: Gate | None) -> web.App
     return app
 
 
-async def _send(
-    response: web.StreamResponse, first: bytes, chunks: Iterable[bytes], packer: "zlib._Compress | None"
-) -> None:
+async def _send(response: web.StreamResponse, first: bytes, rest: Iterator[bytes]) -> None:
     """Writes the page piece by piece and lets the loop run in between: a large page takes a while to make.
 
     Raises TimeoutError for a reader that takes nothing any more.
     """
-    chunk: bytes | None = first
-    rest = iter(chunks)
-    while chunk is not None:
-        data = packer.compress(chunk) if packer else chunk
-        if data:
-            async with asyncio.timeout(WRITE_SECONDS):
-                await response.write(data)
+    piece: bytes | None = first
+    while piece is not None:
+        async with asyncio.timeout(WRITE_SECONDS):
+            await response.write(piece)
         await asyncio.sleep(0)
-        chunk = next(rest, None)
+        piece = next(rest, None)
     async with asyncio.timeout(WRITE_SECONDS):
-        if packer:
-            await response.write(packer.flush())
         await response.write_eof()
-
-
-def accepts(header: str, name: str) -> float:
-    """The weight (RFC 9110, 12.4.2) that an Accept or Accept-Encoding header gives to exactly `name`; 0 if none."""
-    best = 0.0
-    for part in header.split(","):
-        value, *parameters = (piece.strip() for piece in part.split(";"))
-        if value.lower() != name:
-            continue
-        weight = 1.0
-        for parameter in parameters:
-            key, _, given = parameter.partition("=")
-            if key.strip().lower() == "q":
-                try:
-                    weight = float(given)
-                except ValueError:
-                    weight = 0.0
-        best = max(best, weight)
-    return best
-
-
-def wants_openmetrics(header: str) -> bool:
-    """Whether OpenMetrics is asked for, and not less than the plain text format."""
-    wanted = accepts(header, "application/openmetrics-text")
-    return wanted > 0 and wanted >= accepts(header, "text/plain")
 
 
 def tls_context(listeners: Listeners) -> ssl.SSLContext | None:

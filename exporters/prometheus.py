@@ -63,19 +63,20 @@ def negotiate(accept: str) -> Format:
 
 
 def accepts_gzip(accept_encoding: str) -> bool:
-    """Whether an Accept-Encoding header admits gzip."""
+    """Whether an Accept-Encoding header admits gzip. What it says of gzip itself goes before what it says of anything."""
+    told: dict[str, bool] = {}
     for part in accept_encoding.lower().split(","):
         coding, *parameters = [piece.strip() for piece in part.split(";")]
-        if coding in {"gzip", "x-gzip", "*"}:
-            return _weight(parameters) > 0
-    return False
+        told[coding] = _weight(parameters) > 0
+    return next((told[coding] for coding in ("gzip", "x-gzip", "*") if coding in told), False)
 
 
 def _weight(parameters: list[str]) -> float:
+    """Of RFC 9110, 12.4.2. One that cannot be read asks for nothing."""
     for parameter in parameters:
-        found = re.fullmatch(r"q\s*=\s*([01](?:\.\d{0,3})?)", parameter)
-        if found:
-            return float(found.group(1))
+        name, _, weight = parameter.partition("=")
+        if name.strip() == "q":
+            return float(weight) if re.fullmatch(r"\s*[01](\.\d{0,3})?", weight) else 0.0
     return 1.0
 
 

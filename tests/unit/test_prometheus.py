@@ -57,6 +57,10 @@ def bench(settings: MetricsSettings | None = None) -> Bench:
         ("application/openmetrics-text;version=1.0.0;q=0.6,*/*;q=0.5", "openmetrics"),
         ("application/openmetrics-text;q=0, */*", "text"),
         ("application/openmetrics-text, text/plain;q=0", "openmetrics"),
+        ("Application/OpenMetrics-Text; version=1.0.0", "openmetrics"),
+        ("application/openmetrics-text;q=0.1,text/plain;q=0.9", "text"),
+        ("application/openmetrics-text;q=x", "text"),
+        ("text/plain", "text"),
         ("text/html, nonsense;;q=x", "text"),
     ],
 )
@@ -66,8 +70,9 @@ def test_negotiation(accept: str, expected: str) -> None:
 
 @pytest.mark.parametrize(
     ("header", "expected"),
-    [("", False), ("gzip", True), ("deflate, GZIP;q=0.5", True), ("gzip;q=0", False), ("*", True), ("identity", False)],
-)
+    [("", False), ("gzip", True), ("deflate, GZIP;q=0.5", True), ("gzip;q=0", False), ("*", True), ("identity", False),
+     ("*, gzip;q=0", False), ("gzip, *;q=0", True), ("gzip;q=x", False), ("br;q=0.5, gzip;Q=0.001", True)],
+)  # fmt: skip
 def test_gzip_negotiation(header: str, expected: bool) -> None:
     assert accepts_gzip(header) is expected
 
