@@ -15,6 +15,10 @@ Labels = TypeVar("Labels", bound=Hashable)
 Post = Callable[[Row, Account[Labels], Values, int], None]  # row, account, its growth, now
 
 
+def _never(_labels: object) -> bool:
+    return False
+
+
 class _Source(Generic[Labels]):
     __slots__ = ("account", "epoch", "row", "turn")
 
@@ -48,9 +52,12 @@ class Feed(Generic[Labels]):
         self._others: dict[Labels, str] = {}
         self._others_epoch = -1
 
-    def take(self, accounts: Iterable[Account[Labels]], epoch: int, now_ns: int, *, brief: bool = False) -> None:
+    def take(
+        self, accounts: Iterable[Account[Labels]], epoch: int, now_ns: int, brief: Callable[[Labels], bool] = _never
+    ) -> None:
         """Add what each account grew since the last time. Text is made anew when `epoch` differs from the last one's.
-        With `brief` a row that no account feeds any more ends with the last of them, without waiting for its time."""
+        Where `brief` is true of an account's labels, a row that no account feeds any more ends with it, without waiting for
+        its time."""
         self._turn += 1
         seen = 0
         for account in accounts:
@@ -66,16 +73,17 @@ class Feed(Generic[Labels]):
             self._post(row, account, growth(account.values, known), now_ns)
             source.account = account
         if seen < len(self._sources):
-            self._forget([key for key, source in self._sources.items() if source.turn != self._turn], brief=brief)
+            self._forget([key for key, source in self._sources.items() if source.turn != self._turn], brief)
 
-    def _forget(self, ended: Iterable[int], *, brief: bool) -> None:
+    def _forget(self, ended: Iterable[int], brief: Callable[[Labels], bool]) -> None:
         """Accounts that ended."""
         for key in ended:
-            row = self._sources.pop(key).row
+            source = self._sources.pop(key)
+            row, account = source.row, source.account
             if row is None or row.ended:
                 continue
             row.feeders -= 1
-            if brief and row.feeders == 0:
+            if row.feeders == 0 and account is not None and brief(account.labels):
                 self.table.end(row)
 
     def _row(self, source: _Source[Labels], labels: Labels, epoch: int, now_ns: int) -> Row:

@@ -151,7 +151,7 @@ class Projection:
 
     def _side(self, side: str, party: Party, ip: str) -> Pairs:
         prefix = f"{side}_" if side else ""
-        full = self._full(party)
+        full = self.full(party)
         return [
             (f"{prefix}node", party.node if full else ""),
             (f"{prefix}namespace", party.namespace),
@@ -164,12 +164,13 @@ class Projection:
             (f"{prefix}ip", self._address(party, ip, is_dst=side == "dst")),
         ]
 
-    def _full(self, party: Party) -> bool:
+    def full(self, party: Party) -> bool:
+        """Whether labels of single pods are shown of it."""
         return self._pod_detail or party.namespace in self._settings.pod_detail_namespaces
 
     def _address(self, party: Party, ip: str, *, is_dst: bool) -> str:
         """At workload detail only where an edge leads outside; there, and for outside clients, within the cap."""
-        if not self._full(party) and not (is_dst and party.outside):
+        if not self.full(party) and not (is_dst and party.outside):
             return ip if ip == OTHER else ""
         if not party.outside or not ip:
             return ip

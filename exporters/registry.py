@@ -64,8 +64,8 @@ exceeds is `other`, without a status, and counted in `firesteel_lost_total{type=
 ## Life of a series
 
 A new counter shows 0 for one `metrics.scrape_interval` and then its value, so that `increase()` sees its first requests.
-A counter ends after an hour without movement, a gauge after five minutes (`metrics.ttl`); at pod detail, rows of a deleted pod
-after two scrape intervals, but not before a minute. Counters never fall while they
+A counter ends after an hour without movement, a gauge after five minutes (`metrics.ttl`); where labels of pods are shown, rows of a
+deleted pod after two scrape intervals, but not before a minute. Counters never fall while they
 live: not when a table row ends, when the engine is restarted, or when the detail changes. All scrapers read the same.
 
 ## Formats

@@ -131,10 +131,10 @@ class RowTable:
         return row
 
     def end(self, row: Row) -> None:
-        """Nothing will move it any more."""
-        self._rows.pop(row.body, None)
-        self._beyond.discard(row.body)
-        row.ended = True
+        """No account feeds it any more. What finds no room still may, where it is the row for that: this one ends when it is idle."""
+        if row.body not in self._beyond:
+            self._rows.pop(row.body, None)
+            row.ended = True
 
     def expire(self, before_ns: int) -> None:
         """End the rows that last moved before `before_ns`."""

@@ -22,6 +22,7 @@ from analyzers.health import (
     TcpLabels,
     overflow_of,
 )
+from analyzers.resolver import Party
 from analyzers.snapshot import Snapshot
 from exporters.caps import ValueCap
 from exporters.detail import DetailRule
@@ -67,7 +68,9 @@ class SeriesStore:
         self._form = form
         self._rule = DetailRule()
         self._detail: DetailInForce = self._rule.in_force
-        self._epoch = 0
+        self._epoch = self._fed_epoch = 0
+        self._lasting_ns = -settings.counter_ttl_ns
+        """When there last were rows that outlive the accounts that feed them: of workloads, or of an earlier epoch."""
         self._addresses = ValueCap(settings.outside_addresses)
         self._contents = ValueCap(settings.contents_per_workload)
         self._projection = self._project()
@@ -119,19 +122,19 @@ class SeriesStore:
         if detail != self._detail:
             self._detail = detail
             self._change()
+        if detail != "pod" or self._merges_pods or self._fed_epoch != self._epoch:
+            self._lasting_ns, self._fed_epoch = now_ns, self._epoch
         if self._addresses.full or self._contents.full:
-            self._make_room(snapshot)
-        # A row of a single pod ends with it; one of a workload is taken up by the next pod.
-        brief = detail == "pod" and not self._settings.drop_labels & _POD_LABELS
-        self._entities.take(snapshot.entities, self._epoch, now_ns, brief=brief)
-        self._edges.take(snapshot.edges, self._epoch, now_ns, brief=brief)
+            self._make_room(snapshot, now_ns)
+        self._entities.take(snapshot.entities, self._epoch, now_ns, self._entity_is_brief)
+        self._edges.take(snapshot.edges, self._epoch, now_ns, self._edge_is_brief)
         if self._settings.histograms in {"entity", "both"}:
-            self._entity_times.take(snapshot.entities, self._epoch, now_ns, brief=brief)
+            self._entity_times.take(snapshot.entities, self._epoch, now_ns, self._entity_is_brief)
             self._exemplars.take(snapshot.samples, self._projection.entity_histogram, self._settings.bounds_ns)
         if self._settings.histograms in {"topology", "both"}:
-            self._edge_times.take(snapshot.edges, self._epoch, now_ns, brief=brief)
-        self._health.take(snapshot.health, self._epoch, now_ns, brief=brief)
-        self._connects.take(snapshot.connects, self._epoch, now_ns, brief=brief)
+            self._edge_times.take(snapshot.edges, self._epoch, now_ns, self._edge_is_brief)
+        self._health.take(snapshot.health, self._epoch, now_ns, self._relation_is_brief)
+        self._connects.take(snapshot.connects, self._epoch, now_ns, self._relation_is_brief)
         self._traces.take(snapshot.traces, self._projection, self._epoch)
         self._expire(now_ns)
 
@@ -175,17 +178,23 @@ class SeriesStore:
         self._epoch += 1
         self._projection = self._project()
 
-    def _make_room(self, snapshot: Snapshot) -> None:
-        """Let go of capped values that no account has any more."""
+    def _make_room(self, snapshot: Snapshot, now_ns: int) -> None:
+        """Let go of capped values that no account has any more, nor a row that outlived its accounts."""
+        ttl_ns = self._settings.counter_ttl_ns
+        linger_ns = ttl_ns if now_ns - self._lasting_ns <= ttl_ns else 0
         parties = [(account.labels.edge.src, account.labels.edge.src_ip) for account in snapshot.edges]
         parties += [(account.labels.edge.dst, account.labels.edge.dst_ip) for account in snapshot.edges]
         parties += [(account.labels.dst, account.labels.dst_ip) for account in (*snapshot.health, *snapshot.connects)]
-        parties += [(trace.edge.dst, trace.edge.dialled_ip) for trace in snapshot.traces]
-        self._addresses.retain((ADDRESS_SCOPE, ip) for party, ip in parties if party.outside)
-        self._contents.retain(
+        parties += [(account.labels.dst, account.labels.dnat_ip) for account in snapshot.connects]
+        for edge in (trace.edge for trace in snapshot.traces):
+            parties += ((edge.src, edge.src_ip), (edge.dst, edge.dialled_ip), (edge.dst, edge.dst_ip))
+        outside = ((ADDRESS_SCOPE, ip) for party, ip in parties if party.outside)
+        self._addresses.retain(outside, now_ns, linger_ns)
+        contents = (
             (content_scope(account.labels.entity.party), account.labels.request_content)
             for account in snapshot.entities
         )
+        self._contents.retain(contents, now_ns, linger_ns)
 
     def _expire(self, now_ns: int) -> None:
         before_ns = now_ns - self._settings.counter_ttl_ns
@@ -198,6 +207,26 @@ class SeriesStore:
             self._connects.table,
         ):
             table.expire(before_ns)
+
+    @property
+    def _merges_pods(self) -> bool:
+        """Whether rows of several pods are one because a label is dropped."""
+        return bool(self._settings.drop_labels & _POD_LABELS)
+
+    def _is_brief(self, *parties: Party) -> bool:
+        """A row of single pods ends with them; one of a workload is taken up by the next pod."""
+        pods = [party for party in parties if party.pod]
+        told_apart = all(map(self._projection.full, pods)) and not self._merges_pods
+        return told_apart and (bool(pods) or self._detail == "pod")
+
+    def _entity_is_brief(self, labels: EntityLabels) -> bool:
+        return self._is_brief(labels.entity.party)
+
+    def _edge_is_brief(self, labels: EdgeLabels) -> bool:
+        return self._is_brief(labels.edge.src, labels.edge.dst)
+
+    def _relation_is_brief(self, labels: TcpLabels) -> bool:
+        return self._is_brief(labels.src, labels.dst)
 
     def _entity_text(self, labels: EntityLabels) -> str:
         return self._projection.entity(labels)

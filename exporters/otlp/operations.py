@@ -76,11 +76,9 @@ class OperationSeries:
             self._epoch += 1
         now_ns = snapshot.clock_ns
         served = [one for one in snapshot.served if one.labels.entity.protocol in _SERVED]
-        brief = detail == "pod"
-        self._served.take(served, self._epoch, now_ns, brief=brief)
-        self._called.take(
-            [one for one in snapshot.calls if one.labels.protocol in _CALLED], self._epoch, now_ns, brief=brief
-        )
+        called = [one for one in snapshot.calls if one.labels.protocol in _CALLED]
+        self._served.take(served, self._epoch, now_ns, lambda labels: self._full(labels.entity.party))
+        self._called.take(called, self._epoch, now_ns, lambda labels: self._full(labels.src))
         for table in (self._served.table, self._called.table):
             table.expire(now_ns - self._settings.counter_ttl_ns)
 

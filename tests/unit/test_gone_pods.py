@@ -9,7 +9,7 @@ from collector.metadata.cluster import ClusterIndex
 from collector.metadata.kube_objects import PodRecord
 from exporters.series import SeriesStore
 from exporters.settings import MetricsSettings
-from tests.rows import SECOND, FixedResolver, request_row, tcp_row
+from tests.rows import CLIENT, SECOND, FixedResolver, identity, pod, request_row, tcp_row
 
 SCRAPE = 30 * SECOND
 SERVER_POD = ("shop", "server-pod")
@@ -65,6 +65,28 @@ def test_the_page_ends_with_the_accounts_where_it_tells_pods_apart() -> None:
         assert len(store.page(9 * SCRAPE).edges) == left
         gone.clear()
         made = builder(gone)
+
+
+def test_at_workload_detail_it_ends_where_a_namespace_keeps_its_pods_apart() -> None:
+    """But not where one end is a workload, whose next pod goes on with the row."""
+    gone: set[tuple[str, str]] = set()
+    made = SnapshotBuilder(FixedResolver(owners={1: pod("client", "mixed"), 2: pod("server")}))
+    made.gone_idle_ns, made.gone_pods = 2 * SCRAPE, lambda: gone
+    settings = MetricsSettings(detail="workload", scrape_interval_ns=0, pod_detail_namespaces=frozenset({"shop"}))
+    store = SeriesStore(settings)
+    rows = [
+        request_row(1, Role.SERVER, count=3, peer=CLIENT),
+        request_row(2, remote_ip="203.0.113.1", identity=identity(2)),
+    ]
+    store.update(made.build(rows, [tcp_row(1, updated_ns=SECOND)], [], SECOND))
+    page = store.page(SECOND)
+    assert (len(page.entities), len(page.edges), len(page.health)) == (1, 2, 1)
+    gone.add(SERVER_POD)
+    store.update(made.build(rows, [tcp_row(1, updated_ns=SECOND)], [], 9 * SCRAPE))
+    page = store.page(9 * SCRAPE)
+    assert page.entities == []
+    assert ['src_namespace="mixed"' in row.body for row in page.edges] == [True]
+    assert ['src_namespace="mixed"' in row.body for row in page.health] == [True]
 
 
 def test_a_row_that_two_accounts_feed_ends_with_the_second() -> None:

@@ -18,9 +18,9 @@ from exporters.registry_traffic import (
     TCP_LABELS,
     TRACE_LABELS,
 )
-from exporters.settings import MetricsSettings, RowLimits
+from exporters.settings import DetailInForce, MetricsSettings, RowLimits
 from tests.pages import Bench, labels_of, parse, values
-from tests.rows import CLIENT, OUTSIDE, SECOND, FixedResolver, last, pod, request_row, tcp_row
+from tests.rows import CLIENT, OUTSIDE, SECOND, FixedResolver, identity, last, pod, request_row, tcp_row
 
 MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
@@ -233,6 +233,16 @@ def test_the_engines_overflow_row_and_the_pages_are_the_same_series() -> None:
     assert values(page, TOTAL, "dst_namespace") == {("shop",): 1, ("other",): 8}
 
 
+def test_the_row_of_all_others_goes_on_when_the_engines_own_has_ended() -> None:
+    """It has counts of the page's overflow as well, which go on: a counter that is still moved does not begin again."""
+    bench = Bench(replace(NOW, rows=RowLimits(topology=1)))
+    beyond = request_row(3, Role.UNKNOWN, count=7, overflow=True)
+    bench.feed([both_ends(1), both_ends(2, status=404), beyond], now_ns=1)
+    for now_ns, count in ((HOUR // 2, 2), (HOUR + 1, 3), (HOUR + 2, 4)):
+        page = bench.feed([both_ends(1, count), both_ends(2, count, status=404), beyond], now_ns=now_ns).page()
+        assert values(page, TOTAL, "dst_namespace") == {("shop",): count, ("other",): count + 7}
+
+
 def test_room_that_became_free_is_used_again() -> None:
     bench = Bench(replace(NOW, rows=RowLimits(topology=1), counter_ttl_ns=MINUTE))
     bench.feed([both_ends(1, 1, status=200), both_ends(2, 1, status=404)], now_ns=1)
@@ -265,6 +275,29 @@ def test_capped_values_that_are_out_of_use_make_room() -> None:
     bench.feed([request_row(1, remote_ip="203.0.113.1"), request_row(2, remote_ip="203.0.113.2")], now_ns=1)
     page = bench.feed([request_row(3, remote_ip="203.0.113.3")], now_ns=2 + MINUTE).page()
     assert values(page, TOTAL, "dst_ip") == {("203.0.113.3",): 1}
+
+
+@pytest.mark.parametrize("detail", ["pod", "workload"])
+def test_a_cap_is_not_passed_by_values_whose_accounts_ended_before_their_rows(detail: DetailInForce) -> None:
+    """At workload detail a row stays for its hour after the accounts that fed it: of pods that are gone, or of too many."""
+    gone: set[tuple[str, str]] = set()
+    owners = {n: replace(pod("server"), pod=f"server-{n}") for n in range(1, 13)}
+    bench = Bench(
+        replace(NOW, detail=detail, outside_addresses=2, contents_per_workload=2), FixedResolver(owners=owners)
+    )
+    bench.builder.gone_pods = lambda: gone
+    for n in range(1, 7):
+        now_ns = n * 3 * MINUTE
+        asked = request_row(n, remote_ip=f"203.0.113.{n}", identity=identity(n), remote_port=443)
+        served = both_ends(10 + n, request_content=f"/{n}", identity=identity(n))
+        page = bench.feed([asked, served], now_ns=now_ns).page()
+        outside = {labels["dst_ip"] for labels in labels_of(page, TOTAL) if labels["dst_ip"].startswith("203.")}
+        contents = {labels["request_content"] for labels in labels_of(page, "kindling_entity_request_total")}
+        assert len(outside) <= 2
+        assert len(contents - {"other"}) <= 2
+        gone.add(("shop", f"server-{n}"))
+    page = bench.feed([request_row(20, remote_ip="203.0.113.20")], now_ns=3 * HOUR).page()
+    assert {labels["dst_ip"] for labels in labels_of(page, TOTAL)} == {"203.0.113.20"}
 
 
 def test_detail_switches_with_hysteresis_at_most_once_an_hour() -> None:
