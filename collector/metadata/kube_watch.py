@@ -142,27 +142,29 @@ class Watch:
         self._stop = stop
         self._switch = switch or Switch()
         self._columns: Columns = {}
+        self._version = ""
+        """To go on watching from; empty: everything is to be listed first."""
         self._decoders = kube_shapes.decoders(resource.shape)
         self.state = WatchState(resource.name)
 
     def run(self) -> None:
         """Never raises: what goes wrong is told in `state`, waited out and tried again."""
-        version, pause = "", _FIRST_PAUSE
+        pause = _FIRST_PAUSE
         while not self._stop.is_set():
             try:
                 if not self._switch.wait(_IDLE_SECONDS):
                     continue
-                if not version:
-                    version = self._list()
+                if not self._version:
+                    self._version = self._list()
                     pause = _FIRST_PAUSE
-                version = self._watch(version)
+                self._watch()
                 pause = _FIRST_PAUSE
             except TurnedOff:
-                version, pause = "", _FIRST_PAUSE
+                self._version, pause = "", _FIRST_PAUSE
                 self.state.fault = ""
             except Refused as refusal:
                 if refusal.status == _GONE:
-                    version = ""
+                    self._version = ""
                     self.state.fault = ""
                     self._wait(random.uniform(0, _FIRST_PAUSE))
                     continue
@@ -170,7 +172,7 @@ class Watch:
             except Unavailable as fault:
                 pause = self._failed(str(fault), pause)
             except Exception as error:  # noqa: BLE001 - an object that nobody thought of must not end the names
-                version = ""
+                self._version = ""
                 pause = self._failed(f"{self._resource.name}: {type(error).__name__}: {error}", pause)
 
     def _failed(self, fault: str, pause: float) -> float:
@@ -203,17 +205,17 @@ class Watch:
         self.state.complete = True
         return str(metadata.get("resourceVersion") or "0")
 
-    def _watch(self, version: str) -> str:
-        """Until the server ends it; answers the version to go on from."""
+    def _watch(self) -> None:
+        """Until the server ends it, or the connection breaks: what was heard before that is not asked for again."""
         self.state.watches += 1
         seconds = random.randint(*_WATCH_SECONDS)
-        parameters = {"resourceVersion": version} | self._selected()
+        parameters = {"resourceVersion": self._version} | self._selected()
         asked = time.monotonic()
         events = self._api.watch(self._resource.path, parameters, self._resource.watched, seconds, self._decoders.event)
         for event in events:
             rests = time.monotonic() - asked > _REST_AFTER
             with self._switch.writing():
-                version = self._take(event) or version
+                self._version = self._take(event) or self._version
             self._heard()
             if rests:
                 self._wait(_REST_SECONDS)
@@ -221,7 +223,6 @@ class Watch:
                 break
             asked = time.monotonic()
         self._index.sweep()
-        return version
 
     def _take(self, event: Json) -> str:
         """One event; answers the version that it moves on to, empty if it says none."""

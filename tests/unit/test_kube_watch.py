@@ -171,6 +171,28 @@ def test_a_bookmark_carries_a_quiet_watch_past_a_compaction(monkeypatch: pytest.
             assert [(state.lists, state.failures) for state in cluster.states()] == [(1, 0)] * 7
 
 
+def test_a_watch_that_breaks_goes_on_from_what_it_heard_last() -> None:
+    """As when a balancer forgets a connection: by bookmarks even a quiet watch is past a compaction, and nothing is listed again."""
+    with fake_kube() as kube:
+        kube.put("pods", pod("web-0", "10.1.0.1", "n2"))
+        with watching(kube) as cluster:
+            before = lists(kube)
+            for number in range(5):
+                kube.put("pods", pod(f"db-{number}", f"10.1.1.{number}", "n2"))
+            assert within(lambda: name_at(cluster, "10.1.1.4") == "db-4")
+            time.sleep(5 * kube.bookmark_seconds)
+            kube.compact()
+            assert kube.listener is not None
+            kube.listener.close()
+            kube.listener.open()
+            kube.delete("pods", "shop/db-0")
+            kube.put("pods", pod("heir-0", "10.1.1.0", "n3"))
+            assert within(lambda: name_at(cluster, "10.1.1.0") == "heir-0" and not cluster.problems(), 20)
+            assert lists(kube) == before
+            assert {state.lists for state in cluster.states()} == {1}
+            assert all(state.failures for state in cluster.states())
+
+
 def test_an_outage_keeps_the_names_and_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("collector.metadata.kube_watch._LONGEST_PAUSE", 0.5)
     with fake_kube() as kube:
