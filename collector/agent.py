@@ -218,6 +218,8 @@ class Agent:
             self._view.samples_before = self._plugins.next_sample
         started = time.thread_time()
         snapshot = self._view.turn(self._clock())
+        if news := self._view.detail_news():
+            _log.info(news)
         self._exports.turn(snapshot, self.wall_minus_monotonic_ns(), self._own_state, self._absent())
         self._turn_took = time.thread_time() - started
         self._turned = time.monotonic()
@@ -342,6 +344,8 @@ class Agent:
             detail=self._view.report().detail,
             problems=found,
             undirected=self._view.snapshot.undirected,
+            unresolved=self._view.snapshot.unresolved,
+            processes=own_state.process_uses(self._capture),
             undelivered=sum(report.dropped for report in self._exports.reports().values()),
             kubernetes=self._cluster.state() if self._cluster else kubernetes.without(self._cluster_fault),
         )

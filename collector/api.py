@@ -5,9 +5,9 @@ Everything here is pure: records in, JSON-ready values out. The server adds HTTP
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from analyzers.losses import LOSSES
 from analyzers.resolver import Party
@@ -17,6 +17,9 @@ from collector.ends import End, Level, directed_sample, label
 from collector.kubernetes_state import KubernetesState, kubernetes_json
 from collector.rates import NANOSECONDS
 from collector.traffic import Traffic
+
+if TYPE_CHECKING:  # it brings the SDK along, which a terminal has no use for
+    from exporters.own import ProcessUse
 
 API_VERSION = 1
 """Raised when a field changes its meaning or goes away; new fields do not raise it."""
@@ -92,6 +95,10 @@ class AgentStatus:
     """Points, spans and lines that exporters had to drop."""
     undirected: int = 0
     """Requests for which nobody could tell who asked."""
+    unresolved: Mapping[str, int] = field(default_factory=dict)
+    """Addresses in use that have no name, by reason."""
+    processes: "Mapping[str, ProcessUse]" = field(default_factory=dict)
+    """What each of the agent's processes uses, by name."""
     kubernetes: KubernetesState | None = None
     """None where no cluster is asked for names."""
 
@@ -187,6 +194,11 @@ def status_json(status: AgentStatus, now: float, monotonic_ns: int) -> dict[str,
         },
         "loss": loss_json(engine, status.counters, status.undelivered),
         "undirected": status.undirected,
+        "unresolved": dict(sorted(status.unresolved.items())),
+        "processes": {
+            name: {"cpu_seconds": use.cpu_seconds, "memory_bytes": use.memory_bytes}
+            for name, use in status.processes.items()
+        },
         "not_visible": {k: n for k, n in sorted(status.counters.absent.items()) if n} if status.counters else {},
         "configuration": {
             "source": status.configuration.source,

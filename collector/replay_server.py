@@ -162,6 +162,7 @@ class _Playing:
             detail=self._view.report().detail,
             problems=problems,
             undirected=self._view.snapshot.undirected,
+            unresolved=self._view.snapshot.unresolved,
         )
 
     def _origin_of_events(self) -> str:

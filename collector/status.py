@@ -54,12 +54,20 @@ def status_sentences(answer: Mapping[str, Any]) -> Iterator[str]:
             yield f"  {hook.get('name')} is not attached: {_with_remedy(hook.get('reason'), hook.get('remedy'))}"
     for rejected in _maps(driver.get("rejected")):
         yield f"  {rejected.get('name')} was not chosen: {_with_remedy(rejected.get('reason'), rejected.get('remedy'))}"
+    if detail := agent.get("detail"):
+        yield "Metrics have the labels of single pods." if detail == "pod" else "Metrics have no labels of single pods."
+    if processes := _map(answer, "processes"):
+        yield "Use so far: " + ", ".join(_use(name, _map(processes, name)) for name in processes) + "."
     yield from _engine_sentences(engine)
     yield from _loss_sentences(_map(answer, "loss"))
     yield from _to_be_expected(_map(engine, "stats"), int(answer.get("undirected", 0)))
     for reason, count in sorted(_map(answer, "not_visible").items()):
         sentence = f", {REASON_HELP[reason]}" if reason in REASON_HELP else ""  # the agent may be a later version
         yield f"  {count} reads or writes not captured, or not in full: {reason}{sentence}"
+    if unresolved := _map(answer, "unresolved"):
+        told = ", ".join(f"{count} {reason}" for reason, count in sorted(unresolved.items()))
+        total = sum(unresolved.values())
+        yield f"{total} addresses in use have no name: {told} (docs/troubleshooting.md has what these mean)."
     if kubernetes := _map(answer, "kubernetes"):
         yield from kubernetes_sentences(kubernetes)
     configuration = _map(answer, "configuration")
@@ -86,6 +94,11 @@ def _engine_sentences(engine: Mapping[str, Any]) -> Iterator[str]:
         f"Tables: {engine.get('rows', 0)} request rows, {engine.get('tcp_rows', 0)} TCP rows, "
         f"{engine.get('strings', 0)} texts, {engine.get('identities', 0)} owners."
     )
+    parsed = _map(engine, "parsed")
+    for protocol, count in sorted(_map(engine, "parse_failures").items()):
+        if count:
+            understood = parsed.get(protocol, 0)
+            yield f"  {count} messages of {protocol} that its parser gave up on, {understood} that it understood"
 
 
 def _loss_sentences(loss: Mapping[str, Any]) -> Iterator[str]:
@@ -184,6 +197,10 @@ def _maps(found: object) -> Sequence[Mapping[str, Any]]:
 
 def _with_remedy(cause: object, remedy: object) -> str:
     return f"{cause}; {remedy}" if remedy else str(cause or "no reason given")
+
+
+def _use(name: str, use: Mapping[str, Any]) -> str:
+    return f"{name} {int(use.get('memory_bytes', 0)) >> 20} MiB and {use.get('cpu_seconds', 0):.0f} s of a core"
 
 
 def _times(count: int) -> str:

@@ -56,6 +56,7 @@ class TableView:
         self._read: tuple[list[RequestRow], list[TcpRow]] | None = None
         self.snapshot: Snapshot = EMPTY
         self.missed_samples = 0
+        self._detail_told = ""
         self.told_by_plugins: Callable[[Sample], Sample] = _as_it_is
         self.samples_before = 0
         """Only samples with a lower sequence are told with a turn: plugins have not looked at others. 0: all are."""
@@ -122,6 +123,15 @@ class TableView:
         self.snapshot = self._builder.build(requests, tcp, samples, clock_ns)
         self._series.update(self.snapshot)
         return self.snapshot
+
+    def detail_news(self) -> str:
+        """For the log: which detail is in force, when it is another one than this said last; else nothing."""
+        detail = self._series.report().detail
+        if detail == self._detail_told:
+            return ""
+        self._detail_told = detail
+        pods = self.snapshot.local_pods
+        return f"metrics have {detail} detail: metrics.detail is {self._settings.detail}, {pods} pods run here"
 
     def report(self) -> SeriesReport:
         return self._series.report()

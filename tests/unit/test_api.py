@@ -17,6 +17,7 @@ from collector.rates import RateWindow, quantile
 from collector.topology import TCP_ONLY, build_graph, topology_json
 from collector.topology_rows import ROW_LIMIT, address_rows_json, rows_json
 from collector.traffic import NamedRequest, NamedTcp, Traffic, TrafficNames
+from exporters.own import ProcessUse
 from tests.fake_agent import BOUNDS, MS, SECOND, WALL, FakeAgent, Peer, engine_state, grown, request, sample_of, tcp
 from tests.rows import last
 
@@ -328,6 +329,14 @@ def test_status_is_json_and_tells_the_heartbeat_only_live() -> None:
     assert shown["engine"]["heartbeat_age_seconds"] == 2.0
     assert shown["agent"]["uptime_seconds"] == 5.0
     assert shown["driver"]["hooks"][0]["attached"] is True
+
+
+def test_status_has_what_the_agents_own_metrics_have() -> None:
+    used = {"agent": ProcessUse(1.5, 60_000_000)}
+    status = replace(FakeAgent().now, processes=used, unresolved={"outside": 3, "node": 1})
+    shown = cast("Any", json.loads(json.dumps(status_json(status, 0, 0))))
+    assert shown["processes"] == {"agent": {"cpu_seconds": 1.5, "memory_bytes": 60_000_000}}
+    assert shown["unresolved"] == {"node": 1, "outside": 3}
 
 
 def test_host_port_brackets_ipv6() -> None:

@@ -289,7 +289,7 @@ def agent(answers: dict[str, tuple[int, Any]]) -> Iterator[tuple[str, list[tuple
 
 STATUS = {
     "version": 1,
-    "agent": {"version": "0.1.0", "node": "n1", "kernel": "6.18", "mode": "live", "uptime_seconds": 3725.2},
+    "agent": {"version": "0.1.0", "node": "n1", "kernel": "6.18", "mode": "live", "uptime_seconds": 3725.2, "detail": "pod"},
     "driver": {
         "name": "core",
         "why": "it loaded and passed the self-test",
@@ -302,7 +302,13 @@ STATUS = {
     "engine": {
         "state": "running", "failure": "", "starts": 2, "connections": 12, "rows": 3, "tcp_rows": 4, "strings": 5,
         "identities": 6, "stats": {"requests": 200000, "exchanges": 7},
+        "parsed": {"http": 40, "dns": 3, "kafka": 9}, "parse_failures": {"http": 2, "dns": 0},
     },
+    "processes": {
+        "agent": {"cpu_seconds": 61.4, "memory_bytes": 43_411_046},
+        "engine": {"cpu_seconds": 0.25, "memory_bytes": 11_010_048},
+    },
+    "unresolved": {"outside": 9, "pod_not_told_yet": 3},
     "loss": {"ring": 5, "storage": 0, "parse": 0, "total": 5, "events": {"DATA": 5}},
     "not_visible": {"syscall": 2},
     "configuration": {"source": "/etc/firesteel/firesteel.yaml", "problem": "line 3", "needs_restart": ["ring.size"]},
@@ -317,11 +323,15 @@ def test_status_is_told_in_sentences() -> None:
         "1 of 2 hooks attached.",
         "  kfree_skb is not attached: refused; 5.17",
         "  bcc was not chosen: not in this version",
+        "Metrics have the labels of single pods.",
+        "Use so far: agent 41 MiB and 61 s of a core, engine 10 MiB and 0 s of a core.",
         "Engine running, restarted once: 12 connections, 200000 requests and 7 undecoded exchanges counted.",
         "Tables: 3 request rows, 4 TCP rows, 5 texts, 6 owners.",
+        "  2 messages of http that its parser gave up on, 40 that it understood",
         "Lost: 5 at ring.",
         "  the ring was full: raise ring.size, or give the agent more CPU",
         f"  2 reads or writes not captured, or not in full: syscall, {REASON_HELP['syscall']}",
+        "12 addresses in use have no name: 9 outside, 3 pod_not_told_yet (docs/troubleshooting.md has what these mean).",
         "Configuration from /etc/firesteel/firesteel.yaml.",
         "  the changed file was not taken over: line 3",
         "  waiting for a restart: ring.size",

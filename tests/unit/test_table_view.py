@@ -65,3 +65,14 @@ def test_processes_are_left_out_at_either_end(view: TableView) -> None:
     assert view._wanted(key())
     view.configure(metrics_settings(Config()), Scope(exclude_comms=("curl",)))
     assert not view._wanted(key())
+
+
+def test_the_log_says_which_detail_is_in_force_when_it_begins_and_changes(view: TableView) -> None:
+    view.turn(1)
+    assert view.detail_news() == "metrics have pod detail: metrics.detail is auto, 0 pods run here"
+    view.turn(2)
+    assert view.detail_news() == ""
+    view.configure(replace(metrics_settings(Config()), detail="workload"))
+    view.turn(3)
+    assert view.detail_news() == "metrics have workload detail: metrics.detail is workload, 0 pods run here"
+    assert view.detail_news() == ""
