@@ -5,24 +5,33 @@ import itertools
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from analyzers.engine import Engine
+from analyzers.settings import ConfigBlock, EngineSettings
+from analyzers.table import SharedTable
 from bench import conntrack as conntrack_bench
 from tests import servers
 from tests.agents import Agent, running_agent
+from tests.fake_ring import FakeDriver
 from tests.fake_kube import FakeKube, fake_kube, kubeconfig, pod
 from tests.http_scripts import ASK, SERVE
 from tests.nodes import Node, node
 from tests.pods import container
 from tests.processes import engine_of
+from tests.receivers import until
+from tests.unit.test_tracking_nat import BACKEND, POD, SERVICE, entry
 
 EDGES = "kindling_topology_request_total"
 TRACES = "kindling_trace_request_duration_nanoseconds"
@@ -247,6 +256,42 @@ def among_others(folder: Path) -> int:
             found = edges(agent, src_pod="client-0")
             assert lost or found == {("client-0", "web-0", "web", ip, str(PORT)): asked}
             return lost
+
+
+def test_translations_beyond_the_room_for_them_are_counted_and_reading_goes_on() -> None:
+    """As the kernel says it (ENOBUFS) of any group of netlink: of one of our own, where nobody else tells anything."""
+    family, group, sent = 2, 1, 0  # NETLINK_USERSOCK
+    driver, table, config = FakeDriver(), SharedTable.create(), ConfigBlock(EngineSettings(poll_us=5000))
+    with (
+        socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, family) as reads,
+        socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, family) as tells,
+    ):
+        reads.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        reads.bind((0, group))
+
+        def tell(count: int) -> None:
+            nonlocal sent
+            for _ in range(count):
+                sent += 1
+                with suppress(ConnectionRefusedError):  # by the kernel itself, to whom it is sent as well
+                    tells.sendto(entry((POD[0], 10_000 + sent), SERVICE, BACKEND), (0, group))
+
+        tell(100)
+        engine = Engine(replace(driver.source(), conntrack=reads.fileno()), table, config)
+        try:
+            engine.start()
+            until(lambda: table.state().stats["nat_lost"] == 1, 10)
+            until(lambda: 0 < table.state().stats["nat_learned"] < 100, 10)
+            time.sleep(0.1)  # all that there was room for is read
+            learned = table.state().stats["nat_learned"]
+            tell(1)
+            until(lambda: table.state().stats["nat_learned"] == learned + 1, 10)
+            assert (engine.status().starts, table.state().stats["nat_lost"]) == (1, 1)
+        finally:
+            engine.stop()
+            config.close()
+            table.close()
+            driver.close()
 
 
 def test_what_was_open_before_the_agent_has_its_service(tmp_path: Path) -> None:
