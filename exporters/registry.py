@@ -86,7 +86,8 @@ caps, the detail and the life of rows are those of the page. An attribute that i
 - The counters above keep their meaning; their resource is the agent (`service.name` is `firesteel`).
 - Durations go out as the histograms below, under the resource of the workload that was observed: `service.name` is the
   workload's name, with `k8s.*`, `container.id` and `host.name` as far as they are known. An HTTP method that the conventions do
-  not know is `_OTHER`. What exceeds the caps is one point with `otel.metric.overflow`. `server.address` is the DNS name, else the Service,
+  not know is `_OTHER`. What exceeds the caps is one point with `otel.metric.overflow`; an address beyond
+  `metrics.outside_addresses` is `other`, without a port. `server.address` is the DNS name, else the Service,
   else the address of the server; where addresses are left out (`metrics.detail: workload`), the workload.
 - `export.otlp.histograms: exponential` sends them as exponential histograms of scale 1: each bucket is 1.41 times as wide as the
   one before, from 7.6 microseconds (shorter ones are the zero bucket) to 4096 seconds (longer ones are in the last bucket).

@@ -156,6 +156,10 @@ class SeriesStore:
             exemplars=self._exemplars.freeze(),
         )
 
+    def shows_address(self, ip: str) -> bool:
+        """Whether an address outside has a value of its own, within `metrics.outside_addresses`."""
+        return self._addresses.admits(ADDRESS_SCOPE, ip)
+
     def report(self) -> SeriesReport:
         feeds = (
             ("entity", self._entities.table, self._entities.overflowed),

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from analyzers.edges import OTHER
 from exporters.otlp.wire import Value
 
 Side = Literal["client", "server"]
@@ -61,7 +60,7 @@ class Told:
 def tell(facts: Facts) -> Told:
     """The conventions' words for a request."""
     told = _FAMILIES.get(facts.protocol, _plain)(facts)
-    if facts.address not in {"", OTHER}:
+    if facts.address:
         told.pairs.append(("server.address", facts.address))
     if facts.port:
         told.pairs.append(("server.port", facts.port))

@@ -5,7 +5,7 @@ A row's text holds everything that makes it one: the number of its metric, its r
 """
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -50,10 +50,18 @@ class OperationRow:
 
 
 class OperationSeries:
-    """Fed by snapshots like the rows of the page, and limited like them."""
+    """Fed by snapshots like the rows of the page, and limited like them. `shows_address` says which addresses outside
+    still have a value of their own."""
 
-    def __init__(self, settings: MetricsSettings, origin: Origin, form: HistogramForm = "explicit") -> None:
+    def __init__(
+        self,
+        settings: MetricsSettings,
+        origin: Origin,
+        shows_address: Callable[[str], bool],
+        form: HistogramForm = "explicit",
+    ) -> None:
         self._settings = settings
+        self._shows_address = shows_address
         self._origin = origin
         self._field = EXPONENTIAL_ATTRIBUTES if form == "exponential" else HISTOGRAM_ATTRIBUTES
         self._detail: DetailInForce = "pod"
@@ -107,6 +115,8 @@ class OperationSeries:
         return self._text(entity.party, facts)
 
     def _called_text(self, labels: CallLabels) -> str:
+        capped = labels.dst.outside and not self._shows_address(labels.dst_ip)
+        address = server_address(labels.dst, self._address(labels.dst, labels.dst_ip))
         facts = Facts(
             side="client",
             protocol=labels.protocol,
@@ -115,8 +125,8 @@ class OperationSeries:
             answer="",
             is_error=labels.is_error,
             no_response=labels.no_response,
-            address=server_address(labels.dst, self._address(labels.dst, labels.dst_ip)),
-            port=labels.dst_port,
+            address=OTHER if capped else address,
+            port=0 if capped else labels.dst_port,
             method=labels.method,
         )
         return self._text(labels.src, facts)

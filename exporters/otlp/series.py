@@ -25,7 +25,7 @@ class OtlpSeries:
     def __init__(self, settings: MetricsSettings, origin: Origin, form: HistogramForm = "explicit") -> None:
         settings = _without_page(settings)
         self._store = SeriesStore(settings, POINTS)
-        self._operations = OperationSeries(settings, origin, form)
+        self._operations = OperationSeries(settings, origin, self._store.shows_address, form)
 
     def configure(self, settings: MetricsSettings, origin: Origin) -> None:
         settings = _without_page(settings)

@@ -193,8 +193,12 @@ def test_what_is_pushed_keeps_the_caps_too() -> None:
     assert points < 25 * 300
     told = pushing.push()
     assert sum(point.as_int for _, point in told.points("firesteel.network.topology.requests")) == TURNS * ROWS
+    servers: set[str] = set()
     for name in _OPERATIONS:
         assert sum(point.count for _, point in told.points(name)) == TURNS * ROWS / 2 / len(_OPERATIONS)
+        servers |= addresses((labels for labels, _ in told.points(name)), destination="server.address")
+    assert len(servers - {OTHER}) <= ADDRESSES
+    assert OTHER in servers
     names = ("topology.requests", "tcp.retransmits", "tcp.connects")
     sent = (labels for name in names for labels, _ in told.points(f"firesteel.network.{name}"))
     found = addresses(sent, "source.address", "destination.address")

@@ -288,6 +288,16 @@ def test_what_exceeds_the_limits_is_one_point() -> None:
     assert sum(point.as_int for _, point in told.points("firesteel.network.topology.requests")) == 60
 
 
+def test_addresses_outside_are_capped_as_on_the_page() -> None:
+    pushing = Pushing(settings=MetricsSettings(outside_addresses=2))
+    pushing.feed([request_row(n, remote_ip=f"203.0.113.{n}", remote_port=8000 + n) for n in range(1, 6)])
+    found = {
+        (labels["server.address"], labels.get("server.port")): point.count
+        for labels, point in pushing.push().points("http.client.request.duration")
+    }
+    assert found == {("203.0.113.1", 8001): 1, ("203.0.113.2", 8002): 1, ("other", None): 3}
+
+
 def test_workload_detail_leaves_out_what_is_a_pods() -> None:
     pushing = Pushing(settings=MetricsSettings(detail="workload"))
     pushing.feed([request_row(1)])
