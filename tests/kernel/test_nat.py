@@ -24,8 +24,8 @@ from analyzers.table import SharedTable
 from bench import conntrack as conntrack_bench
 from tests import servers
 from tests.agents import Agent, running_agent
-from tests.fake_ring import FakeDriver
 from tests.fake_kube import FakeKube, fake_kube, kubeconfig, pod
+from tests.fake_ring import FakeDriver
 from tests.http_scripts import ASK, SERVE
 from tests.nodes import Node, node
 from tests.pods import container
