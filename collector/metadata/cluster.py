@@ -58,6 +58,8 @@ class ClusterIndex:
     _nodes: dict[str, NodeRecord] = field(default_factory=dict)
     _node_at: dict[str, str] = field(default_factory=dict)
     _controllers: dict[str, ControllerRecord] = field(default_factory=dict)
+    _since: dict[tuple[str, str], int] = field(default_factory=dict)
+    """Since when there is something to tell of a Service or node, by kind and key."""
     _left_out: int = 0
     _asked: set[object] = field(default_factory=set)
     _observer: Owner | None = None
@@ -100,10 +102,12 @@ class ClusterIndex:
                 return
             self._touch(*self._services.drop(key))
             if self._room(self._services.services, key):
+                self._since.setdefault(("Service", key), self.clock())
                 self._touch(*self._services.put(key, service))
 
     def drop_service(self, key: str) -> None:
         with self._lock:
+            self._since.pop(("Service", key), None)
             self._touch(*self._services.drop(key))
 
     def put_slice(self, record: SliceRecord) -> None:
@@ -123,8 +127,9 @@ class ClusterIndex:
         with self._lock:
             if self._nodes.get(node.name) == node or not self._room(self._nodes, node.name):
                 return
+            since = self._since.get(("node", node.name), self.clock())
             self.drop_node(node.name)
-            self._nodes[node.name] = node
+            self._nodes[node.name], self._since["node", node.name] = node, since
             for address in node.addresses:
                 self._node_at[address] = node.name
             self._touch(*node.addresses)
@@ -132,6 +137,7 @@ class ClusterIndex:
     def drop_node(self, name: str) -> None:
         with self._lock:
             gone = self._nodes.pop(name, None)
+            self._since.pop(("node", name), None)
             for address in gone.addresses if gone else ():
                 if self._node_at.get(address) == name:
                     del self._node_at[address]
@@ -221,6 +227,12 @@ class ClusterIndex:
         with self._lock:
             now, gone = self.clock(), self._pods.gone.get(pod.uid)
             return now - self._pods.known.get(pod.uid, now), None if gone is None else now - gone
+
+    def age_of(self, kind: str, key: str) -> int:
+        """For how long a "Service" (by namespace/name) or a "node" has been known, in nanoseconds."""
+        with self._lock:
+            now = self.clock()
+            return now - self._since.get((kind, key), now)
 
     def pod_at_time(self, address: str, at_ns: int) -> tuple[PodRecord | None, bool]:
         """Who had this address at that time (0: now), and whether somebody else has it now. Goes back as far as tombstones."""

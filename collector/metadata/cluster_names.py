@@ -83,15 +83,14 @@ class ClusterNames:
             workload = self._index.workload_of(pod)
             told.append(f"{ip} is pod {pod.namespace}/{pod.name} of {workload.kind} {workload.name} on node {pod.node}")
             told.append(self._age(pod))
-        told += [
-            f"{ip} is Service {service.namespace}/{service.name}, ports {list(service.ports)}"
-            for service in self._index.services_at(ip)
-        ]
+        for service in self._index.services_at(ip):
+            name = f"{service.namespace}/{service.name}"
+            told += [f"{ip} is Service {name}, ports {list(service.ports)}", self._known("Service", name)]
         owner = self._index.pod_at_port(ip, port)
         if not told and owner is not None and not self._index.node_at(ip):
             told += [f"{ip}:{port} is pod {owner.namespace}/{owner.name}, by an EndpointSlice", self._age(owner)]
         if node := self._index.node_at(ip):
-            told.append(f"{ip} is node {node}")
+            told += [f"{ip} is node {node}", self._known("node", node)]
             if owner is not None:
                 told.append(f"port {port} there is pod {owner.namespace}/{owner.name}, with hostNetwork or by hostPort")
                 told.append(self._age(owner))
@@ -99,6 +98,9 @@ class ClusterNames:
                 told.append(f"port {port} of every node is Service {by_port.namespace}/{by_port.name}")
         told += _backend(ip, port, sorted(self._index.services_of_backend(ip, port)) if port else ())
         return [*told, *self.sources()] if told else []
+
+    def _known(self, kind: str, key: str) -> str:
+        return f"{kind} {key} has been known for {self._index.age_of(kind, key) / _SECOND_NS:.0f} s"
 
     def _age(self, pod: PodRecord) -> str:
         known, over = self._index.ages_of(pod)

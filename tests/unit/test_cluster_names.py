@@ -159,8 +159,11 @@ def test_a_nodes_address_is_a_services_at_its_ports_only(index: ClusterIndex, tm
     assert [names.service("192.168.0.2", port) for port in (443, 25, 22, 30080)] == ["ingress", "mail", "", "web"]
     assert names.explained("192.168.0.2", 0, 1) == [
         "192.168.0.2 is Service shop/ingress, ports [443]",
+        "Service shop/ingress has been known for 0 s",
         "192.168.0.2 is Service shop/mail, ports [25]",
+        "Service shop/mail has been known for 0 s",
         "192.168.0.2 is node n2",
+        "node n2 has been known for 0 s",
     ]
 
 
@@ -195,8 +198,33 @@ def test_what_is_known_of_an_address_is_told(index: ClusterIndex, tmp_path: Path
         "shop/web-5d4f8c7b9-x2x4z has been known for 0 s; it ended 0 s ago, and is named for 300 s more, unless another pod has "
         "the address before"
     )
-    assert names.explained("192.168.0.2", 30080, 1)[1] == "port 30080 of every node is Service shop/web"
+    assert names.explained("192.168.0.2", 30080, 1)[1:] == [
+        "node n2 has been known for 0 s",
+        "port 30080 of every node is Service shop/web",
+    ]
     assert "outside" in names.explained("203.0.113.1", 0, 1)[0]
+
+
+def test_since_when_a_service_and_a_node_are_known_is_told(tmp_path: Path) -> None:
+    """News of them do not begin it anew; that they were gone does."""
+    now = [0]
+    index = ClusterIndex(300 * 10**9, lambda: now[0], "n1")
+    names = resolver(index, tmp_path, {})
+
+    def told() -> list[str]:
+        sentences = [*names.explained("10.96.0.7", 80, 1), *names.explained("192.168.0.2", 22, 1)]
+        return [sentence for sentence in sentences if "known for" in sentence]
+
+    for ports in ((80,), (80, 443)):
+        index.put_service(ServiceRecord("shop", "web", ("10.96.0.7",), ports))
+        index.put_node(NodeRecord("n2", ("192.168.0.2",) * len(ports)))
+        now[0] += 7 * 10**9
+    assert told() == ["Service shop/web has been known for 14 s", "node n2 has been known for 14 s"]
+    index.drop_service("shop/web")
+    index.drop_node("n2")
+    index.put_service(ServiceRecord("shop", "web", ("10.96.0.7",), (80,)))
+    index.put_node(NodeRecord("n2", ("192.168.0.2",)))
+    assert told() == ["Service shop/web has been known for 0 s", "node n2 has been known for 0 s"]
 
 
 @pytest.fixture(autouse=True)
