@@ -187,6 +187,9 @@ def test_host_network_pods_do_not_claim_the_nodes_address(index: ClusterIndex) -
     index.put_node(NodeRecord("n1", ("192.168.1.1", "fd00::1")))
     assert index.pod_at("192.168.1.1") is None
     assert index.node_at("fd00::1") == "n1"
+    index.put_pod(replace(POD, uid="u2", addresses=("192.168.1.1",)))  # as a row of a table tells it
+    assert index.pod_at("192.168.1.1") is None
+    assert index.pod_at_time("192.168.1.1", 1) == (None, False)
 
 
 @pytest.mark.parametrize(
@@ -309,6 +312,47 @@ def test_the_version_moves_with_answers_that_were_given_and_with_nothing_else(in
     before = index.version
     index.put_slice(SliceRecord("shop", "web-abc", "web", (("10.1.0.9", 80),)))
     assert index.version > before
+
+
+_AT_A_NODE = replace(POD, containers=(("c" * 64, "web"),), host_ports=(80,), host_addresses=("10.0.0.1",))
+_SERVICE = ServiceRecord("shop", "web", ("10.96.0.7",), (80,), (30080,))
+
+
+@pytest.mark.parametrize(
+    ("ask", "news"),
+    [
+        (lambda i: i.container("c" * 64), lambda i: i.put_pod(_AT_A_NODE)),
+        (lambda i: i.pod_of_cgroup("u1"), lambda i: i.put_pod(_AT_A_NODE)),
+        (lambda i: i.pod_at_port("10.0.0.1", 80), lambda i: i.put_pod(_AT_A_NODE)),
+        (lambda i: i.pod_at_port("10.1.0.5", 8080), lambda i: i.put_slice(SliceRecord("shop", "web-1", "", (("10.1.0.5", 8080),), ("u1",)))),
+        (lambda i: i.service_at("10.96.0.7", 80), lambda i: i.put_service(_SERVICE)),
+        (lambda i: i.service_of_node_port(30080), lambda i: i.put_service(_SERVICE)),
+        (lambda i: i.node_at("10.0.0.1"), lambda i: i.put_node(NodeRecord("n1", ("10.0.0.1",)))),
+        (lambda i: i.pod_at("10.0.0.1"), lambda i: i.put_node(NodeRecord("n1", ("10.0.0.1",)))),
+    ],
+)  # fmt: skip
+def test_whatever_was_asked_for_its_news_are_told(
+    index: ClusterIndex, clock: Clock, ask: Callable[[ClusterIndex], object], news: Callable[[ClusterIndex], None]
+) -> None:
+    """Or an answer that is kept would stay what it was."""
+
+    def forget() -> None:
+        clock.now = 301 * SECOND
+        index.sweep()
+
+    changes: list[Callable[[], None]] = [
+        lambda: index.drop_pod("u1"),
+        forget,
+        lambda: index.drop_service("shop/web"),
+        lambda: index.drop_slice("shop/web-1"),
+        lambda: index.drop_node("n1"),
+        lambda: news(index),
+    ]
+    news(index)
+    for change in changes:
+        answer, before = ask(index), index.version
+        change()
+        assert index.version > before or ask(index) == answer
 
 
 def test_nodes_with_an_agent_are_observed(index: ClusterIndex, clock: Clock) -> None:

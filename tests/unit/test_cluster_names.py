@@ -157,6 +157,9 @@ def test_a_nodes_address_is_a_services_at_its_ports_only(index: ClusterIndex, tm
         ("ingress", False), ("mail", False), ("n2", True), ("n2", True),
     ]  # fmt: skip
     assert [names.service("192.168.0.2", port) for port in (443, 25, 22, 30080)] == ["ingress", "mail", "", "web"]
+    index.drop_service("shop/mail")
+    assert [names.remote("192.168.0.2", port, 1).workload_name for port in (443, 25, 0)] == ["ingress", "n2", "n2"]
+    index.put_service(ServiceRecord("shop", "mail", ("10.96.0.9", "192.168.0.2"), (25,)))
     assert names.explained("192.168.0.2", 0, 1) == [
         "192.168.0.2 is Service shop/ingress, ports [443]",
         "Service shop/ingress has been known for 0 s",
