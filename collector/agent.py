@@ -240,6 +240,8 @@ class Agent:
             self._read_took = self._read_at - began
         if due:
             self._refreshed = now
+            if fault := self._server.read_certificate_again():
+                _log.warning("a renewed certificate is not in force: it cannot be read", cause=fault)
             if self._cluster is not None:
                 await asyncio.to_thread(self._cluster.turn)
 

@@ -16,7 +16,9 @@ _AUTH = Text(r"none|kubernetes|/[^\x00]+", "none, kubernetes, or the absolute pa
 class Tls:
     """Encrypts every listener."""
 
-    cert: str = key(PATH, '""', "PEM file with the certificate chain of every listener; empty: no TLS.")
+    cert: str = key(
+        PATH, '""', "PEM file with the certificate chain of every listener, read again each half minute; empty: no TLS."
+    )
     key: str = key(PATH, '""', "PEM file with its private key.")
 
 

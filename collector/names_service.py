@@ -27,7 +27,7 @@ from collector.metadata.names_stream import PATH
 from collector.names_feed import AGENTS_MAX, NamesFeed
 from collector.options import Exit
 from collector.schema import Config
-from collector.server import tls_context
+from collector.server import renew_certificate, tls_context
 from collector.token_review import TokenReviews
 from collector.version import VERSION
 from exporters.own import OwnMetrics, OwnState, ServeReport
@@ -183,12 +183,8 @@ class NamesService:
 
     def _reload_certificate(self) -> None:
         """A certificate that was renewed holds from the next connection on."""
-        tls = self._config.listen.tls
-        if self._tls is not None:
-            try:
-                self._tls.load_cert_chain(tls.cert, tls.key)
-            except (OSError, ssl.SSLError) as error:
-                _log.warning("listen.tls: the certificate could not be read again", cause=str(error))
+        if self._tls is not None and (fault := renew_certificate(self._tls, self._config.listen)):
+            _log.warning("listen.tls: the certificate could not be read again", cause=fault)
 
     async def _metrics(self, request: web.Request) -> web.StreamResponse:
         style = negotiate(request.headers.get("Accept", ""))

@@ -118,6 +118,7 @@ class HttpServer:
         """`reviewer` is the cluster to ask where a listener's clients are accounts of it."""
         self._listeners, self._view, self._reviewer = listeners, view, reviewer
         self._tls: ssl.SSLContext | None = None
+        self._tls_fault = ""
         self._gates: dict[str, Gate] = {}
         self._api: ApiRoutes | None = None
         self._paused = False
@@ -203,6 +204,12 @@ class HttpServer:
             await listener.stop()
         self._open.clear()
         self._api = None
+
+    def read_certificate_again(self) -> str:
+        """One that was renewed holds from the next connection on. Says why it cannot be read, once; what was read before holds."""
+        before = self._tls_fault
+        self._tls_fault = renew_certificate(self._tls, self._listeners) if self._tls is not None else ""
+        return self._tls_fault if self._tls_fault != before else ""
 
     def pause_stream(self, paused: bool) -> None:
         """Whether nobody may follow requests as they come."""
@@ -343,3 +350,13 @@ def tls_context(listeners: Listeners) -> ssl.SSLContext | None:
             "both must be readable PEM files that belong together",
         ) from error
     return context
+
+
+def renew_certificate(context: ssl.SSLContext, listeners: Listeners) -> str:
+    """Why it cannot be read; empty if it was. Read aside first: one that does not fit its key would leave `context` without either."""
+    try:
+        tls_context(listeners)
+        context.load_cert_chain(listeners.tls.cert, listeners.tls.key)
+    except (ListenError, OSError) as error:
+        return str(error)
+    return ""

@@ -493,15 +493,28 @@ async def test_what_privileges_opened_stays_open_without_them(
         await http.stop()
 
 
-@pytest.fixture
-def certificate(tmp_path: Path) -> Tls:
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+def self_signed(folder: Path) -> Tls:
+    cert, key = folder / "cert.pem", folder / "key.pem"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1",
          "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)],
         check=True, capture_output=True,
     )  # fmt: skip
     return Tls(cert=str(cert), key=str(key))
+
+
+def pem(tls: Tls) -> tuple[str, str]:
+    """A certificate and its key."""
+    return Path(tls.cert).read_text(), Path(tls.key).read_text()
+
+
+def write(path: str, text: str) -> None:
+    Path(path).write_text(text)
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Tls:
+    return self_signed(tmp_path)
 
 
 async def test_tls(certificate: Tls) -> None:
@@ -513,6 +526,33 @@ async def test_tls(certificate: Tls) -> None:
         for url in urls:
             assert url.startswith("https://")
             assert (await get(client, f"{url}/"))[0] == 200
+
+
+async def test_a_renewed_certificate_is_shown_and_half_of_one_is_not(certificate: Tls, tmp_path: Path) -> None:
+    old, old_key = pem(certificate)
+    http = HttpServer(listeners(tls=certificate), FakeAgent())
+    await http.start()
+
+    async def shown(trusted: str) -> int:
+        trust = ssl.create_default_context(cadata=trusted)
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trust)) as client:
+            return (await get(client, f"{http.url('listen.metrics')}/readyz"))[0]
+
+    try:
+        new, new_key = pem(self_signed(tmp_path))
+        write(certificate.key, old_key)  # the certificate is there, its key is not yet
+        assert certificate.cert in http.read_certificate_again()
+        assert http.read_certificate_again() == "", "said once"
+        assert await shown(old) == 200
+        write(certificate.key, new_key)
+        assert http.read_certificate_again() == ""
+        assert await shown(new) == 200
+        with pytest.raises(aiohttp.ClientConnectorCertificateError):
+            await shown(old)
+    finally:
+        await http.stop()
+    plain = HttpServer(listeners(), FakeAgent())
+    assert plain.read_certificate_again() == ""
 
 
 async def test_tls_needs_both_files_and_they_must_be_readable(tmp_path: Path) -> None:
