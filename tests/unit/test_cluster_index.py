@@ -289,6 +289,29 @@ def test_a_whole_list_ends_what_is_not_in_it(
     assert gone(index)
 
 
+def test_a_list_of_one_part_of_the_pods_ends_none_of_the_other(clock: Clock) -> None:
+    """This node's pods are listed by themselves, and so are the others': after a 410 of either."""
+    index = ClusterIndex(300 * SECOND, clock, "n1")
+    for number, node in enumerate(("n1", "n1", "n2", "n2", "")):
+        index.put_pod(replace(POD, uid=f"u{number}", name=f"web-{number}", node=node))
+    assert index.running_here() == {("shop", "web-0"), ("shop", "web-1")}
+    index.keep_only("pods", ["u0"])
+    assert (index.gone_pods(), index.running_here()) == ({("shop", "web-1")}, {("shop", "web-0")})
+    index.keep_only("elsewhere", ["u2", "u4"])
+    assert index.gone_pods() == {("shop", "web-1"), ("shop", "web-3")}
+    index.put_pod(replace(POD, uid="u4", name="web-4", node="n1"))  # it was scheduled
+    index.drop_elsewhere("u4")
+    assert index.running_here() == {("shop", "web-0"), ("shop", "web-4")}
+
+
+def test_an_address_of_a_node_may_become_anothers(index: ClusterIndex) -> None:
+    index.put_node(NodeRecord("n1", ("10.0.0.1", "10.0.0.3")))
+    index.put_node(NodeRecord("n1", ("10.0.0.3",)))
+    index.put_node(NodeRecord("n2", ("10.0.0.3",)))
+    index.drop_node("n1")
+    assert [index.node_at(address) for address in ("10.0.0.1", "10.0.0.3")] == ["", "n2"]
+
+
 def test_the_version_moves_with_answers_that_were_given_and_with_nothing_else(index: ClusterIndex) -> None:
     assert index.pod_at("10.1.0.5") is None
     before = index.version
@@ -384,8 +407,14 @@ def test_tables_have_limits(index: ClusterIndex, monkeypatch: pytest.MonkeyPatch
     for number in (1, 2):
         index.put_pod(replace(POD, uid=f"u{number}"))
         index.put_node(NodeRecord(f"n{number}", ()))
+        index.put_service(replace(_SERVICE, name=f"s{number}"))
+        index.put_slice(SliceRecord("shop", f"s{number}", "", ()))
+        index.put_controller(ControllerRecord("Job", "shop", "j", f"j{number}", None))
     counts = index.counts()
-    assert (counts.pods, counts.nodes, counts.left_out) == (1, 1, 2)
+    assert (counts.pods, counts.nodes, counts.services, counts.slices, counts.controllers) == (1, 1, 1, 1, 1)
+    assert counts.left_out == 5
+    index.put_pod(replace(POD, uid="u1", name="news of one that is there"))
+    assert (index.counts().pods, index.counts().left_out) == (1, 5)
 
 
 # --- objects
