@@ -7,6 +7,7 @@ up. The token of a pod is a file that changes: the official client reads it agai
 
 import json
 import os
+import socket
 import ssl
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,6 +25,14 @@ _CONNECT_SECONDS: Final = 10.0
 _READ_SECONDS: Final = 60.0
 _LARGEST_EVENT: Final = 8 << 20
 _LARGEST_ANSWER: Final = 512 << 20
+_KEPT_ALIVE: Final = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+)
+"""A server that is gone without a word (its machine, or the way to it) is told from a quiet one within a minute: else a watch would
+hear nothing for as long as it was asked for."""
 _TOKEN: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
 
@@ -170,7 +179,10 @@ def _pool(configuration: Any) -> Any:
     `tls-server-name`. Raises ValueError for a proxy of another kind than http and https, OSError for files of TLS."""
     import urllib3  # noqa: PLC0415
 
-    options: dict[str, Any] = {"num_pools": 1, "maxsize": 12, "retries": False}
+    usual = urllib3.connection.HTTPConnection.default_socket_options
+    options: dict[str, Any] = {
+        "num_pools": 1, "maxsize": 12, "retries": False, "socket_options": [*usual, *_KEPT_ALIVE],
+    }  # fmt: skip
     if str(configuration.host).startswith("https:"):
         options["ssl_context"] = _context(configuration)
         if configuration.tls_server_name:

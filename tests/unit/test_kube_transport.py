@@ -171,6 +171,25 @@ def test_a_proxy_of_the_environment_is_not_used(tmp_path: Path, monkeypatch: pyt
         assert KubeApi.connect(kubeconfig(tmp_path, server=f"http://127.0.0.1:{kube.port}")).get(PATH, {"limit": "1"})
 
 
+@pytest.mark.parametrize("proxied", [False, True])
+def test_a_server_that_is_gone_without_a_word_is_noticed_within_a_minute(tmp_path: Path, proxied: bool) -> None:
+    with fake_kube() as kube, proxy_to(kube.port) as proxy:
+        told = {"proxy-url": f"http://127.0.0.1:{proxy.server_address[1]}"} if proxied else {}
+        api = KubeApi.connect(kubeconfig(tmp_path, server=f"http://127.0.0.1:{kube.port}", **told))
+        api.get(PATH, {"limit": "1"})
+        connections = api._pool.connection_from_url(f"http://127.0.0.1:{kube.port}")
+        connection = connections.pool.get()
+        kept = connection.sock
+        assert kept.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert kept.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        idle, between, count = (
+            kept.getsockopt(socket.IPPROTO_TCP, option)
+            for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+        )
+        assert idle + between * count <= 60
+        connection.close()
+
+
 def test_a_proxy_that_cannot_be_used_is_refused_without_its_password(tmp_path: Path) -> None:
     config = kubeconfig(tmp_path, server="https://192.0.2.1", **{"proxy-url": "socks5://me:secret@192.0.2.2:1080"})
     with pytest.raises(Unavailable, match=r"socks5://192\.0\.2\.2: only proxies of http and https") as told:
