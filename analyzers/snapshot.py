@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from analyzers._native import lib
 from analyzers.accounts import FINE, FINE_BUCKETS, Account, Book, Ledger, Values, growth
 from analyzers.calls import OVERFLOW_CALL, OVERFLOW_SERVED, CallLabels, ServedLabels, call_of, served_of
 from analyzers.edges import OVERFLOW_EDGE, Edge, EdgeLabels, Ends, draws_edge, edge_of, name_ends, status_code
@@ -20,7 +21,9 @@ from analyzers.samples import NamedSample, name_sample
 from analyzers.scope import EVERYTHING, Scope
 from analyzers.traces import TraceRow, TraceTable
 
-ACCOUNT_LIMIT: Final = 65536  # twice the table's rows: those that ended lately are here as well
+# Twice the table's rows: those that ended lately are here as well.
+ACCOUNT_LIMIT: Final = 2 * int(lib.FS_ROWS)
+TCP_ACCOUNT_LIMIT: Final = 2 * int(lib.FS_TCP_ROWS)
 TRACE_LIMIT: Final = 32768
 TCP_WIDTH: Final = 7
 
@@ -118,8 +121,8 @@ class SnapshotBuilder:
         self._entities: Ledger[EntityLabels] = Ledger(ACCOUNT_LIMIT)
         self._calls: Ledger[CallLabels] = Ledger(ACCOUNT_LIMIT)
         self._served: Ledger[ServedLabels] = Ledger(ACCOUNT_LIMIT)
-        self._health: Ledger[TcpLabels] = Ledger(ACCOUNT_LIMIT)
-        self._connects: Ledger[TcpLabels] = Ledger(ACCOUNT_LIMIT)
+        self._health: Ledger[TcpLabels] = Ledger(TCP_ACCOUNT_LIMIT)
+        self._connects: Ledger[TcpLabels] = Ledger(TCP_ACCOUNT_LIMIT)
         self._traces = TraceTable(TRACE_LIMIT)
         self._requests: dict[tuple[int, int], _Source] = {}
         self._tcp: dict[tuple[int, int], _Source] = {}

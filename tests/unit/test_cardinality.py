@@ -15,20 +15,21 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from analyzers.accounts import Ledger
 from analyzers.edges import OTHER
 from analyzers.rows import RequestRow, Role, TcpRow
-from analyzers.snapshot import ACCOUNT_LIMIT
-from exporters.own import OwnState
+from analyzers.snapshot import ACCOUNT_LIMIT, TCP_ACCOUNT_LIMIT, SnapshotBuilder
+from exporters.own import OwnState, TableSizes
 from exporters.rows import Shown
 from exporters.settings import MetricsSettings, RowLimits
 from tests.pages import Bench, labels_of, parse, promtool_check, values
-from tests.rows import SECOND, request_row, tcp_row
+from tests.rows import SECOND, FixedResolver, request_row, tcp_row
 from tests.unit.test_otlp_metrics import Pushing
 
 # Of 4 000 rows each. FIRESTEEL_BOMB_TURNS=250 is a million different values, and minutes.
 TURNS, ROWS = int(os.environ.get("FIRESTEEL_BOMB_TURNS", "2")), 4000
 LIMITS = RowLimits(entity=300, topology=300, tcp=100, trace=100)
 ADDRESSES = 30
-FULL = 2 * ACCOUNT_LIMIT // ROWS
-"""After so many turns every ledger has been full, so nothing may grow any more."""
+FULL = -(-2 * ACCOUNT_LIMIT // ROWS)
+"""After so many turns every ledger has been full, so nothing may grow any more: the slowest takes half of a turn's rows."""
+SIZES = TableSizes()
 MOST_MIB, MOST_GROWTH_MIB = 640.0, 32.0
 HOSTILE = (
     '"',
@@ -205,6 +206,18 @@ def test_what_is_pushed_keeps_the_caps_too() -> None:
     assert len(found - {OTHER}) == ADDRESSES
     assert OTHER in found
     _assert_bounded(memory)
+
+
+def test_what_is_remembered_is_twice_what_the_table_holds() -> None:
+    """Of TCP, too: as many relations as requests would take more memory than an agent may have."""
+    builder = SnapshotBuilder(FixedResolver())
+    turns = 2 * SIZES.tcp_rows * 3 // ROWS
+    for turn in range(turns):
+        snapshot = builder.build((), tcp_bomb(turn), (), (turn + 1) * SECOND)
+        assert max(len(snapshot.health), len(snapshot.connects)) <= 2 * SIZES.tcp_rows
+    assert min(len(snapshot.health), len(snapshot.connects)) > SIZES.tcp_rows
+    assert snapshot.evicted["tcp"] > 0
+    assert (2 * SIZES.rows, 2 * SIZES.tcp_rows) == (ACCOUNT_LIMIT, TCP_ACCOUNT_LIMIT)
 
 
 def test_newcomers_of_a_full_ledger_are_not_dear() -> None:
