@@ -176,8 +176,8 @@ def _answer(kube: FakeKube, request: BaseHTTPRequestHandler) -> None:
     if parts.path in kube.refuse:
         return _send(request, kube.refuse[parts.path], {"kind": "Status", "message": "no"})
     resource = next((name for name, path in PATHS.items() if path == parts.path), None)
-    if resource is None and (item := _single(kube, parts.path)) is not None:
-        return _send(request, 200, item)
+    if resource is None and (found := _named(kube, parts.path, query.get("fieldSelector", ""))) is not None:
+        return _send(request, 200, {"kind": "List", "items": found})
     if resource is None:
         return _send(request, 404, {"kind": "Status", "message": "the server could not find the requested resource"})
     matches = _selector(query.get("fieldSelector", ""))
@@ -262,12 +262,13 @@ def _watch(
     return None
 
 
-def _single(kube: FakeKube, path: str) -> Object | None:
-    """/api/v1/namespaces/NAMESPACE/RESOURCE/NAME"""
-    parts = path.strip("/").split("/")
-    if len(parts) != 6 or parts[2] != "namespaces" or parts[4] not in kube.objects:
+def _named(kube: FakeKube, path: str, selector: str) -> list[Object] | None:
+    """A list of /api/v1/namespaces/NAMESPACE/RESOURCE of those of one name. Nothing is read by name: an agent's account may not."""
+    parts, wanted = path.strip("/").split("/"), selector.removeprefix("metadata.name=")
+    if len(parts) != 5 or parts[2] != "namespaces" or parts[4] not in kube.objects or wanted == selector:
         return None
-    return kube.objects[parts[4]].get(f"{parts[3]}/{parts[5]}")
+    found = kube.objects[parts[4]].get(f"{parts[3]}/{wanted}")
+    return [found] if found else []
 
 
 def _review(kube: FakeKube, request: BaseHTTPRequestHandler) -> None:
