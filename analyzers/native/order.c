@@ -142,6 +142,9 @@ static bool take(struct fs_engine *e, struct fs_connection *c, const struct fs_h
 	bool is_exchange = head->type == FS_EV_EXCHANGE;
 	struct fs_chunk k = is_exchange ? first_chunk((const void *)head) : chunk_of_data((const void *)head);
 
+	/* What a fast open sends with its SYN is told before the answer says where the other direction begins. */
+	if (!k.peer_seq && !c->stream[!k.direction].known)
+		k.has_peer_seq = false;
 	if (fs_is_opaque(c->protocol)) {
 		fs_opaque_chunk(e, c, &k);
 	} else {

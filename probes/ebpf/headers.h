@@ -44,6 +44,7 @@
 
 #define bpf_ntohs(value) __builtin_bswap16(value)
 #define bpf_htons(value) __builtin_bswap16(value)
+#define bpf_ntohl(value) __builtin_bswap32(value)
 #define barrier_var(variable) asm volatile("" : "+r"(variable))
 
 /*

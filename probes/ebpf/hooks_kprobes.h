@@ -4,7 +4,8 @@
  * waits for the function's return, for whoever blocks in there holds one of the few instances that a kretprobe has.
  *
  *   streams   release_sock, which ends every call, and every pause in one: what left the iterator since the last time, as
- *             far as the stream went on as well. A call that moves its bytes in parts is told in parts
+ *             far as the stream went on as well. A call that moves its bytes in parts is told in parts. One that is over
+ *             is no longer on the thread's stack, and its message is not looked at again
  *   UDP in    skb_consume_udp, when a datagram has been copied; it is told how much that was
  *   UDP out   the return of udp_sendmsg, which says if it was sent at all. One that was missed is noticed by the next
  *             call of its thread, and counted
@@ -20,12 +21,18 @@
 #define PARAMETER_3(context) ((context)->dx)
 #define PARAMETER_4(context) ((context)->cx)
 #define RETURNED(context) ((context)->ax)
+#define STACK(context) ((context)->sp)
+/* Where the function that begins here finds its way back. */
+#define WAY_BACK(context) ((context)->sp)
 #elif defined(__TARGET_ARCH_arm64)
 #define PARAMETER_1(context) ((context)->regs[0])
 #define PARAMETER_2(context) ((context)->regs[1])
 #define PARAMETER_3(context) ((context)->regs[2])
 #define PARAMETER_4(context) ((context)->regs[3])
 #define RETURNED(context) ((context)->regs[0])
+#define STACK(context) ((context)->sp)
+/* Where its caller does, in the frame that x29 still points to: its own is not on the stack yet. */
+#define WAY_BACK(context) ((context)->regs[29] + 8)
 #endif
 
 #ifdef FS_HEADERS /* bcc_source.py makes the programs of these */
@@ -41,6 +48,8 @@ struct call {
 	__u64 socket; /* 0: over */
 	__u64 message; /* the kernel's struct msghdr; 0: pages are moved, without one */
 	__u64 left; /* bytes of its buffer that were still to come when we looked last */
+	__u64 frame; /* the place on the stack at which a return address lies as long as the call goes on */
+	__u64 returns_to; /* that address; 0: not looked at yet */
 	__u32 seq; /* how far the stream was then */
 	__u32 flags;
 	__u8 direction;
@@ -76,7 +85,8 @@ static __always_inline __u32 stream_offset(struct sock *sk, __u8 direction)
  * Also while nobody listens: a thread that blocks in there for long is told all the same. What is only looked at is noted
  * too, for the call before it is over.
  */
-static __always_inline int call_begins(struct socket *socket, struct msghdr *message, int flags, __u8 direction)
+static __always_inline int call_begins(struct socket *socket, struct msghdr *message, int flags, __u8 direction,
+				       __u64 frame)
 {
 	__u64 thread = bpf_get_current_pid_tgid();
 	struct sock *sk = READ(socket, sk);
@@ -90,6 +100,7 @@ static __always_inline int call_begins(struct socket *socket, struct msghdr *mes
 	call.socket = (__u64)sk;
 	call.message = (__u64)message;
 	call.left = message ? READ(message, msg_iter.count) : 0;
+	call.frame = frame;
 	call.flags = flags;
 	call.direction = direction;
 	if (!call.datagram) {
@@ -114,9 +125,39 @@ static __always_inline void forget_call(const struct task_struct *task)
 }
 
 /*
- * What moved since we looked last. After the call the message is gone, and what is read there may be anything: but a
- * stream that stands still has moved nothing.
+ * A call that ended without its last byte (nothing was there, or the end of the stream, or an error) leaves its entry, and
+ * the thread goes on to close or set up this socket, or another one at the same address. The message is gone then, and what
+ * is read there may be anything. So is the way back that was on the stack under the call: other calls have other frames
+ * there. It is learned when the call lets go of the socket first, as every call does, for whoever waits for the function's
+ * return has put an address of its own there by then.
  */
+static __always_inline bool goes_on(struct call *call, __u64 stack)
+{
+	__u64 returns_to = 0;
+
+	if (stack > call->frame || bpf_probe_read_kernel(&returns_to, sizeof(returns_to), (const void *)call->frame))
+		return false;
+	if (!call->returns_to)
+		call->returns_to = returns_to;
+	return returns_to == call->returns_to;
+}
+
+/*
+ * The first send of TCP fast open, which goes with the SYN. Who waits for the answer comes by again when it is there: only
+ * then it shows at which offsets the connection begins, or that there is none, and nothing was sent.
+ */
+static __always_inline bool is_unanswered(const struct call *call, const struct sock *sk)
+{
+	const struct msghdr *message = (const struct msghdr *)call->message;
+	__u8 state;
+
+	if (!call->without_seq || call->direction != FS_OUT || !message)
+		return false;
+	state = READ(sk, __sk_common.skc_state);
+	return state == TCP_CLOSE || (state == TCP_SYN_SENT && !(READ(message, msg_flags) & MSG_DONTWAIT));
+}
+
+/* What moved since we looked last. A stream that stands still has moved nothing. */
 static __always_inline __u32 moved_since(struct call *call, struct sock *sk)
 {
 	__u32 seq = stream_offset(sk, call->direction), by_seq = seq - call->seq;
@@ -135,9 +176,7 @@ static __always_inline __u32 moved_since(struct call *call, struct sock *sk)
 		by_iterator = by_seq;
 	call->seq = seq;
 	call->left -= by_iterator;
-	/* A receive is over once something has come, unless it waits for all of it or for a certain part. */
-	if (!call->left ||
-	    (call->direction == FS_IN && !(call->flags & MSG_WAITALL) && READ(sk, sk_rcvlowat) <= (int)by_iterator))
+	if (!call->left)
 		call->socket = 0;
 	return by_iterator;
 }
@@ -183,27 +222,28 @@ static __always_inline int datagram_moved(void *context, struct call *call, int 
 SEC("kprobe/inet_sendmsg")
 int KPROBE(on_send_begins)
 {
-	return call_begins((struct socket *)PARAMETER_1(ctx), (struct msghdr *)PARAMETER_2(ctx), 0, FS_OUT);
+	return call_begins((struct socket *)PARAMETER_1(ctx), (struct msghdr *)PARAMETER_2(ctx), 0, FS_OUT,
+			   WAY_BACK(ctx));
 }
 
 SEC("kprobe/inet_recvmsg")
 int KPROBE(on_receive_begins)
 {
 	return call_begins((struct socket *)PARAMETER_1(ctx), (struct msghdr *)PARAMETER_2(ctx), (int)PARAMETER_4(ctx),
-			   FS_IN);
+			   FS_IN, WAY_BACK(ctx));
 }
 
 /* sendfile and splice before 6.5. A protocol without a sendpage of its own calls sendmsg for it, which notes that. */
 SEC("kprobe/inet_sendpage")
 int KPROBE(on_sendpage_begins)
 {
-	return call_begins((struct socket *)PARAMETER_1(ctx), 0, 0, FS_OUT);
+	return call_begins((struct socket *)PARAMETER_1(ctx), 0, 0, FS_OUT, WAY_BACK(ctx));
 }
 
 SEC("kprobe/tcp_splice_read")
 int KPROBE(on_splice_begins)
 {
-	return call_begins((struct socket *)PARAMETER_1(ctx), 0, 0, FS_IN);
+	return call_begins((struct socket *)PARAMETER_1(ctx), 0, 0, FS_IN, WAY_BACK(ctx));
 }
 
 SEC("kprobe/release_sock")
@@ -213,6 +253,12 @@ int KPROBE(on_release_sock)
 	struct call *call = own_call();
 
 	if (!call || call->socket != (__u64)sk || call->datagram)
+		return 0;
+	if (!goes_on(call, STACK(ctx))) {
+		call->socket = 0;
+		return 0;
+	}
+	if (is_unanswered(call, sk))
 		return 0;
 	return stream_moved(ctx, call, sk, moved_since(call, sk));
 }
@@ -242,7 +288,12 @@ int KPROBE(on_datagram_sent)
 SEC("kprobe/inet_release")
 int KPROBE(on_release_begins)
 {
-	return socket_released(ctx, (struct socket *)PARAMETER_1(ctx));
+	struct socket *socket = (struct socket *)PARAMETER_1(ctx);
+	struct call *call = own_call();
+
+	if (call && !call->datagram && call->socket == (__u64)READ(socket, sk))
+		call->socket = 0;
+	return socket_released(ctx, socket);
 }
 
 #endif

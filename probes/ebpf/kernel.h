@@ -80,7 +80,9 @@ struct socket {
 struct sock {
 	struct sock_common __sk_common;
 	int sk_err;
-	int sk_rcvlowat;
+	struct {
+		struct sk_buff *head;
+	} sk_backlog;
 	struct socket *sk_socket;
 	__u16 sk_protocol; /* a bit field of 8 bits before 5.6 (bf9765145b85) */
 	__u8 sk_kern_sock : 1;
@@ -211,11 +213,12 @@ struct task_struct {
 
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
-	unsigned long r8, cx, ax, dx, si, di, orig_ax;
+	unsigned long r8, cx, ax, dx, si, di, orig_ax, sp;
 };
 #elif defined(__TARGET_ARCH_arm64)
 struct pt_regs {
 	__u64 regs[31];
+	__u64 sp;
 	__u64 orig_x0;
 	__s32 syscallno;
 };
@@ -251,7 +254,7 @@ struct bpf_iter__task_file {
 #define MSG_OOB 1
 #define MSG_PEEK 2
 #define MSG_TRUNC 0x20
-#define MSG_WAITALL 0x100
+#define MSG_DONTWAIT 0x40
 #define MSG_ERRQUEUE 0x2000
 #define ECANCELED 125
 #define ETH_P_IP 0x0800

@@ -99,14 +99,15 @@ static __always_inline void released(struct connection *connection)
  * again. SYN_RECV->ESTABLISHED runs in softirq, where only the server's role and the time are known; its process shows at
  * the first I/O, which TCP fast open has before that. A client gets there when both ends connected at once. A server that
  * goes 10->3->1 has no handshake time of its own; one of MPTCP goes 10->1. What a listener of MPTCP accepts from a client
- * that does not speak it is the kernel's own socket until the application takes it.
+ * that does not speak it is the kernel's own socket until the application takes it. One that it listens on is said to do so
+ * twice.
  */
 static __always_inline int state_changed(struct sock *sk, int from, int to)
 {
 	bool accepted = to == TCP_ESTABLISHED && (from == TCP_SYN_RECV || from == TCP_LISTEN);
 	struct connection *connection;
 
-	if (!is_inet(sk) || !is_stream(sk))
+	if (from == to || !is_inet(sk) || !is_stream(sk))
 		return 0;
 	if (is_kernels_own(sk) && (!accepted || is_subflow(sk)))
 		return 0;

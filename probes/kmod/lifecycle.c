@@ -105,7 +105,8 @@ void fst_released(const struct sock *sk)
  * again. SYN_RECV->ESTABLISHED runs in softirq, where only the server's role and the time are known; its process shows at
  * the first I/O, which TCP fast open has before that. A client gets there when both ends connected at once. A server that
  * goes 10->3->1 has no handshake time of its own; one of MPTCP goes 10->1. What a listener of MPTCP accepts from a client
- * that does not speak it is the kernel's own socket until the application takes it.
+ * that does not speak it is the kernel's own socket until the application takes it. One that it listens on is said to do so
+ * twice.
  */
 static void begun(const struct sock *sk, int to, bool accepted)
 {
@@ -136,7 +137,7 @@ void fst_state_changed(const struct sock *sk, int from, int to)
 	bool accepted = to == TCP_ESTABLISHED && (from == TCP_SYN_RECV || from == TCP_LISTEN);
 	struct fst_connection *c;
 
-	if (!fst_is_inet(sk) || !fst_is_stream(sk))
+	if (from == to || !fst_is_inet(sk) || !fst_is_stream(sk))
 		return;
 	if (fst_is_kernels_own(sk) && (!accepted || fst_is_subflow(fst_tcp(sk))))
 		return;

@@ -42,6 +42,8 @@ TEXT = b"a text of known bytes"
 _CLONE_NEWNET = 0x40000000
 _SIOCSIFFLAGS, _IFF_UP = 0x8914, 1
 _MSG_FASTOPEN, _TCP_FASTOPEN = 0x20000000, 23
+_PROTOCOLS = [0, 262] if Path("/proc/sys/net/mptcp").exists() else [0]
+"""Those of a stream: what the kernel takes for TCP, and MPTCP if it was built with it."""
 
 
 @pytest.fixture(scope="module")
@@ -141,8 +143,8 @@ def test_a_dissolved_connection_is_closed_before_the_next_on_its_descriptor(grou
     assert events[0].conn_id != events[3].conn_id
 
 
-@pytest.mark.parametrize("client", [0, 262])
-@pytest.mark.parametrize("server", [0, 262])
+@pytest.mark.parametrize("client", _PROTOCOLS)
+@pytest.mark.parametrize("server", _PROTOCOLS)
 def test_mptcp_is_told_once(ground: Ground, client: int, server: int) -> None:
     """Either end may be MPTCP's; the other then falls back."""
     ground.capture.take()
@@ -170,6 +172,28 @@ def test_mptcp_is_told_once(ground: Ground, client: int, server: int) -> None:
     assert sorted(event.conn_id for event in closes) == sorted(end.conn_id for end in ends)
     assert {(event.bytes_sent, event.bytes_received) for event in closes} == {(42, 42)}
     assert len(io_of(events)) == 8
+    assert [event.local_port for event in of_kind(events, "listen")] == [far_port]
+
+
+@pytest.mark.parametrize("protocol", _PROTOCOLS)
+def test_a_receive_that_found_nothing_is_not_told_of_the_next_socket(ground: Ground, protocol: int) -> None:
+    """The next one often lies where the last one did, and the kernel still holds what that call was about."""
+    ground.capture.take()
+    for _ in range(8):
+        pair = ground.stream(protocol=protocol)
+        pair.near.setblocking(False)
+        pair.far.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            pair.near.recv(4096)
+        with pytest.raises(BlockingIOError):
+            pair.far.recv(4000)
+        pair.close()
+        after = ground.bound(socket.AF_INET, socket.SOCK_STREAM, protocol)
+        after.close()
+    events = ground.capture.take()
+    assert {event.kind for event in events} - {"process", "trouble"} == {"listen", "connect", "close"}
+    listeners = {event.conn_id for event in of_kind(events, "listen")}
+    assert {event.conn_id for event in of_kind(events, "close")} == listeners
 
 
 def in_own_network(work: Callable[[], None]) -> None:
@@ -194,7 +218,8 @@ def in_own_network(work: Callable[[], None]) -> None:
         raise failures[0]
 
 
-def test_tcp_fast_open_is_one_connection_with_its_first_bytes(ground: Ground) -> None:
+@pytest.mark.parametrize("waits", [False, True])
+def test_tcp_fast_open_is_one_connection_with_its_first_bytes(ground: Ground, waits: bool) -> None:
     ground.capture.take()
     ports = []
 
@@ -204,10 +229,12 @@ def test_tcp_fast_open_is_one_connection_with_its_first_bytes(ground: Ground) ->
             listener.setsockopt(socket.IPPROTO_TCP, _TCP_FASTOPEN, 5)
             listener.listen()
             near = ground.bound(socket.AF_INET, socket.SOCK_STREAM)
+            near.setblocking(waits)
             assert near.sendto(TEXT, _MSG_FASTOPEN, listener.getsockname()) == len(TEXT)
             far = listener.accept()[0]
             assert far.recv(4096) == TEXT
             far.sendall(TEXT[::-1])
+            near.settimeout(TIMEOUT)
             assert near.recv(4096) == TEXT[::-1]
             ports.extend([near.getsockname()[1], far.getsockname()[1]])
             Pair(near, far).close()
@@ -223,6 +250,23 @@ def test_tcp_fast_open_is_one_connection_with_its_first_bytes(ground: Ground) ->
         assert (end.send_seq, end.recv_seq) == ((told[0].seq, told[1].seq) if first else (told[1].seq, told[0].seq))
     assert sorted(event.conn_id for event in closes_of(events)) == sorted([client.conn_id, server.conn_id])
     assert [event.error for event in of_kind(events, "connect")] == [0]
+
+
+def test_tcp_fast_open_that_is_refused_sent_nothing(ground: Ground) -> None:
+    ground.capture.take()
+
+    def talk() -> None:
+        Path("/proc/sys/net/ipv4/tcp_fastopen").write_text(str(0x1 | 0x4))
+        with ground.bound(socket.AF_INET, socket.SOCK_STREAM) as near:
+            near.setblocking(True)
+            with contextlib.suppress(ConnectionRefusedError):
+                near.sendto(TEXT, _MSG_FASTOPEN, ("127.0.0.1", ground.port()))
+                raise AssertionError("nobody listens there")
+
+    in_own_network(talk)
+    events = ground.capture.take()
+    assert [event.error for event in of_kind(events, "connect")] == [errno.ECONNREFUSED]
+    assert io_of(events) == of_kind(events, "open") == closes_of(events) == []
 
 
 def test_one_datagram_socket_with_two_peers(ground: Ground) -> None:

@@ -85,6 +85,18 @@ def test_a_write_whose_thread_told_of_it_after_its_answer_was_read(engine: InPro
     assert engine.stat("stream_replaced") == 1
 
 
+@pytest.mark.parametrize("begin", [1, 7, 1_261_272_017, 3_261_272_017, 0xFFFFFFFF])
+def test_a_fast_open_that_was_told_before_its_answer_came(engine: InProcessEngine, begin: int) -> None:
+    """The other direction begins at 0 in all that is said until then, whatever it begins with."""
+    c = client(recv_seq=begin)
+    asked = shifted(c.sends(1 * MS, request("/a")), peer_seq=-begin)
+    events = [client(recv_seq=0).open(0), asked, c.receives(2 * MS, response())]
+    engine.feed([*events, c.sends(3 * MS, request("/b")), c.receives(4 * MS, response(404))])
+    assert counts(engine) == [("/a", "200", 1), ("/b", "404", 1)]
+    assert "stream_gaps" not in engine.stats()
+    assert "stream_late" not in engine.stats()
+
+
 def test_what_fits_into_no_hole_is_not_moved(engine: InProcessEngine) -> None:
     c = client()
     opened, first, second = c.open(0), c.sends(1 * MS, request("/lost")), c.sends(2 * MS, request("/b"))
