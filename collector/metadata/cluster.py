@@ -11,11 +11,10 @@ from typing import Final
 
 from collector.metadata.cluster_pods import Change, PodTable
 from collector.metadata.cluster_services import ServiceTable
-from collector.metadata.cluster_workloads import Workload, workload
+from collector.metadata.cluster_workloads import Agents, Workload, agents_beside, workload
 from collector.metadata.kube_objects import (
     ControllerRecord,
     NodeRecord,
-    Owner,
     PodRecord,
     ServiceRecord,
     SliceRecord,
@@ -62,7 +61,7 @@ class ClusterIndex:
     """Since when there is something to tell of a Service or node, by kind and key."""
     _left_out: int = 0
     _asked: set[object] = field(default_factory=set)
-    _observer: Owner | None = None
+    _agents: Agents | None = None
     _observers: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -285,10 +284,10 @@ class ClusterIndex:
             self._ask(address)
             return self._node_at.get(address, "")
 
-    def observe_by(self, owner: Owner | None) -> None:
-        """The controller whose pods are the agents: a node that has one of them is seen from its own side."""
+    def observe_by(self, agent: PodRecord) -> None:
+        """This agent's own pod, which tells whose pods the agents are: a node that has one of them is seen from its own side."""
         with self._lock:
-            self._observer, self._observers = owner, {}
+            self._agents, self._observers = agents_beside(agent), {}
             for pod in self._pods.pods.values():
                 self._count_observer(pod, 1)
             self.version += 1
@@ -335,7 +334,7 @@ class ClusterIndex:
             self.handing_over()
 
     def _count_observer(self, pod: PodRecord, by: int) -> None:
-        if self._observer is None or pod.owner != self._observer or not pod.node:
+        if self._agents is None or not pod.node or not self._agents.has(pod):
             return
         before = self._observers.get(pod.node, 0)
         self._observers[pod.node] = before + by

@@ -82,7 +82,7 @@ class Cluster:
         self.index.sweep()
         own = self.index.pod_of_cgroup(self._own_pod) if self._own_pod and not self._knows_agents else None
         if own is not None:
-            self.index.observe_by(own.owner)
+            self.index.observe_by(own)
             self._knows_agents = True
 
     def states(self) -> Sequence[WatchState]:

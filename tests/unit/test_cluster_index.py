@@ -381,8 +381,8 @@ def test_whatever_was_asked_for_its_news_are_told(
 
 def test_nodes_with_an_agent_are_observed(index: ClusterIndex, clock: Clock) -> None:
     agent = Owner("DaemonSet", "firesteel", "d1")
-    index.put_pod(replace(POD, uid="a1", owner=agent, node="n1"))
-    index.observe_by(agent)
+    index.put_pod(own := replace(POD, uid="a1", owner=agent, node="n1"))
+    index.observe_by(own)
     index.put_pod(replace(POD, uid="a2", owner=agent, node="n2"))
     assert [index.is_observed(node) for node in ("n1", "n2", "n3", "")] == [True, True, False, False]
     index.put_pod(replace(POD, uid="a2", owner=agent, node="n3"))
@@ -391,6 +391,27 @@ def test_nodes_with_an_agent_are_observed(index: ClusterIndex, clock: Clock) -> 
     clock.now = 301 * SECOND
     index.sweep()
     assert not index.is_observed("n3")
+
+
+@pytest.mark.parametrize("own", ["core", "bcc", "kmod", "none"])
+def test_agents_of_every_profile_that_sees_requests_observe_their_nodes(index: ClusterIndex, own: str) -> None:
+    """Each profile is a DaemonSet of its own: what the client's agent tells the server's must not tell as well."""
+
+    def pod(name: str, kind: str = "DaemonSet", namespace: str = "firesteel") -> PodRecord:
+        return replace(
+            POD, uid=f"{namespace}/{name}", namespace=namespace, owner=Owner(kind, name, f"d-{name}"), node=name
+        )
+
+    for profile in ("core", "bcc", "kmod", "none"):
+        index.put_pod(pod(f"my-release-{profile}"))
+    others = [pod("my-release-names", "ReplicaSet"), pod("my-release-other"), pod("another-core"), pod("core"),
+              pod("my-release-core", namespace="shop"), pod("my-release-bcc", "StatefulSet", "x")]  # fmt: skip
+    for number, other in enumerate(others):
+        index.put_pod(replace(other, node=f"other-{number}"))
+    index.observe_by(pod(f"my-release-{own}"))
+    observed = {profile for profile in ("core", "bcc", "kmod", "none") if index.is_observed(f"my-release-{profile}")}
+    assert observed == {"core", "bcc", "kmod", own}
+    assert not any(index.is_observed(f"other-{number}") for number in range(len(others)))
 
 
 def test_who_asks_for_too_much_asks_again(index: ClusterIndex, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -149,8 +149,8 @@ def test_a_nodes_address_is_a_services_at_its_ports_only(index: ClusterIndex, tm
     index.put_service(ServiceRecord("shop", "ingress", ("10.96.0.8", "192.168.0.2"), (443,)))
     index.put_service(ServiceRecord("shop", "mail", ("10.96.0.9", "192.168.0.2"), (25,)))
     agent = Owner("DaemonSet", "firesteel", "d1")
-    index.put_pod(replace(DB, uid="a2", name="firesteel-2", owner=agent, node="n2", addresses=()))
-    index.observe_by(agent)
+    index.put_pod(seer := replace(DB, uid="a2", name="firesteel-2", owner=agent, node="n2", addresses=()))
+    index.observe_by(seer)
     names = resolver(index, tmp_path, {})
     found = [names.remote("192.168.0.2", port, 1) for port in (443, 25, 22, 0)]
     assert [(party.workload_name, party.observed) for party in found] == [
@@ -184,8 +184,8 @@ def test_who_was_seen_serving_is_known_down_to_the_container_until_the_address_i
 
 def test_the_other_nodes_agents_see_their_own_pods(index: ClusterIndex, tmp_path: Path) -> None:
     agent = Owner("DaemonSet", "firesteel", "d1")
-    index.put_pod(replace(DB, uid="a2", name="firesteel-2", owner=agent, node="n2", addresses=()))
-    index.observe_by(agent)
+    index.put_pod(seer := replace(DB, uid="a2", name="firesteel-2", owner=agent, node="n2", addresses=()))
+    index.observe_by(seer)
     assert resolver(index, tmp_path, {}).remote("10.2.0.9", 5432, 1).observed
 
 
