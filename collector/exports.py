@@ -35,6 +35,12 @@ class Exports:
         self._node = node
         self._started = False
         self._faults: dict[str, str] = {}
+        self._ended: list[OtlpExporter] = []
+        """Whose threads may still be at their last request."""
+        self._newest: OtlpExporter | None = None
+        """Of these the last: what it told is not told again, even if nothing was pushed for a while."""
+        self._before: dict[str, ExportReport] = {}
+        """What came of those that are over, by exporter."""
         self._otlp: OtlpExporter | None = self._make_otlp()
         self._lines: JsonLines | None = self._make_lines()
 
@@ -70,15 +76,19 @@ class Exports:
         if config.export.otlp != before.export.otlp:
             if self._otlp is not None:
                 self._otlp.stop(0)
-            self._otlp = self._make_otlp()
+                self._ended.append(self._otlp)
+                self._newest = self._otlp
+            self._otlp = self._make_otlp(self._newest)
             if self._otlp is not None and self._started:
                 self._otlp.start()
         elif self._otlp is not None:
             self._otlp.configure(metrics_settings(config), self._origin())
         if config.export.jsonl != before.export.jsonl:
-            if self._lines is not None:
-                self._lines.close()
-            self._lines = self._make_lines()
+            lines = self._lines
+            if lines is not None:
+                lines.close()
+                self._keep(_report_of(lines))
+            self._lines = self._make_lines(lines)
 
     def turn(
         self, snapshot: Snapshot, wall_offset_ns: int, own: Callable[[], OwnState], absent: Mapping[str, str]
@@ -89,21 +99,21 @@ class Exports:
             self._lines.turn(snapshot, wall_offset_ns)
 
     def reports(self) -> Mapping[str, ExportReport]:
-        """By exporter, for the agent's own metrics."""
-        found: dict[str, ExportReport] = {}
-        if self._otlp is not None:
-            account = self._otlp.account()
-            settings = self._otlp.settings
-            for wanted, name, lane in (
-                (settings.metrics, "otlp_metrics", account.metrics),
-                (settings.spans, "otlp_spans", account.spans),
-            ):
-                if wanted:
-                    found[name] = ExportReport(lane.delivered, lane.dropped, lane.failures, lane.waiting)
+        """By exporter and since the start, for the agent's own metrics."""
+        for otlp in [otlp for otlp in self._ended if otlp.is_over]:
+            self._ended.remove(otlp)
+            self._keep(_reports_of(otlp))
+        found = _reports_of(self._otlp) if self._otlp is not None else {}
         if self._lines is not None:
-            sink = self._lines.sink
-            found["jsonl"] = ExportReport(sink.written, sink.dropped, sink.failures)
+            found |= _report_of(self._lines)
+        for earlier in (self._before, *map(_reports_of, self._ended)):
+            found |= {name: _after(earlier[name], report) for name, report in found.items() if name in earlier}
         return found
+
+    def _keep(self, reports: Mapping[str, ExportReport]) -> None:
+        """Of one that is over."""
+        for name, report in reports.items():
+            self._before[name] = _after(report, self._before.get(name, ExportReport(0, 0, 0)))
 
     def problems(self) -> Iterator[Problem]:
         """What cannot be delivered, and why."""
@@ -138,7 +148,7 @@ class Exports:
                 "raise export.otlp.interval, or give the collector more room; counters lose nothing by it",
             )
 
-    def _make_otlp(self) -> "OtlpExporter | None":
+    def _make_otlp(self, before: "OtlpExporter | None" = None) -> "OtlpExporter | None":
         self._faults.pop("export.otlp", None)
         if not self._config.export.otlp.endpoint:
             return None
@@ -151,18 +161,18 @@ class Exports:
             return None
         try:
             settings = self._otlp_settings()
-            return OtlpExporter(settings, metrics_settings(self._config), self._origin())
+            return OtlpExporter(settings, metrics_settings(self._config), self._origin(), before)
         except (ChannelError, ImportError, OSError, ValueError) as error:
             self._faults["export.otlp"] = str(error)
             _log.error("nothing is pushed", cause=str(error), remedy="correct export.otlp")
             return None
 
-    def _make_lines(self) -> JsonLines | None:
+    def _make_lines(self, before: JsonLines | None = None) -> JsonLines | None:
         self._faults.pop("export.jsonl", None)
         if not self._config.export.jsonl.path:
             return None
         try:
-            return JsonLines(self._config.export.jsonl)
+            return JsonLines(self._config.export.jsonl, before)
         except SinkError as error:
             self._faults["export.jsonl"] = str(error)
             _log.error("no lines of JSON are written", cause=str(error), remedy="correct export.jsonl.path")
@@ -193,6 +203,33 @@ class Exports:
 
         cluster = self._config.metrics.cluster_label
         return Origin(VERSION, self._node, cluster, f"firesteel.{self._node}")
+
+
+def _reports_of(otlp: "OtlpExporter") -> dict[str, ExportReport]:
+    account, settings = otlp.account(), otlp.settings
+    lanes = (
+        (settings.metrics, "otlp_metrics", account.metrics),
+        (settings.spans, "otlp_spans", account.spans),
+    )
+    return {
+        name: ExportReport(lane.delivered, lane.dropped, lane.failures, lane.waiting)
+        for wanted, name, lane in lanes
+        if wanted
+    }
+
+
+def _report_of(lines: JsonLines) -> dict[str, ExportReport]:
+    return {"jsonl": ExportReport(lines.sink.written, lines.sink.dropped, lines.sink.failures)}
+
+
+def _after(ended: ExportReport, report: ExportReport) -> ExportReport:
+    """`report` with what came of the one before it, in which nothing that waited was sent any more."""
+    return ExportReport(
+        report.delivered + ended.delivered,
+        report.dropped + ended.dropped + ended.waiting,
+        report.failures + ended.failures,
+        report.waiting,
+    )
 
 
 def _header(value: str) -> str:

@@ -21,11 +21,11 @@ _LIMIT: Final = 16_384
 class JsonLines:
     """Writes what each snapshot brings."""
 
-    def __init__(self, settings: Jsonl) -> None:
-        """Raises SinkError."""
+    def __init__(self, settings: Jsonl, before: "JsonLines | None" = None) -> None:
+        """What `before`, which has ended, told of edges is not told again. Raises SinkError."""
         self.settings = settings
         self.sink: Sink = open_sink(settings.path, settings.max_size, settings.files)
-        self._known: dict[int, Values] = {}
+        self.known: dict[int, Values] = before.known if before is not None else {}
         self._due = time.monotonic() + settings.interval / _SECOND_NS
 
     def close(self) -> None:
@@ -45,11 +45,11 @@ class JsonLines:
             self.sink.write(lines)
 
     def _edges(self, snapshot: Snapshot, wall_offset_ns: int) -> Iterator[bytes]:
-        known, self._known = self._known, {}
+        known, self.known = self.known, {}
         told = rfc3339((snapshot.clock_ns + wall_offset_ns) / _SECOND_NS)
         for account in snapshot.edges:
             before = known.get(account.id)
-            self._known[account.id] = account.values
+            self.known[account.id] = account.values
             if before != account.values:
                 yield _line(_edge(account, before or (0,) * len(account.values), told))
 

@@ -170,6 +170,10 @@ class StreamSink:
         self._shed()
 
     def close(self) -> None:
+        """What waits, or went out in part, is lost."""
+        self.dropped += len(self._waiting) + bool(self._rest)
+        self._waiting.clear()
+        self._rest = b""
         if self._socket is not None:
             self._socket.close()
         if self._file >= 0:

@@ -35,12 +35,25 @@ class OtlpAccount:
 class OtlpExporter:
     """Made while files of root's can still be read; `start` makes threads, so it comes after privileges are given up."""
 
-    def __init__(self, settings: OtlpSettings, metrics: MetricsSettings, origin: Origin) -> None:
-        """Raises ChannelError."""
+    def __init__(
+        self,
+        settings: OtlpSettings,
+        metrics: MetricsSettings,
+        origin: Origin,
+        before: "OtlpExporter | None" = None,
+    ) -> None:
+        """Goes on with the counts of `before`, which has ended, where it told them in the same form. Raises ChannelError."""
         self.settings = settings
         self._origin = origin
-        self._series = OtlpSeries(metrics, origin, settings.histograms)
-        self._requests = MetricRequests(origin, settings.temporality, metrics.bounds_ns, settings.histograms)
+        self.series = OtlpSeries(metrics, origin, settings.histograms)
+        self.requests = MetricRequests(origin, settings.temporality, metrics.bounds_ns, settings.histograms)
+        self.before: OtlpExporter | None = None
+        """Whose counts these go on with, until it is over."""
+        if before is not None and settings.tells_as(before.settings):
+            self.series = before.series
+            self.series.configure(metrics, origin)
+            self.before = before.before or before  # one that still waited itself has told nothing
+        self._waits_until = time.monotonic() + 2 * settings.timeout
         self._queue = SpanQueue(settings.queue)
         self._push: Push | None = None
         self._wall_offset_ns = 0
@@ -64,10 +77,15 @@ class OtlpExporter:
         self._spans.stop(wait)
         self._channel.close()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is being sent any more, after `stop`."""
+        return self._metrics.is_over and self._spans.is_over
+
     def configure(self, metrics: MetricsSettings, origin: Origin) -> None:
         """Go on with other names, limits or detail."""
         self._origin = origin
-        self._series.configure(metrics, origin)
+        self.series.configure(metrics, origin)
 
     def turn(
         self, snapshot: Snapshot, wall_offset_ns: int, own: Callable[[], OwnState], absent: frozenset[str] = frozenset()
@@ -75,10 +93,10 @@ class OtlpExporter:
         """Take what is new, and begin a push if it is time."""
         self._wall_offset_ns = wall_offset_ns
         if self.settings.metrics:
-            self._series.update(snapshot)
-            if time.monotonic() >= self._due:
+            self.series.update(snapshot)
+            if time.monotonic() >= self._due and self._may_push():
                 self._due = time.monotonic() + self.settings.interval
-                self._begin(Push(self._series.page(snapshot.clock_ns), own(), wall_offset_ns, absent))
+                self._begin(Push(self.series.page(snapshot.clock_ns), own(), wall_offset_ns, absent))
         if self.settings.spans and snapshot.samples:
             self._queue.put(snapshot.samples)
             self._spans.wake()
@@ -87,6 +105,13 @@ class OtlpExporter:
         spans = self._spans.account()
         spans = replace(spans, dropped=spans.dropped + self._queue.dropped, waiting=len(self._queue))
         return OtlpAccount(self._metrics.account(), spans, self._late)
+
+    def _may_push(self) -> bool:
+        """Not before what another exporter had on its way was acknowledged or given up: it would be told twice."""
+        if self.before is not None and (self.before.is_over or time.monotonic() > self._waits_until):
+            self.requests.go_on_from(self.before.requests)
+            self.before = None
+        return self.before is None
 
     def _begin(self, push: Push) -> None:
         if self._metrics.busy():
@@ -98,7 +123,7 @@ class OtlpExporter:
     def _take_push(self) -> Iterator[Request]:
         push, self._push = self._push, None
         if push is not None:
-            yield from self._requests.requests(push)
+            yield from self.requests.requests(push)
 
     def _take_spans(self) -> Iterator[Request]:
         while samples := self._queue.take():

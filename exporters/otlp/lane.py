@@ -88,6 +88,10 @@ class Lane:
         if self._thread.is_alive():
             self._thread.join(wait)
 
+    @property
+    def is_over(self) -> bool:
+        return not self._thread.is_alive()
+
     def account(self) -> LaneAccount:
         with self._lock:
             return LaneAccount(self._delivered, self._dropped, self._failures, 0, self._fault)
@@ -100,6 +104,7 @@ class Lane:
             try:
                 for request in self._take():
                     if self._stop.is_set():
+                        self._drop(request)
                         break
                     if not self._deliver(request) and self._keeps:
                         break  # the rest would fare no better, and is told again

@@ -83,15 +83,19 @@ class MetricRequests:
     ) -> None:
         self._resource = of_agent(origin)
         self._temporality = wire.DELTA if temporality == "delta" else wire.CUMULATIVE
-        self._deltas = Deltas(temporality == "delta")
+        self.deltas = Deltas(temporality == "delta")
         self._exponential = form == "exponential"
         self._bounds = [bound / _SECOND_NS for bound in bounds_ns]
-        self._began_ns = 0
+        self.began_ns = 0
+
+    def go_on_from(self, before: "MetricRequests") -> None:
+        """As if these were the next pushes of `before`, of which none is on its way any more."""
+        self.began_ns, self.deltas = before.began_ns, before.deltas
 
     def requests(self, push: Push) -> Iterator[Request]:
         """The whole push, at most POINTS_PER_REQUEST points at a time."""
-        self._began_ns = self._began_ns or push.page.clock_ns
-        self._deltas.begin(push.page.clock_ns)
+        self.began_ns = self.began_ns or push.page.clock_ns
+        self.deltas.begin(push.page.clock_ns)
         for metric, points in _COUNTERS:
             if metric.name not in push.absent:
                 yield from self._counter(metric, points(push.page.traffic), push)
@@ -99,11 +103,11 @@ class MetricRequests:
         yield from self._operations(push)
         if push.own is not None:
             yield self._own(push.own, push)
-        self._deltas.end()
+        self.deltas.end()
 
     def _counter(self, metric: Metric, points: Iterator[_Point], push: Push) -> Iterator[Request]:
         for some in _chunks(points):
-            batch = self._deltas.batch()
+            batch = self.deltas.batch()
             encoded: list[bytes] = []
             for body, labels, value, created_ns in some:
                 grown, start_ns = batch.growth((metric.otel, body, labels), (value,), created_ns)
@@ -124,7 +128,7 @@ class MetricRequests:
     def _operations(self, push: Push) -> Iterator[Request]:
         rows = sorted(unpacked(push.page.operations), key=lambda row: (row.resource, row.number))
         for some in _chunks(rows):
-            batch = self._deltas.batch()
+            batch = self.deltas.batch()
             blocks: list[bytes] = []
             count = 0
             for resource, of_resource in groupby(some, key=lambda row: row.resource):
@@ -159,7 +163,7 @@ class MetricRequests:
 
     def _own(self, own: OwnState, push: Push) -> Request:
         """The agent's own metrics, as on the page."""
-        batch = self._deltas.batch()
+        batch = self.deltas.batch()
         metrics: list[bytes] = []
         count = 0
         for metric, read in READERS:
@@ -181,7 +185,7 @@ class MetricRequests:
     def _own_counter(self, name: str, body: bytes, value: float, push: Push, batch: Batch) -> list[bytes]:
         """Parts of a second are counted in nanoseconds, so that deltas of them add up."""
         whole = value if isinstance(value, int) else round(value * _SECOND_NS)
-        grown, start_ns = batch.growth((name, body.decode("latin-1"), ""), (whole,), self._began_ns)
+        grown, start_ns = batch.growth((name, body.decode("latin-1"), ""), (whole,), self.began_ns)
         if grown is None:
             return []
         told = grown[0] if isinstance(value, int) else grown[0] / _SECOND_NS

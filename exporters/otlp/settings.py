@@ -37,6 +37,11 @@ class OtlpSettings:
     tls: TlsFiles = field(default_factory=TlsFiles)
     queue: int = 2048
 
+    def tells_as(self, other: "OtlpSettings") -> bool:
+        """Whether what is told of counts goes on where it ended with the other's."""
+        mine = (self.metrics, self.temporality, self.histograms)
+        return mine == (other.metrics, other.temporality, other.histograms)
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
