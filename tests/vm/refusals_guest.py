@@ -101,7 +101,9 @@ def _told(case: str, drivers: str) -> dict[str, Any]:
         with running_agent(Path(folder), settings, ring="1MiB") as agent:
             driver = agent.status()["driver"]
             page = [s.labels for s in agent.page() if s.name == "firesteel_driver_rejected_info"]
-        return {"doctor": rows, "code": told.returncode, "driver": driver, "page": page}
+            loaded = module_file.loaded_version()
+        ours = module_file.find(os.uname().release).version
+        return {"doctor": rows, "code": told.returncode, "driver": driver, "page": page, "loaded": loaded, "ours": ours}
 
 
 def main() -> None:
