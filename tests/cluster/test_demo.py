@@ -77,8 +77,11 @@ def test_every_edge_is_the_truth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def no_label_is_empty(agent: Agent, demo: Demo) -> None:
-    """Of a pod, all that Kubernetes has, in every family. A container is known on the pod's own node only."""
+    """Of a pod, all that Kubernetes has, in every family. A container is known on the pod's own node only. Whatever has an address of
+    the cluster that is no node's, where anything may listen, is found."""
     cluster = demo.shop
+    services = {edge.dst_pod: edge.dst_service for edge in demo.truth if edge.dst_pod}
+    found = cluster.addresses - {cluster.node.ipv4, demo.far_node}
     owners = {ip: pod.name for pod in cluster.pods.values() if pod.space for ip in (pod.ip, pod.ip6) if ip}
     owners[demo.far_ip] = "reviews-5d4f8c7b9-r5r7s"
     wanted = ("node", "namespace", "workload_kind", "workload_name", "pod", "ip")
@@ -90,6 +93,11 @@ def no_label_is_empty(agent: Agent, demo: Demo) -> None:
         for end in [end for end in ("", "src_", "dst_") if f"{end}pod" in labels]:
             ip = series.labels[f"{end}ip"]
             told = {name: series.labels.get(f"{end}{name}", "") for name in (*wanted, "container", "container_id")}
+            if ip in found and told["namespace"] not in {"shop", "kube-system"}:
+                faults.add((series.name, end, ip, told["namespace"]))
+            service = services.get(told["pod"], "") if end != "src_" and answers(series) else ""
+            if service and ip in cluster.addresses and series.labels[f"{end}service"] != service:
+                faults.add((series.name, end, ip, told["pod"], "service", series.labels[f"{end}service"]))
             if ip in owners and told["pod"] != owners[ip]:
                 faults.add((series.name, end, ip, told["pod"], owners[ip]))
             if told["pod"] and ip in cluster.addresses:
@@ -102,6 +110,11 @@ def no_label_is_empty(agent: Agent, demo: Demo) -> None:
                 seen.add(series.name)
     assert faults == set()
     assert {name for name in LABELS if not any(one.startswith(name) for one in seen)} <= WHEN_IT_HAPPENS
+
+
+def answers(series: Series) -> bool:
+    """Whether its dst is who was asked: the health of a connection is told from either end."""
+    return not series.name.startswith("kindling_tcp") or series.name.startswith("kindling_tcp_connect")
 
 
 def relation(series: Series) -> tuple[str, ...]:
