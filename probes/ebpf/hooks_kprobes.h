@@ -85,8 +85,8 @@ static __always_inline __u32 stream_offset(struct sock *sk, __u8 direction)
  * Also while nobody listens: a thread that blocks in there for long is told all the same. What is only looked at is noted
  * too, for the call before it is over.
  */
-static __always_inline int call_begins(struct socket *socket, struct msghdr *message, int flags, __u8 direction,
-				       __u64 frame)
+static __always_inline int call_begins(struct socket *socket, struct msghdr *message, __u64 size, int flags,
+				       __u8 direction, __u64 frame)
 {
 	__u64 thread = bpf_get_current_pid_tgid();
 	struct sock *sk = READ(socket, sk);
@@ -99,7 +99,7 @@ static __always_inline int call_begins(struct socket *socket, struct msghdr *mes
 		return 0;
 	call.socket = (__u64)sk;
 	call.message = (__u64)message;
-	call.left = message ? READ(message, msg_iter.count) : 0;
+	call.left = message ? READ(message, msg_iter.count) : size;
 	call.frame = frame;
 	call.flags = flags;
 	call.direction = direction;
@@ -109,7 +109,7 @@ static __always_inline int call_begins(struct socket *socket, struct msghdr *mes
 		call.without_seq = !is_tcp(sk) || READ(sk, __sk_common.skc_state) == TCP_CLOSE;
 	}
 	last = bpf_map_lookup_elem(&calls, &thread);
-	if (last && last->socket && last->datagram && last->direction == FS_OUT)
+	if (last && last->socket && last->datagram && last->message && last->direction == FS_OUT)
 		__sync_fetch_and_add(&own_counters()->missed, 1);
 	if (last)
 		*last = call;
@@ -222,28 +222,28 @@ static __always_inline int datagram_moved(void *context, struct call *call, int 
 SEC("kprobe/inet_sendmsg")
 int KPROBE(on_send_begins)
 {
-	return call_begins((struct socket *)PARAMETER_1(ctx), (struct msghdr *)PARAMETER_2(ctx), 0, FS_OUT,
+	return call_begins((struct socket *)PARAMETER_1(ctx), (struct msghdr *)PARAMETER_2(ctx), 0, 0, FS_OUT,
 			   WAY_BACK(ctx));
 }
 
 SEC("kprobe/inet_recvmsg")
 int KPROBE(on_receive_begins)
 {
-	return call_begins((struct socket *)PARAMETER_1(ctx), (struct msghdr *)PARAMETER_2(ctx), (int)PARAMETER_4(ctx),
-			   FS_IN, WAY_BACK(ctx));
+	return call_begins((struct socket *)PARAMETER_1(ctx), (struct msghdr *)PARAMETER_2(ctx), 0,
+			   (int)PARAMETER_4(ctx), FS_IN, WAY_BACK(ctx));
 }
 
 /* sendfile and splice before 6.5. A protocol without a sendpage of its own calls sendmsg for it, which notes that. */
 SEC("kprobe/inet_sendpage")
 int KPROBE(on_sendpage_begins)
 {
-	return call_begins((struct socket *)PARAMETER_1(ctx), 0, 0, FS_OUT, WAY_BACK(ctx));
+	return call_begins((struct socket *)PARAMETER_1(ctx), 0, PARAMETER_4(ctx), 0, FS_OUT, WAY_BACK(ctx));
 }
 
 SEC("kprobe/tcp_splice_read")
 int KPROBE(on_splice_begins)
 {
-	return call_begins((struct socket *)PARAMETER_1(ctx), 0, 0, FS_IN, WAY_BACK(ctx));
+	return call_begins((struct socket *)PARAMETER_1(ctx), 0, 0, 0, FS_IN, WAY_BACK(ctx));
 }
 
 SEC("kprobe/release_sock")
@@ -274,15 +274,21 @@ int KPROBE(on_datagram_received)
 	return datagram_moved(ctx, call, (int)PARAMETER_3(ctx), FS_IN);
 }
 
-/* A send of IPv6 to a mapped address of IPv4 comes through both functions, and is over after the first. */
+/*
+ * A send of IPv6 to a mapped address of IPv4 comes through both functions, and is over after the first. For a page the
+ * kernel sends nothing first, so that it is known where to.
+ */
 SEC("kretprobe/udp_sendmsg")
 int KPROBE(on_datagram_sent)
 {
 	struct call *call = own_call();
+	int result = (int)RETURNED(ctx);
 
 	if (!call || !call->socket || !call->datagram || call->direction != FS_OUT)
 		return 0;
-	return datagram_moved(ctx, call, (int)RETURNED(ctx), FS_OUT);
+	if (!result && !call->message)
+		result = (int)call->left;
+	return datagram_moved(ctx, call, result, FS_OUT);
 }
 
 SEC("kprobe/inet_release")
