@@ -101,7 +101,7 @@ def handed_over(cluster: Shop, agent: Agent, far: str) -> None:
             time.sleep(0.25)
             assert [ask(far) for _ in range(asked[name])] == [200] * asked[name]
     # Of four; a busy machine may hold one up. A real API server writes three times for each.
-    assert sorted(took)[1] < (0.1 if isinstance(cluster.api, FakeApi) else 1.0), took
+    assert sorted(took)[2] < (0.1 if isinstance(cluster.api, FakeApi) else 1.0), took
     agent.wait(lambda a: a.total(EDGES, dst_ip=far) == sum(asked.values()), 30)
     assert counted(agent, "dst_pod", dst_ip=far) == asked
 
