@@ -100,7 +100,11 @@ class Agent:
         self._names = HostResolver(
             processes=Processes(cgroups=self._cgroups),
             node=self._cluster.node if self._cluster else None,
-            cluster=ClusterNames(self._cluster.index, self._cluster.sources) if self._cluster else None,
+            cluster=(
+                ClusterNames(self._cluster.index, self._cluster.sources, self._cluster.knows_addresses)
+                if self._cluster
+                else None
+            ),
             domains=self._domains,
         )
         metrics = metrics_settings(config)

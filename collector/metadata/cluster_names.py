@@ -13,17 +13,25 @@ _ID_LENGTH = 12
 _SECOND_NS = 10**9
 
 
+def _yes() -> bool:
+    return True
+
+
 class ClusterNames:
     """Answers from memory. None where the cluster has nothing to say, so that the host's own names are used."""
 
-    def __init__(self, index: ClusterIndex, sources: Callable[[], Sequence[str]] = tuple) -> None:
-        """`sources` says who tells the names, and what nobody does, as sentences for people."""
+    def __init__(
+        self, index: ClusterIndex, sources: Callable[[], Sequence[str]] = tuple, knows_addresses: Callable[[], bool] = _yes
+    ) -> None:  # fmt: skip
+        """`sources` says who tells the names, and what nobody does, as sentences for people. `knows_addresses` says whether an
+        address that nobody has is outside; once it does, it does for good."""
         self._index = index
         self.sources = sources
+        self.knows_addresses = knows_addresses
 
     @property
     def version(self) -> int:
-        return self._index.version
+        return self._index.version + self.knows_addresses()
 
     def owner(self, owner: CgroupOwner) -> Party | None:
         """Whose a local process is, by the container and pod that its cgroup names."""

@@ -31,6 +31,7 @@ READS_PER_TURN: Final = 1024
 _PROCESS_GONE: Final = "process_gone"
 
 OUTSIDE: Final = Party(namespace=NOT_FOUND_EXTERNAL, outside=True, reason="outside")
+_NOT_TOLD: Final = replace(OUTSIDE, reason=NOT_TOLD_YET)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,9 @@ class HostResolver:
             return told
         if not self._addresses.contains(ip):
             domain = self._domains.name(ip, netns) if self._domains else ""
-            return replace(OUTSIDE, domain=domain) if domain else OUTSIDE
+            known = self._cluster is None or self._cluster.knows_addresses()
+            outside = OUTSIDE if known else _NOT_TOLD
+            return replace(outside, domain=domain) if domain else outside
         if port and len(self._nameless) < SERVING_LIMIT:
             self._nameless.add(place)
         return self._nobody

@@ -21,6 +21,7 @@ NODE_VARIABLE: Final = "NODE_NAME"
 """Set by the DaemonSet from spec.nodeName (downward API); else the host's name is the node's."""
 POD_VARIABLE: Final = "POD_UID"
 """Set by the DaemonSet from metadata.uid: pods of the same controller are agents, and see their nodes from there."""
+_WITH_ADDRESSES: Final = frozenset({"pods", "elsewhere", "services", "endpointslices", "nodes"})
 _STALE_SECONDS: Final = 600.0
 _STOP_SECONDS: Final = 2.0
 
@@ -43,6 +44,7 @@ class Cluster:
         self.api = api
         self._own_pod = os.environ.get(POD_VARIABLE, "")
         self._knows_agents = False
+        self._knows_addresses = False
         self._stop = threading.Event()
         self._switch = Switch(on=False)
         self._spread = Spread(api, self._stop, spread_seconds)
@@ -136,8 +138,18 @@ class Cluster:
     @property
     def is_complete(self) -> bool:
         """Whether every kind was told once."""
-        told = self._switch.on or (self._names is not None and self._names.state.complete)
-        return told and all(state.complete for state in self.states())
+        return self._are_others_told and all(state.complete for state in self.states())
+
+    def knows_addresses(self) -> bool:
+        """Whether all that has an address was told once: before that, an address that nobody has may be a pod's."""
+        if not self._knows_addresses and self._are_others_told:
+            told = [state.complete for state in self.states() if state.name in _WITH_ADDRESSES]
+            self._knows_addresses = all(told)
+        return self._knows_addresses
+
+    @property
+    def _are_others_told(self) -> bool:
+        return self._switch.on or (self._names is not None and self._names.state.complete)
 
     def cost(self) -> tuple[int, int]:
         """Requests to the API server so far, and bytes read from it."""

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from analyzers.edges import name_ends
-from analyzers.resolver import NOT_FOUND_EXTERNAL, NOT_FOUND_INTERNAL
+from analyzers.resolver import NOT_FOUND_EXTERNAL, NOT_FOUND_INTERNAL, NOT_TOLD_YET
 from analyzers.rows import Identity
+from analyzers.snapshot import SnapshotBuilder
 from collector.metadata.addresses import HostAddresses
 from collector.metadata.cluster import ClusterIndex
 from collector.metadata.cluster_names import ClusterNames
@@ -168,6 +169,35 @@ def test_a_nodes_address_is_a_services_at_its_ports_only(index: ClusterIndex, tm
         "192.168.0.2 is node n2",
         "node n2 has been known for 0 s",
     ]
+
+
+def test_who_is_outside_is_known_once_the_cluster_was_told(index: ClusterIndex, tmp_path: Path) -> None:
+    """Until then an agent that starts waits, as for a pod of its own: each address would be outside for a moment."""
+    knows = False
+    row = request_row(remote_ip="10.1.0.77", remote_port=80, count=3)
+    names = resolver(index, tmp_path, {row.key.identity.pid: CgroupOwner("containerd", ID, "u1")})
+    names._cluster = ClusterNames(index, knows_addresses=lambda: knows)
+    names.learn([row.key.identity])
+    builder = SnapshotBuilder(names)
+
+    def reason() -> str:
+        found = names.remote("10.1.0.77", 80, 1)
+        assert found.outside
+        return found.reason
+
+    assert (reason(), names.remote("10.1.0.5", 8080, 1).pod, names.version()) == (
+        NOT_TOLD_YET,
+        WEB.name,
+        before := names.version(),
+    )
+    assert builder.build([row], (), (), 1).edges == ()
+    index.put_pod(replace(DB, uid="u7", name="late-0", addresses=("10.1.0.77",)))
+    (account,) = builder.build([row], (), (), 2).edges
+    assert (account.labels.edge.dst.pod, account.values[0]) == ("late-0", 3)
+    index.drop_pod("u7")
+    knows = True
+    assert names.version() > before
+    assert names.remote("10.1.0.78", 80, 1).reason == "outside"
 
 
 def test_who_was_seen_serving_is_known_down_to_the_container_until_the_address_is_anothers(

@@ -239,6 +239,21 @@ def test_what_the_account_may_not_see_loses_only_that() -> None:
             )
 
 
+def test_who_is_outside_is_known_once_all_that_has_an_address_was_told() -> None:
+    """Jobs have none. What was told stays so, whatever the API server does then."""
+    with fake_kube() as kube:
+        kube.refuse[PATHS["jobs"]] = kube.refuse[PATHS["nodes"]] = 403
+        kube.put("pods", pod("web-0", "10.1.0.1", "n2"))
+        with watching(kube, wait=False) as cluster:
+            assert within(lambda: name_at(cluster, "10.1.0.1") == "web-0")
+            assert not cluster.knows_addresses()
+            del kube.refuse[PATHS["nodes"]]
+            assert within(cluster.knows_addresses)
+            assert not cluster.is_complete
+            cluster._switch.turn(on=False)
+            assert cluster.knows_addresses()
+
+
 def test_tokens_are_sent_and_a_wrong_one_is_told() -> None:
     with fake_kube(token="right") as kube:
         assert api(kube, "right").get(PATHS["nodes"], {})["kind"] == "List"

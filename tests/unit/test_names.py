@@ -146,6 +146,7 @@ def test_the_names_are_those_of_the_api() -> None:
             assert told_by_service == told_by_api
             assert sum(found[0] is not None for found in told_by_api.values()) == len(asked) - 4  # all but 192.0.2.1
             assert {state.name for state in told.states()} == {"pods"}
+            assert told.knows_addresses()
             assert len(listed.states()) == 7
             assert within(lambda: service.feed.agents == 1)
             # What a table of pods does not say, the service does.
