@@ -70,14 +70,11 @@ def faults(url: str, page: str, log: str, over: str = "1h", port: int = 0) -> li
     With a port, of the traffic only what has to do with it may not fall: in a long time what others on the host do may rest for
     longer than a row lives, and its next row begins at 0.
     """
-    found = [
-        f"{counter} fell"
-        for counter in sorted(set(re.findall(r"^# TYPE (\w+) counter$", page, re.MULTILINE)))
-        if any(_concerns(row["metric"], port) for row in ask(url, f"resets({counter}[{over}]) > 0"))
-    ]
+    found: list[str] = []
+    for counter in sorted(set(re.findall(r"^# TYPE (\w+) counter$", page, re.MULTILINE))):
+        found += _fell(url, counter, over, port)
     for family in sorted(set(re.findall(r"^# TYPE (\w+) histogram$", page, re.MULTILINE))):
-        if any(_concerns(row["metric"], port) for row in ask(url, f"resets({family}_count[{over}]) > 0")):
-            found.append(f"{family}_count fell")
+        found += _fell(url, f"{family}_count", over, port)
         # Buckets of one row never fall from one to the next.
         if ask(url, f'{family}_bucket{{le="+Inf"}} != ignoring(le) {family}_count'):
             found.append(f"{family}: its last bucket is not its count")
@@ -86,6 +83,12 @@ def faults(url: str, page: str, log: str, over: str = "1h", port: int = 0) -> li
     if (answered := number(url, f"min(avg_over_time(up[{over}]))")) != 1:
         found.append(f"{1 - answered:.2%} of the scrapes of a job failed")
     return found
+
+
+def _fell(url: str, counter: str, over: str, port: int) -> list[str]:
+    """One line, with the labels of the first of its series that did."""
+    rows = [row["metric"] for row in ask(url, f"resets({counter}[{over}]) > 0") if _concerns(row["metric"], port)]
+    return [f"{counter} fell in {len(rows)} series, as in {json.dumps(rows[0])}"] if rows else []
 
 
 def _concerns(labels: dict[str, str], port: int) -> bool:

@@ -17,7 +17,7 @@ import pytest
 from tests.agents import running_agent
 from tests.namespaces import pair
 from tests.pages import promtool_check
-from tests.prometheus import faults, number, prometheus
+from tests.prometheus import ask, faults, number, prometheus
 from tests.raw_http import access_log, total
 from tests.receivers import until
 from tests.servers import Server, free_port, nginx, program
@@ -96,6 +96,8 @@ def test_prometheus_reads_what_happened_and_nothing_falls(tmp_path: Path) -> Non
             assert 0 < within <= around <= 1e9 * sum(client.times)
             seconds = number(url, f"sum(kindling_entity_request_duration_seconds_sum{{{entity}}})")
             assert seconds == pytest.approx(within / 1e9)
+        # It took the format that it stores nothing of beside the series themselves.
+        assert ask(url, '{__name__=~".+_created"}') == []
         # What Prometheus adds at both ends of the time is no more than a scrape's worth.
         assert 0.5 * made < number(url, f'sum(increase({counted},job="often"}}[1h]))') < 1.5 * made
         page = agent.get("/metrics", api=False).decode()

@@ -132,6 +132,8 @@ def test_the_agent_does_less_step_by_step_counts_on_and_comes_back(tmp_path: Pat
             assert paths == ({f"/level{'abcde'[level]}"} if level < 3 else {""})
             assert {row.labels["ip"] for row in moved} == ({"127.0.0.1"} if level < 4 else {""})
             assert one.agent.status()["agent"]["detail"] == ("pod" if level < 4 else "workload")
+        log = one.agent.log.read_text()
+        assert log.index("metrics have pod detail") < log.index("metrics have workload detail")
         assert [one.agent.total("firesteel_step_downs_total", step=step) for step in STEPS] == [1] * len(STEPS)
         one.budget("0B")
         one.wait_for(0)
