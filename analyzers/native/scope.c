@@ -87,10 +87,19 @@ static bool is_aside(const struct fs_engine *e, const struct fs_connection *c)
 	       (!(c->flags & FS_C_BOTH_ENDS) || idents[c->peer_ident].flags & FS_IDENT_ASIDE);
 }
 
+/* A command that was left out is nobody's peer either, so one end of both is enough. */
+static bool is_owner_unwanted(const struct fs_engine *e, const struct fs_connection *c)
+{
+	const struct fs_ident *idents = e->table->idents;
+	uint32_t owners = idents[c->ident].flags | (c->flags & FS_C_BOTH_ENDS ? idents[c->peer_ident].flags : 0);
+
+	return owners & FS_IDENT_UNWANTED;
+}
+
 /* Nothing of this connection will ever be counted, as far as anybody can tell now. */
 bool fs_connection_is_unwanted(const struct fs_engine *e, const struct fs_connection *c)
 {
-	if (is_protocol_unwanted(e, c->protocol) || e->table->idents[c->ident].flags & FS_IDENT_UNWANTED)
+	if (is_protocol_unwanted(e, c->protocol) || is_owner_unwanted(e, c))
 		return true;
 	/* The other end may be told yet, and then this one may be the only one that can be read. */
 	return is_aside(e, c) && (c->flags & FS_C_BOTH_ENDS || !fs_may_have_other_end(e, c));
@@ -105,9 +114,6 @@ bool fs_connection_counts_nothing(const struct fs_engine *e, const struct fs_con
 bool fs_request_is_unwanted(const struct fs_engine *e, const struct fs_connection *c, const struct fs_counted *counted,
 			    uint8_t protocol)
 {
-	const struct fs_ident *idents = e->table->idents;
-	uint32_t owners = idents[c->ident].flags | (c->flags & FS_C_BOTH_ENDS ? idents[c->peer_ident].flags : 0);
-
-	return is_protocol_unwanted(e, protocol) || owners & FS_IDENT_UNWANTED || is_aside(e, c) ||
+	return is_protocol_unwanted(e, protocol) || is_owner_unwanted(e, c) || is_aside(e, c) ||
 	       (counted->request && counted->request->message.flags & FS_MESSAGE_UNWANTED);
 }

@@ -83,6 +83,28 @@ def test_a_protocol_of_which_the_kernel_sends_no_more(tmp_path: Path) -> None:
         assert agent.total("firesteel_events_total", type="data") - seen < 10_000
 
 
+def test_a_process_of_which_the_kernel_sends_no_more(tmp_path: Path) -> None:
+    told = subprocess.run(
+        [program("python3"), "-c", "print(open('/proc/self/comm').read())"], capture_output=True, check=True
+    )
+    comm = told.stdout.decode().strip()
+    with nginx() as server, running_agent(tmp_path, [f"scope.exclude_comms=[{comm}]"]) as agent:
+        port = str(server.port)
+        with asking((), server.port, UNWANTED, MANY) as go_on:
+            go_on()
+            # What the engine has counted comes after what it was sent before, so by then it knows the connection.
+            ask(server.port, "/", 1)
+            assert agent.counts(REQUESTS, 1, port=port) == 1
+            before, seen = unwanted(agent), agent.total("firesteel_events_total", type="data")
+            go_on()
+        ask(server.port, "/", WANTED)
+        assert agent.counts(REQUESTS, 1 + WANTED, port=port) == 1 + WANTED
+        assert agent.total(EDGES, dst_port=port) == 1 + WANTED
+        assert unwanted(agent) == before, "the kernel sent what nobody wants"
+        # Of 12 000 reads and writes nothing came; others run on this machine too.
+        assert agent.total("firesteel_events_total", type="data") - seen < 2 * MANY
+
+
 def ask_from(prefix: Sequence[str], port: int, count: int) -> None:
     with asking(prefix, port, count) as go_on:
         go_on()
