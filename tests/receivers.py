@@ -33,7 +33,8 @@ _UNAVAILABLE = 14
 class Receiver:
     """What arrived, and how to answer: `status` is HTTP's or gRPC's number for the next answers.
 
-    `nonsense` is answered, as a success, to what is then not taken; `missing` bytes that were announced never come (HTTP only);
+    `nonsense` is answered, as a success, to what is then not taken; `missing` bytes that were announced never come, and
+    there are `drip` seconds between each two that do (HTTP only);
     `asked` is called when a request is all there; if it says so, that is not taken and nothing is answered.
     """
 
@@ -42,6 +43,7 @@ class Receiver:
     stall: float = 0.0
     nonsense: bytes = b""
     missing: int = 0
+    drip: float = 0.0
     asked: Callable[[], bool] = lambda: False
     answer_headers: dict[str, str] = field(default_factory=dict)
     rejected: int = 0
@@ -130,7 +132,9 @@ def http_receiver(
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(answer) + told.missing))
             self.end_headers()
-            self.wfile.write(answer)
+            for piece in [answer[i : i + 1] for i in range(len(answer))] if told.drip else [answer]:
+                self.wfile.write(piece)
+                time.sleep(told.drip)
             if told.missing:
                 self.close_connection = True
 

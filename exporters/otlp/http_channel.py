@@ -49,7 +49,7 @@ class HttpChannel:
                 redirect=False,
             )
             try:
-                content = answer.read(_ANSWER_BYTES)
+                content = self._read(answer)
                 status, retry_after = answer.status, answer.headers.get("Retry-After", "")
             finally:
                 # What the receiver still sends of a longer answer is not waited for.
@@ -63,6 +63,17 @@ class HttpChannel:
 
     def close(self) -> None:
         self._pool.clear()
+
+    def _read(self, answer: urllib3.BaseHTTPResponse) -> bytes:
+        """Of the body what may matter. Raises TimeoutError: urllib3's time holds for each read, which a receiver that sends byte by
+        byte begins anew with each."""
+        end = time.monotonic() + self._settings.timeout
+        content = b""
+        while len(content) < _ANSWER_BYTES and (piece := answer.read1(_ANSWER_BYTES - len(content))):
+            content += piece
+            if time.monotonic() > end:
+                raise TimeoutError(f"the answer is not all there after {self._settings.timeout:g} s more")
+        return content
 
 
 def _accepted(signal: Signal, content: bytes) -> Outcome:

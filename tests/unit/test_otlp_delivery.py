@@ -157,6 +157,18 @@ def test_an_answer_that_is_not_all_there_is_none() -> None:
         assert_recovered(running, told)
 
 
+def test_an_answer_that_comes_byte_by_byte_is_not_waited_for() -> None:
+    with http_receiver() as told, Running(told.port, "http", interval=0.05, timeout=0.3) as running:
+        told.nonsense, told.drip = bytes(200), 0.1
+        running.turn(samples=3)
+        until(lambda: running.exporter.account().spans.failures >= 2, 5)
+        assert running.exporter.account().spans.delivered == 0
+        told.nonsense, told.drip = b"", 0.0
+        until(lambda: running.exporter.account().spans.delivered == 3)
+        assert running.exporter.account().spans.dropped == 0
+        assert_recovered(running, told)
+
+
 def test_nonsense_as_an_answer_is_told_and_what_it_was_for_counts_as_lost(protocol: Protocol) -> None:
     with RECEIVERS[protocol]() as told, Running(told.port, protocol, interval=0.05) as running:
         told.nonsense = b"<html>It works!</html>"
