@@ -13,7 +13,7 @@ import yaml
 
 from analyzers import recording
 from analyzers.settings import EngineSettings
-from bench import engine, footprint, fuzzed, page, processes, protocols, report, scale, traffic, tripwire
+from bench import engine, footprint, fuzzed, machine, page, processes, protocols, report, scale, traffic, tripwire
 from bench.figures import Line, Pair, Section, Table, median_ratio, spread
 from bench.scale import extrapolated
 from bench.scale_costs import Cost
@@ -30,6 +30,28 @@ def test_the_ratio_is_the_median_of_pairs_and_not_of_rates() -> None:
 
 def test_spread_shows_median_and_range() -> None:
     assert spread([0.9, 0.7, 0.95], "{:.2f}".format) == "0.90 (0.70 to 0.95)"
+
+
+def test_what_benchmarks_write_is_no_difference_to_what_they_measured(tmp_path: Path) -> None:
+    def git(*words: str) -> str:
+        identity = ("-c", "user.name=a", "-c", "user.email=a@b")
+        return subprocess.run(
+            ["git", *identity, *words], cwd=tmp_path, capture_output=True, text=True, check=True
+        ).stdout
+
+    assert machine.revision(tmp_path) == "not a git checkout"
+    git("init", "--quiet")
+    for name in ("docs/scale.md", "bench/recorded.json", "engine.c"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("1")
+    git("add", ".")
+    git("commit", "--quiet", "--message", "one")
+    commit = git("rev-parse", "--short", "HEAD").strip()
+    (tmp_path / "docs/scale.md").write_text("2")
+    (tmp_path / "bench/recorded.json").write_text("2")
+    assert machine.revision(tmp_path) == commit
+    (tmp_path / "engine.c").write_text("2")
+    assert machine.revision(tmp_path) == f"{commit}-dirty"
 
 
 @pytest.mark.parametrize(("measured", "trips"), [(1.05, False), (1.25, False), (1.27, True), (3.0, True)])
