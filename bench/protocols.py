@@ -11,7 +11,6 @@ from __future__ import annotations
 import statistics
 import struct
 import tempfile
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -105,20 +104,10 @@ def _halves(conversation: Conversation) -> tuple[Conversation, Conversation]:
     return replace(conversation, chunks=said[:cut]), replace(conversation, chunks=said[cut:])
 
 
-def _reading_ns(path: Path) -> int:
-    """CPU time to have the file's bytes in memory."""
-    block = bytearray(1 << 18)
-    began = time.process_time_ns()
-    with path.open("rb", buffering=0) as file:
-        while file.readinto(block):
-            pass
-    return time.process_time_ns() - began
-
-
 def _engine_ns(path: Path) -> tuple[int, int]:
     """Its CPU time over one replay without the reading, and the requests and exchanges it counted."""
-    state = engine.replayed(path)
-    return state.cpu_ns - _reading_ns(path), state.stats["requests"] + state.stats["exchanges"]
+    ns, state = engine.spent(path)
+    return ns, state.stats["requests"] + state.stats["exchanges"]
 
 
 def _said_again(second: Conversation, times: int) -> Iterable[tuple[str, bytes]]:

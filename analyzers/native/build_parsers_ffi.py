@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Builds `analyzers._parsers`: the protocol parsers as they stand in the engine, for tests.
+"""Builds `analyzers._parsers`: the protocol parsers and the index of pool.h as they stand in the engine, for tests.
 
 Run as `python analyzers/native/build_parsers_ffi.py`; the module lands next to the package and is left alone while it
 is newer than its sources; `--force` builds it anyway. The compiler checks the declarations below against protocol.h.
@@ -58,6 +58,13 @@ int fs_frame_with(uint8_t id, struct fs_frame_input *in, const uint8_t *bytes, s
 void fs_stitch_with(uint8_t id, const struct fs_message *request, const struct fs_message *response,
                     const struct fs_parser_options *options, struct fs_outcome *out);
 double fs_frame_ns(uint8_t id, struct fs_frame_input *in, const uint8_t *bytes, size_t length, uint32_t rounds);
+struct fs_index;
+struct fs_index *fs_index_made(uint32_t least, uint32_t most);
+void fs_index_freed(struct fs_index *index);
+void fs_index_added(struct fs_index *index, uint32_t hash, uint32_t entry);
+void fs_index_removed(struct fs_index *index, uint32_t hash, uint32_t entry);
+uint32_t fs_index_found(const struct fs_index *index, uint32_t hash, uint32_t *entries, uint32_t room);
+uint32_t fs_index_slots(const struct fs_index *index);
 """
 
 # cffi cannot call through a function pointer in a struct without a wrapper of its own; these are it. Each call gets its
@@ -65,6 +72,7 @@ double fs_frame_ns(uint8_t id, struct fs_frame_input *in, const uint8_t *bytes, 
 GLUE = f"""
 #include <stdlib.h>
 #include <time.h>
+#include "{NATIVE / "pool.h"}"
 #include "{NATIVE / "protocol.h"}"
 #include "{NATIVE / "protocols" / "sql.h"}"
 
@@ -131,6 +139,46 @@ static double fs_frame_ns(uint8_t id, struct fs_frame_input *in, const uint8_t *
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &end);
     return ((double)(end.tv_sec - begin.tv_sec) * 1e9 + (double)(end.tv_nsec - begin.tv_nsec)) / rounds;
 }}
+
+static struct fs_index *fs_index_made(uint32_t least, uint32_t most)
+{{
+    struct fs_index *index = calloc(1, sizeof(*index));
+    if (!index || !(index->smallest = calloc(1, fs_index_bytes(least, most))))
+        abort();
+    index->least = least;
+    index->most = most;
+    fs_index_use(index, least);
+    return index;
+}}
+
+static void fs_index_freed(struct fs_index *index)
+{{
+    free(index->smallest);
+    free(index);
+}}
+
+static void fs_index_added(struct fs_index *index, uint32_t hash, uint32_t entry)
+{{
+    fs_index_add(index, hash, entry);
+}}
+
+static void fs_index_removed(struct fs_index *index, uint32_t hash, uint32_t entry)
+{{
+    fs_index_remove(index, hash, entry);
+}}
+
+static uint32_t fs_index_found(const struct fs_index *index, uint32_t hash, uint32_t *entries, uint32_t room)
+{{
+    uint32_t probe, count = 0;
+    for (uint32_t i = fs_index_first(index, hash, &probe); i && count < room; i = fs_index_next(index, hash, &probe))
+        entries[count++] = i;
+    return count;
+}}
+
+static uint32_t fs_index_slots(const struct fs_index *index)
+{{
+    return index->mask + 1;
+}}
 """
 
 
@@ -141,7 +189,10 @@ def sources() -> list[Path]:
 def is_current() -> bool:
     if not TARGET.exists():
         return False
-    headers = (NATIVE / "protocol.h", NATIVE / "cursor.h", NATIVE / "paths.h", *(NATIVE / "protocols").glob("*.h"))
+    headers = (
+        *(NATIVE / name for name in ("protocol.h", "cursor.h", "paths.h", "pool.h")),
+        *(NATIVE / "protocols").glob("*.h"),
+    )
     built = TARGET.stat().st_mtime
     return all(path.stat().st_mtime <= built for path in (Path(__file__), *sources(), *headers))
 

@@ -4,6 +4,8 @@
 
 #include "state.h"
 
+#define FS_INDEX_SLOTS 512u /* that an index begins with */
+
 /* What is carved out of the engine's memory. Called twice: with memory == NULL it only adds up. */
 struct plan {
 	uint8_t *memory;
@@ -24,14 +26,16 @@ static void carve_pool(struct plan *plan, struct fs_pool *pool, uint32_t stride,
 	pool->base = carve(plan, (size_t)stride * (capacity + 1));
 }
 
-/* At most half full. */
+/* At most half full, and at first of a page. */
 static void carve_index(struct plan *plan, struct fs_index *index, uint32_t entries)
 {
-	uint32_t slots = 16;
-	while (slots < entries * 2)
-		slots *= 2;
-	index->mask = slots - 1;
-	index->slots = carve(plan, (size_t)slots * sizeof(uint64_t));
+	index->most = 16;
+	while (index->most < entries * 2)
+		index->most *= 2;
+	index->least = index->most < FS_INDEX_SLOTS ? index->most : FS_INDEX_SLOTS;
+	index->smallest = carve(plan, fs_index_bytes(index->least, index->most));
+	if (plan->memory)
+		fs_index_use(index, index->least);
 }
 
 /* What parsers keep for a connection: 18 MiB at most, of which only what was used once is resident. */

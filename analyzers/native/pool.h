@@ -50,11 +50,28 @@ static inline void fs_pool_give(struct fs_pool *pool, uint32_t index)
 /*
  * Open addressing with linear probing. A slot is hash << 32 | index, and 0 is empty; as the whole hash is kept, a
  * probe touches an entry only when it is most likely the right one, and an entry can be removed by shifting back.
+ * Of entries with one hash the oldest is found first. There are slots of each size from the smallest to that of all
+ * entries, one size behind the other, and those in use grow with the entries: what is in use stays in the cache.
  */
 struct fs_index {
-	uint64_t *slots;
+	uint64_t *slots; /* those in use; all others are empty */
 	uint32_t mask;
+	uint32_t used;
+	uint64_t *smallest;
+	uint32_t least, most; /* slots */
 };
+
+/* Slots of all sizes. `most` is a power of two, and twice the entries that there will be at most. */
+static inline size_t fs_index_bytes(uint32_t least, uint32_t most)
+{
+	return (2 * (size_t)most - least) * sizeof(uint64_t);
+}
+
+static inline void fs_index_use(struct fs_index *index, uint32_t slots)
+{
+	index->slots = index->smallest + (slots - index->least);
+	index->mask = slots - 1;
+}
 
 static inline uint32_t fs_index_first(const struct fs_index *index, uint32_t hash, uint32_t *probe)
 {
@@ -74,13 +91,37 @@ static inline uint32_t fs_index_next(const struct fs_index *index, uint32_t hash
 	return 0;
 }
 
-/* The caller keeps the number of entries below the number of slots. */
-static inline void fs_index_add(struct fs_index *index, uint32_t hash, uint32_t entry)
+static inline void fs_index_put(struct fs_index *index, uint64_t slot)
 {
-	uint32_t probe = hash & index->mask;
+	uint32_t probe = (uint32_t)(slot >> 32) & index->mask;
 	while (index->slots[probe])
 		probe = (probe + 1) & index->mask;
-	index->slots[probe] = (uint64_t)hash << 32 | entry;
+	index->slots[probe] = slot;
+}
+
+/* Into twice as many slots, in the order in which a probe finds them: from behind an empty one on. */
+static inline void fs_index_grow(struct fs_index *index)
+{
+	uint64_t *old = index->slots;
+	uint32_t mask = index->mask, start = 0;
+
+	while (old[start])
+		start++;
+	fs_index_use(index, 2 * (mask + 1));
+	for (uint32_t i = 1; i <= mask; i++) {
+		uint64_t *slot = &old[(start + i) & mask];
+		if (*slot)
+			fs_index_put(index, *slot);
+		*slot = 0;
+	}
+}
+
+/* The caller keeps the number of entries at or below half of the most slots. */
+static inline void fs_index_add(struct fs_index *index, uint32_t hash, uint32_t entry)
+{
+	if (2 * ++index->used > index->mask + 1 && index->mask + 1 < index->most)
+		fs_index_grow(index);
+	fs_index_put(index, (uint64_t)hash << 32 | entry);
 }
 
 static inline void fs_index_remove(struct fs_index *index, uint32_t hash, uint32_t entry)
@@ -102,6 +143,8 @@ static inline void fs_index_remove(struct fs_index *index, uint32_t hash, uint32
 		}
 	}
 	index->slots[hole] = 0;
+	if (--index->used == 0)
+		fs_index_use(index, index->least);
 }
 
 #define FS_HASH_SEED 0x2545f4914f6cdd1dull
