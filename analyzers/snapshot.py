@@ -21,9 +21,9 @@ from analyzers.samples import NamedSample, name_sample
 from analyzers.scope import EVERYTHING, Scope
 from analyzers.traces import TraceRow, TraceTable
 
-# Twice the table's rows: those that ended lately are here as well.
-ACCOUNT_LIMIT: Final = 2 * int(lib.FS_ROWS)
-TCP_ACCOUNT_LIMIT: Final = 2 * int(lib.FS_TCP_ROWS)
+# As many as the table has rows, whose accounts move: beyond them go those that rest. What a page shows of these stays on it.
+ACCOUNT_LIMIT: Final = int(lib.FS_ROWS)
+TCP_ACCOUNT_LIMIT: Final = int(lib.FS_TCP_ROWS)
 TRACE_LIMIT: Final = 32768
 TCP_WIDTH: Final = 7
 
