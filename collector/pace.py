@@ -12,6 +12,8 @@ _FIRST_SECONDS: Final = 5.0
 """Turns come faster at first: whoever starts the agent looks at once."""
 _SHARE: Final = 20
 """A turn may take a twentieth of the time between two: on a large node they come less often."""
+_LONGEST_SECONDS: Final = 10.0
+"""Whatever the last one took: names of very many at once are learned once, and what the budget allows is judged by the turns after."""
 _EARLY_SECONDS: Final = 0.1
 _SETTLE_SECONDS: Final = 0.025
 """The engine sleeps for 20 ms at most: what was asked before is in its table by then."""
@@ -45,9 +47,12 @@ class Pace:
     async def pause(self, took: float) -> None:
         """Until the next turn is due, or none is. `took` is how long the last one took, in seconds."""
         first = time.monotonic() - self._began < _FIRST_SECONDS
-        whole = max(_FIRST_TURNS_SECONDS if first else TURN_SECONDS, _SHARE * took)
-        least = max(_EARLY_SECONDS, _SHARE * took)
+        share = min(_SHARE * took, _LONGEST_SECONDS)
+        whole = max(_FIRST_TURNS_SECONDS if first else TURN_SECONDS, share)
+        least = max(_EARLY_SECONDS, share)
         await _within(self._over, least)
+        if self.is_over:
+            return
         await _within(self._early, whole - least)
         if self._early.is_set():
             await _within(self._over, _SETTLE_SECONDS)

@@ -9,6 +9,7 @@ import pytest
 
 from collector import pace as module
 from collector.pace import Pace
+from collector.server import STALLED_SECONDS
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +59,17 @@ async def test_early_turns_take_no_more_than_their_share(monkeypatch: pytest.Mon
     pace.hurry()
     await asyncio.sleep(0)
     assert 1.0 <= await paused(pace, took=0.05) < 10
+
+
+async def test_a_turn_that_took_long_is_not_waited_for_until_the_agent_is_taken_for_hung(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert module._LONGEST_SECONDS < STALLED_SECONDS / 4, (
+        "a busy machine makes of a turn several times its processor time"
+    )
+    monkeypatch.setattr(module, "TURN_SECONDS", 0.0)
+    monkeypatch.setattr(module, "_LONGEST_SECONDS", 0.3)
+    assert 0.3 <= await paused(Pace(asyncio.get_running_loop()), took=4.0) < 10
 
 
 async def test_the_end_is_at_once() -> None:
