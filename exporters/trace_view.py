@@ -3,6 +3,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Final
 
 from analyzers.edges import Edge
@@ -24,7 +25,7 @@ class TraceSeries:
 class _Ranked:
     rank: int  # the higher, the longer it is held on to
     row: TraceRow
-    shared: str
+    shared: bytes
 
 
 class TraceView:
@@ -37,21 +38,21 @@ class TraceView:
         self.limit = limit
         self.overflowed = 0
         self.series: tuple[TraceSeries, ...] = ()
-        self._shared: dict[tuple[int, bool], tuple[Edge, str]] = {}
+        self._shared: dict[tuple[int, bool], tuple[Edge, bytes]] = {}
         self._whole: dict[int, tuple[TraceRow, str]] = {}
-        self._left_out: set[tuple[str, str]] = set()
+        self._left_out: set[tuple[bytes, str]] = set()
         self._epoch = -1
 
     def take(self, rows: Iterable[TraceRow], projection: Projection, epoch: int) -> None:
         """Show these from now on. Text is made anew when `epoch` differs from the last one's."""
         if epoch != self._epoch:
             self._shared, self._whole, self._epoch = {}, {}, epoch
-        shelves: dict[str, list[TraceRow]] = {}
-        shared: dict[tuple[int, bool], tuple[Edge, str]] = {}
+        shelves: dict[bytes, list[TraceRow]] = {}
+        shared: dict[tuple[int, bool], tuple[Edge, bytes]] = {}
         for row in rows:
-            # The edge is kept with its text, so its id cannot come to mean another one.
+            # The edge is kept with what its text comes to, so its id cannot come to mean another one.
             key = (id(row.edge), row.is_server)
-            known = shared.get(key) or self._shared.get(key) or (row.edge, projection.trace_edge(row))
+            known = shared.get(key) or self._shared.get(key) or (row.edge, _digest(projection.trace_edge(row)))
             shared[key] = known
             shelves.setdefault(known[1], []).append(row)
         self._shared = shared
@@ -64,7 +65,7 @@ class TraceView:
         whole: dict[int, tuple[TraceRow, str]] = {}
         for entry in ranked[: self.limit]:
             row = entry.row
-            known = self._whole.get(id(row)) or (row, projection.trace(row, entry.shared))
+            known = self._whole.get(id(row)) or (row, projection.trace(row, projection.trace_edge(row)))
             whole[id(row)] = known
             series.setdefault(known[1], TraceSeries(known[1], row.last.duration_ns))
         self._whole = whole
@@ -77,7 +78,12 @@ class TraceView:
         self.series = tuple(series.values())
 
 
-def _ranked(shared: str, shelf: list[TraceRow]) -> Iterable[_Ranked]:
+def _digest(text: str) -> bytes:
+    """In the place of half a kilobyte of labels for each of more edges than are shown."""
+    return blake2b(text.encode(errors="surrogatepass"), digest_size=16).digest()
+
+
+def _ranked(shared: bytes, shelf: list[TraceRow]) -> Iterable[_Ranked]:
     """What is shown of one edge and side."""
     shelf.sort(key=lambda row: -row.last.ended_ns)
     newest = shelf[0]
