@@ -51,8 +51,8 @@ def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     exchange = tmp_path_factory.mktemp("exchange")
     command = "\n".join([
         modules.handed_over(request.param, exchange),
-        f".venv/bin/python -m tests.vm.module_guest {EXCHANGE}/answers",
         "export FIRESTEEL_TEST_DRIVER=kmod",
+        f".venv/bin/python -m tests.vm.module_guest {EXCHANGE}/answers",
         "set -e",
         *(f"{_PYTEST} {tables}" for tables in _TABLES),
     ])  # fmt: skip
