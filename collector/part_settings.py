@@ -17,10 +17,15 @@ _EARLY_IDLE_NS = 45 * 10**9
 _COMM_BYTES = 15  # the kernel has no longer names
 
 
+_CARRIERS = {"grpc": "http2", "websocket": "http"}
+"""What cannot be decoded without another protocol, in which it comes."""
+
+
 def engine_settings(config: Config) -> EngineSettings:
     """Live keys of protocols, requests, payload, samples and connections. What has no parser stays undecoded."""
     protocols, payload = config.protocols, config.payload
-    enabled = frozenset(PROTOCOLS if protocols.enabled == ("default",) else protocols.enabled) & frozenset(PROTOCOLS)
+    named = frozenset(PROTOCOLS if protocols.enabled == ("default",) else protocols.enabled) & frozenset(PROTOCOLS)
+    enabled = named | {_CARRIERS[name] for name in named & _CARRIERS.keys()}
     return EngineSettings(
         max_connections=config.connections.max,
         contents_per_workload=config.metrics.contents_per_workload,

@@ -121,7 +121,8 @@ class Protocols:
     enabled: tuple[str, ...] = key(
         Items(Choice(PROTOCOLS), len(PROTOCOLS), alone=("default",)),
         "default",
-        "Protocols that are decoded; the rest are counted as exchanges and bytes. `default` is every one there is.",
+        "Protocols that are decoded; the rest are counted as exchanges and bytes. `default` is every one there is; grpc "
+        "brings http2 with it, and websocket http.",
     )
     ports: Mapping[int, str] = key(
         Table(_PORT, Choice((*PROTOCOLS, "none")), 64),

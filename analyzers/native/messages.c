@@ -389,6 +389,7 @@ void fs_deliver(struct fs_engine *e, struct fs_connection *c, const struct fs_ch
 	struct fs_stream *s = &c->stream[k->direction];
 	bool flipped = c->last_direction != k->direction;
 
+	fs_protocol_check(e, c);
 	if (!(c->flags & (FS_C_PAYLOAD | FS_C_NO_PAYLOAD)))
 		see_payload(e, c, k);
 	if (flipped)

@@ -42,6 +42,16 @@ enum fs_detected fs_detect(struct fs_engine *e, const struct fs_protocol *p, str
 	return how;
 }
 
+/* Calls of gRPC come in HTTP/2, and a WebSocket begins as a request of HTTP: on their ports those are looked for. */
+static uint8_t carrier_of(uint8_t protocol)
+{
+	switch (protocol) {
+	case FS_PROTOCOL_GRPC: return FS_PROTOCOL_HTTP2;
+	case FS_PROTOCOL_WEBSOCKET: return FS_PROTOCOL_HTTP;
+	default: return protocol;
+	}
+}
+
 /* The port that names the service: the server's, as it is and as it was dialled, or both where no side is known. */
 static uint8_t ruled_protocol(const struct fs_engine *e, const struct fs_connection *c)
 {
@@ -50,7 +60,7 @@ static uint8_t ruled_protocol(const struct fs_engine *e, const struct fs_connect
 		if ((c->role != FS_ROLE_CLIENT && rule->port == c->tuple.local_port) ||
 		    (c->role != FS_ROLE_SERVER && rule->port == c->tuple.remote_port) ||
 		    (c->dialled_port && rule->port == c->dialled_port))
-			return rule->protocol == 255 ? FS_PROTOCOL_NOSUPPORT : rule->protocol;
+			return rule->protocol == 255 ? FS_PROTOCOL_NOSUPPORT : carrier_of(rule->protocol);
 	}
 	return FS_UNDECIDED;
 }
@@ -116,6 +126,9 @@ void fs_protocol_set(struct fs_engine *e, struct fs_connection *c, uint8_t proto
 	uint32_t key;
 	struct fs_learned *known = learned(e, c, &key);
 
+	/* What is switched off is not decoded either where another protocol leads to it. */
+	if (protocol != FS_UNDECIDED && !is_enabled(e, protocol))
+		protocol = FS_PROTOCOL_NOSUPPORT;
 	fs_state_give(e, c);
 	c->protocol = protocol;
 	memset(c->scratch, 0, sizeof(c->scratch));
@@ -142,6 +155,17 @@ void fs_protocol_set(struct fs_engine *e, struct fs_connection *c, uint8_t proto
 		known->protocol = protocol;
 	}
 	fs_mode_leave_out(e, c);
+}
+
+/* A decoder may be switched off under way: what it followed goes on as a conversation that nobody decodes. */
+void fs_protocol_check(struct fs_engine *e, struct fs_connection *c)
+{
+	if (c->protocol == FS_UNDECIDED || is_enabled(e, c->protocol))
+		return;
+	fs_requests_discard(e, c);
+	for (int direction = FS_IN; direction <= FS_OUT; direction++)
+		fs_unbuffer(e, &c->stream[direction]);
+	fs_protocol_set(e, c, FS_PROTOCOL_NOSUPPORT);
 }
 
 /* It was recognised, but does not parse: what was learned of its port goes, and recognition starts again. */

@@ -315,6 +315,7 @@ void fs_stitch(struct fs_engine *e, uint8_t protocol, const struct fs_message *r
 	       const struct fs_message *response);
 void fs_protocol_set(struct fs_engine *e, struct fs_connection *c, uint8_t protocol);
 void fs_protocol_doubt(struct fs_engine *e, struct fs_connection *c);
+void fs_protocol_check(struct fs_engine *e, struct fs_connection *c);
 
 /* states.c */
 void *fs_state_of(struct fs_engine *e, struct fs_connection *c, const struct fs_protocol *protocol);
