@@ -6,7 +6,7 @@
  *
  * `?` asks and `!` answers by id, `~` greets; `<` asks and `>` answers in order, where `+` and `.` are a part of the body
  * and its end. `=` asks in both: it is of the one that is asked first. In the text of a message by id `#` stands for how
- * many messages the connection's state has seen.
+ * many messages the connection's state has seen, and `@` for the oldest request that the message may answer.
  */
 #include "../analyzers/native/protocol.h"
 
@@ -62,6 +62,8 @@ static enum fs_framed frame(struct fs_frame_input *in, struct fs_message *out, c
 	for (uint8_t byte; length && fs_u8(&c, &byte) && byte != ';'; length--) {
 		if (byte == '#' && state)
 			fs_label_decimal(&out->content, state->messages);
+		else if (byte == '@' && in->waiting)
+			fs_label_text(&out->content, fs_label_read(&in->waiting->content));
 		else
 			fs_label_byte(&out->content, (char)byte);
 	}

@@ -13,6 +13,7 @@
 #define FS_FAILURES_IN_A_ROW 4 /* resynchronisations without a request before the protocol is doubted */
 #define FS_WAITING_PER_CONNECTION 256 /* in order */
 #define FS_WAITING_BY_ID 4096
+#define FS_WAITING_LOOKED_AT 16 /* by id, for the oldest that one side may answer */
 #define FS_WAITING_PER_FLOW 1024
 #define FS_WAITING 65536
 #define FS_BUFFERS 1024

@@ -265,15 +265,21 @@ static void give_up(struct fs_engine *e, struct fs_connection *c, const struct f
 	fs_authority_lost_payload(e, c, k->reason);
 }
 
-/* The oldest request that a message of this side may answer. */
+/*
+ * The oldest request that a message of this side may answer. By id thousands of the other side's may wait before it, and
+ * this is asked for each message: so few are looked at, for no parser that pairs by id hangs on what is behind them.
+ */
 static const struct fs_message *oldest_waiting(struct fs_engine *e, const struct fs_connection *c, enum fs_side side)
 {
-	uint32_t index = c->first_waiting;
+	uint32_t index = c->first_waiting, passed = 0;
 
-	if (side == FS_SIDE_REQUEST && !c->reversed)
+	if (side == FS_SIDE_REQUEST ? !c->reversed : c->reversed == c->waiting)
 		return NULL;
-	while (index && part_of(side, fs_waiting_at(e, index)->message.flags) == FS_SIDE_REQUEST)
+	while (index && part_of(side, fs_waiting_at(e, index)->message.flags) == FS_SIDE_REQUEST) {
+		if (++passed > FS_WAITING_LOOKED_AT && pairs_by_id(e, c))
+			return NULL;
 		index = fs_waiting_at(e, index)->next;
+	}
 	return index ? &fs_waiting_at(e, index)->message : NULL;
 }
 

@@ -165,7 +165,7 @@ enum fs_clustering { FS_CLUSTER_NOPARAM = 0, FS_CLUSTER_ALPHABET = 1, FS_CLUSTER
 
 struct fs_frame_input {
 	struct fs_cursor bytes;
-	/* The oldest unanswered request that a message of this side may answer, or NULL. */
+	/* The oldest unanswered request that a message of this side may answer, or NULL; by id also if others hide it. */
 	const struct fs_message *waiting;
 	const struct fs_parser_options *options;
 	uint8_t *scratch; /* FS_SCRATCH bytes, of this connection and side, zero at first */

@@ -144,6 +144,13 @@ def test_more_quiet_requests_than_may_wait() -> None:
     assert found == (one("getq", "NOT_FOUND", 1, count=5999), one("getq", "OK"), one("noop", "OK"))
 
 
+@pytest.mark.parametrize(("flags", "framed"), [(250, Framed.PASSED), (260, Framed.INVALID)])
+def test_a_line_that_is_held_against_each_quiet_request_is_short(flags: int, framed: Framed) -> None:
+    _, quiet = Parser(MEMCACHED, Side.REQUEST).frame(b"mg k q v O1\r\n")
+    line = b"VA 1" + b" t" * flags + b"\r\nv\r\n"
+    assert Parser(MEMCACHED, Side.RESPONSE).frame(line, waiting=quiet)[0] is framed
+
+
 def test_an_answer_of_the_other_protocol_or_command_is_none() -> None:
     for request, reply in (
         (packet(0x00, b"k"), b"END\r\n"),

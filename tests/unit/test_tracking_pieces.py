@@ -233,6 +233,18 @@ def test_reversed_requests_in_order_wait_apart(engine: InProcessEngine) -> None:
     assert contents(engine.rows()) == [("PUSH", "ack", 1), ("a", "A", 1), ("b", "B", 1)]
 
 
+@pytest.mark.parametrize(("pushed", "seen"), [(0, "ask"), (16, "ask"), (17, "@")])
+def test_the_oldest_request_is_looked_for_behind_few_of_the_other_sides(
+    engine: InProcessEngine, pushed: int, seen: str
+) -> None:
+    """A server that pushes thousands which nobody answers would have all of them looked at for each message."""
+    c = server()
+    engine.feed([c.open(0), c.receives(1, message("?", "first", number=1)), c.sends(2, message("!", "A", number=1))])
+    engine.feed([c.sends(3, message("!", "PUSH", number=i, flags=REVERSED)) for i in range(pushed)])
+    engine.feed([c.receives(4, message("?", "ask", number=2)), c.sends(5, message("!", "@", number=2))])
+    assert contents(engine.rows()) == [("ask", seen, 1), ("first", "A", 1)]
+
+
 def test_notices_between_responses_answer_nothing(engine: InProcessEngine) -> None:
     c = client()
     engine.feed([c.open(0), c.sends(1, message("<", "a") + message("<", "b"))])

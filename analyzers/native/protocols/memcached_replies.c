@@ -4,6 +4,8 @@
 
 #define VALUE_MAX (1u << 30)
 #define END_LENGTH 5 /* "END\r\n" */
+/* Of a line while quiet requests wait: a key of 250 bytes and some flags. It is read once for each that it does not answer. */
+#define QUIET_LINE_MAX 512
 
 enum kind { NOT_ONE, ANSWER, FAILURE, VALUES, LINES, NUMBER, END_OF_LIST };
 
@@ -201,6 +203,15 @@ static enum fs_framed frame_list(struct fs_frame_input *in, struct fs_message *o
 	return FS_FRAME_MESSAGE;
 }
 
+/* Of a line that is here to its end. */
+static bool is_too_long_for_quiet(const struct fs_frame_input *in)
+{
+	struct fs_cursor bytes = in->bytes;
+	struct fs_text line;
+	return in->waiting && in->waiting->method & FS_MEMCACHED_QUIET &&
+	       fs_take_until(&bytes, '\n', (uint32_t)fs_left(&bytes), &line) && line.length > QUIET_LINE_MAX;
+}
+
 enum fs_framed fs_memcached_reply(struct fs_frame_input *in, struct fs_message *out)
 {
 	struct fs_cursor bytes = in->bytes;
@@ -208,6 +219,8 @@ enum fs_framed fs_memcached_reply(struct fs_frame_input *in, struct fs_message *
 	uint64_t value;
 	if (in->scratch[0] == FS_MEMCACHED_LIST)
 		return go_on(in, out);
+	if (is_too_long_for_quiet(in))
+		return FS_FRAME_INVALID;
 	if (!fs_memcached_take_line(&bytes, &line))
 		return in->bytes.truncated || fs_left(&bytes) > FS_MEMCACHED_LINE_MAX ? FS_FRAME_INVALID
 										      : FS_FRAME_MORE;
