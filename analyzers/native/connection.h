@@ -11,7 +11,7 @@
 #define FS_DETECT_TRIES 6 /* messages looked at before a connection is NOSUPPORT */
 #define FS_CLEAN_EXCHANGES 3 /* before message mode */
 #define FS_FAILURES_IN_A_ROW 4 /* resynchronisations without a request before the protocol is doubted */
-#define FS_WAITING_PER_CONNECTION 256 /* in order */
+#define FS_WAITING_PER_CONNECTION 1024 /* in order */
 #define FS_WAITING_BY_ID 4096
 #define FS_WAITING_LOOKED_AT 16 /* by id, for the oldest that one side may answer */
 #define FS_WAITING_PER_FLOW 1024

@@ -351,11 +351,11 @@ def test_a_connection_that_never_moved_a_byte_is_forgotten_after_a_minute(engine
 def test_more_waiting_requests_than_allowed_are_counted_and_nothing_is_paired_wrongly(engine: InProcessEngine) -> None:
     c = server()
     engine.feed([c.open(0)])
-    for i in range(257):
+    for i in range(1025):
         engine.feed([c.receives(i + 1, request())])
-    assert (engine.stat("pending_overflow"), engine.stat("discarded_exchanges")) == (1, 256)
-    for i in range(257):
-        engine.feed([c.sends(1000 + i, response())])
+    assert (engine.stat("pending_overflow"), engine.stat("discarded_exchanges")) == (1, 1024)
+    for i in range(1025):
+        engine.feed([c.sends(2000 + i, response())])
     assert engine.rows() == []
     engine.feed([c.receives(2 * SECOND, request("/b")), c.sends(2 * SECOND + 1, response())])
     assert [(row.request, row.count) for row in engine.rows()] == [("/b", 1)]
