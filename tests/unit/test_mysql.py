@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.conversations import counted, events_of, load
+from tests.conversations import Conversation, counted, events_of, load
 from tests.parsing import Body, Detected, Flag, Framed, Parser, Protocol, Side, Unreadable, detect
 from tests.playing import Chunk, Played, Player, byte_by_byte, play, split_everywhere
 
@@ -237,6 +237,27 @@ def test_a_file_that_the_server_asked_for() -> None:
         played = play(MYSQL, [*split, *talk(SELECT, ok(1))])
         assert said(played) == [("LOAD t *", "0", False), *ONE]
         assert len(played.skipped) == 2
+
+
+def a_long_file() -> list[Chunk]:
+    """In more packets, of 13 bytes each, than there are numbers."""
+    pieces = b"".join(packet(2 + i, b"1\tsecret\n") for i in range(600))
+    load_ = query("LOAD DATA LOCAL INFILE '/secret/file' INTO TABLE t")
+    return talk(load_, packet(1, b"\xfb/secret/file"), pieces + packet(602, b""), ok(603), SELECT, ok(1))
+
+
+def test_a_file_in_more_packets_than_there_are_numbers() -> None:
+    played = play(MYSQL, a_long_file())
+    assert said(played) == [("LOAD t *", "0", False), *ONE]
+    assert len(played.skipped) == 601
+
+
+@pytest.mark.parametrize("captured", range(200, 213))
+def test_a_file_is_loaded_wherever_its_capture_ends(captured: int) -> None:
+    rows, stats = counted(events_of(Conversation("made", "mysql", tuple(a_long_file())), captured=captured))
+    found = [(row.request, row.response, "error" in row.flags, row.count) for row in rows if row.count]
+    assert sorted(found) == [("LOAD t *", "0", False, 1), ("SELECT t *", "0", False, 1)]
+    assert {"discarded_exchanges", "resyncs"}.isdisjoint(stats)
 
 
 def test_query_attributes_are_stepped_over() -> None:

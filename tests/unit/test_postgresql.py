@@ -73,9 +73,9 @@ PREPARED = parse("s1", "SELECT a FROM t WHERE b = $1")
 ONE: list[Said] = [("SELECT t *", "00000", False)]
 
 
-def counted_of(chunks: list[Chunk]) -> list[Said]:
+def counted_of(chunks: list[Chunk], captured: int | None = None) -> list[Said]:
     """What the engine counts, each as often as it does, in order of the alphabet."""
-    rows, stats = counted(events_of(Conversation("made", "postgresql", tuple(chunks))))
+    rows, stats = counted(events_of(Conversation("made", "postgresql", tuple(chunks)), captured=captured))
     assert {"orphan_responses", "discarded_exchanges", "resyncs", "contradictions"}.isdisjoint(stats)
     found = Counter({(row.request, row.response, "error" in row.flags): row.count for row in rows if row.count})
     return sorted(found.elements())
@@ -256,6 +256,16 @@ def test_rows_to_copy_that_were_captured_in_part_last_until_the_answer() -> None
     assert (answer, said.flags, said.body, said.length) == (Framed.MESSAGE, Flag.SKIP, Body.DONE, 12)
     answer, said = Parser(POSTGRESQL, Side.REQUEST).frame(rows[:9], truncated=True)
     assert (answer, said.flags, said.body) == (Framed.MESSAGE, Flag.SKIP, Body.UNTIL_FLIP)
+
+
+@pytest.mark.parametrize("captured", range(200, 214))
+def test_a_copy_is_counted_wherever_the_capture_of_its_rows_ends(captured: int) -> None:
+    """A row has 14 bytes, and so the capture ends in each byte of one, its header's included."""
+    rows = message("d", b"1\tsecret\n") * 40
+    chunks = talk(
+        query("COPY t FROM STDIN"), message("G", b"\0\0\1\0\0"), rows + message("c"), complete("COPY 40") + READY
+    )
+    assert counted_of([*chunks, *talk(SELECT, ROWS)], captured) == [("COPY t *", "00000", False), *ONE]
 
 
 DETECTED = [

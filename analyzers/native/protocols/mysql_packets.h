@@ -53,7 +53,8 @@ struct fs_mysql_state {
 	uint32_t agreed; /* what both can do */
 	uint8_t greeted; /* a greeting was seen and no login yet */
 	uint8_t framing; /* enum fs_mysql_framing: do EOF packets follow definitions? */
-	uint16_t reserved;
+	uint8_t sends_file; /* the client does, because the server asked for it */
+	uint8_t reserved;
 	struct fs_statements statements;
 };
 

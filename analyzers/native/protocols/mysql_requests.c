@@ -240,8 +240,28 @@ static enum fs_framed frame_command(struct fs_frame_input *in, const struct fs_m
 		forget(bytes, state);
 	write_content(command, bytes, state, &out->content);
 	if (state)
-		state->greeted = 0;
+		state->greeted = state->sends_file = 0;
 	in->scratch[1] = 1;
+	return FS_FRAME_MESSAGE;
+}
+
+/*
+ * A piece of a file, whose packets are numbered from 0 again behind 255. Of one that was not captured whole it is not known
+ * where the next begins: that lasts until the server says how it went.
+ */
+static enum fs_framed frame_file(struct fs_frame_input *in, struct fs_mysql_state *state, struct fs_message *out)
+{
+	struct fs_cursor bytes = in->bytes;
+	struct fs_mysql_packet packet;
+	bool is_read = fs_mysql_packet(&bytes, &packet);
+	if (!is_read && !in->bytes.truncated)
+		return FS_FRAME_MORE;
+	fs_message_begin(out, is_read ? FS_MYSQL_HEADER + (uint64_t)packet.length : fs_left(&in->bytes));
+	out->flags = FS_MESSAGE_SKIP;
+	if (in->bytes.truncated && out->length >= fs_left(&in->bytes))
+		out->body = FS_BODY_UNTIL_FLIP;
+	if (is_read && packet.length == 0)
+		state->sends_file = 0;
 	return FS_FRAME_MESSAGE;
 }
 
@@ -295,10 +315,13 @@ static enum fs_framed frame_login(struct fs_frame_input *in, const struct fs_mys
 
 enum fs_framed fs_mysql_request(struct fs_frame_input *in, struct fs_message *out)
 {
+	struct fs_mysql_state *state = in->state;
 	struct fs_cursor bytes = in->bytes;
 	struct fs_mysql_packet packet;
 	if (in->scratch[0])
 		return frame_rest(in, out);
+	if (state && state->sends_file && in->scratch[1])
+		return frame_file(in, state, out);
 	if (!fs_mysql_packet(&bytes, &packet))
 		return in->bytes.truncated ? FS_FRAME_INVALID : FS_FRAME_MORE;
 	if (packet.sequence == 0)

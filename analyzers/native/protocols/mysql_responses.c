@@ -369,6 +369,9 @@ enum fs_framed fs_mysql_response(struct fs_frame_input *in, struct fs_message *o
 	case OVER: progress = (struct progress){0}; break;
 	default: return FS_FRAME_INVALID;
 	}
+	struct fs_mysql_state *state = in->state;
+	if (state)
+		state->sends_file = out->flags & FS_MESSAGE_INTERIM && fs_peek(&packet.body, 0) == FIRST_FILE;
 	save(in->scratch, &progress);
 	return FS_FRAME_MESSAGE;
 }

@@ -260,6 +260,17 @@ static enum fs_framed frame_startup(struct fs_frame_input *in, struct fs_message
 	return FS_FRAME_MESSAGE;
 }
 
+/* The capture ended inside the header of a row to be copied: what follows is rows too, until the server answers. */
+static enum fs_framed frame_cut_row(const struct fs_frame_input *in, const struct unit *unit, struct fs_message *out)
+{
+	if (fs_peek(&in->bytes, 0) != 'd' || fs_peek(&in->bytes, 1) > (int)(FS_PG_LONGEST >> 24) || unit->has)
+		return FS_FRAME_INVALID;
+	fs_message_begin(out, fs_left(&in->bytes));
+	out->flags = FS_MESSAGE_SKIP;
+	out->body = FS_BODY_UNTIL_FLIP;
+	return FS_FRAME_MESSAGE;
+}
+
 enum fs_framed fs_pg_request(struct fs_frame_input *in, struct fs_message *out)
 {
 	struct fs_cursor bytes = in->bytes;
@@ -269,7 +280,7 @@ enum fs_framed fs_pg_request(struct fs_frame_input *in, struct fs_message *out)
 		return unit.has ? FS_FRAME_INVALID : frame_startup(in, out);
 	enum fs_framed framed = fs_pg_message(&bytes, &message);
 	if (framed == FS_FRAME_MORE)
-		return in->bytes.truncated ? FS_FRAME_INVALID : FS_FRAME_MORE;
+		return in->bytes.truncated ? frame_cut_row(in, &unit, out) : FS_FRAME_MORE;
 	if (framed == FS_FRAME_INVALID || !fs_pg_client_sends(&message))
 		return FS_FRAME_INVALID;
 	bool is_cut = fs_left(&message.body) < needed_of(&message);
