@@ -6,8 +6,21 @@
  */
 #include "state.h"
 
-static const char *const secret_headers[] = {
-	"authorization:", "proxy-authorization:", "cookie:", "set-cookie:", "x-api-key:"};
+/*
+ * What is in the names of fields that admit somebody: Authorization, X-Auth-Token, Set-Cookie, X-Api-Key, X-Csrf-Token and
+ * whatever else programs agreed on. The last one is none by its name, but browsers have no other place for a token.
+ */
+static const char *const secret_words[] = {"auth",
+					   "cookie",
+					   "token",
+					   "secret",
+					   "key",
+					   "passw",
+					   "credential",
+					   "session",
+					   "signature",
+					   "jwt",
+					   "sec-websocket-protocol"};
 
 static bool starts_with(const uint8_t *bytes, uint32_t length, const char *lower)
 {
@@ -18,13 +31,18 @@ static bool starts_with(const uint8_t *bytes, uint32_t length, const char *lower
 	return true;
 }
 
+/* Of a field's line; `name_length` is that of its name with the colon. */
 static bool is_secret(const uint8_t *line, uint32_t length, uint32_t *name_length)
 {
-	for (size_t i = 0; i < sizeof(secret_headers) / sizeof(secret_headers[0]); i++)
-		if (starts_with(line, length, secret_headers[i])) {
-			*name_length = (uint32_t)strlen(secret_headers[i]);
-			return true;
-		}
+	const uint8_t *colon = memchr(line, ':', length);
+	uint32_t name = colon ? (uint32_t)(colon - line) : 0;
+
+	for (uint32_t at = 0; at < name && at < FS_SAMPLE_TEXT; at++)
+		for (size_t i = 0; i < sizeof(secret_words) / sizeof(secret_words[0]); i++)
+			if (starts_with(line + at, name - at, secret_words[i])) {
+				*name_length = name + 1;
+				return true;
+			}
 	return false;
 }
 
@@ -35,7 +53,10 @@ struct blanks {
 	uint32_t scanned;
 };
 
-/* In a request line or a header's value: from a '?' to the next blank, and the user before an '@' of an address. */
+/*
+ * In a request line or a header's value: from a '?' or a '#' to the next blank, for tokens come in fragments too, and the
+ * user before an '@' of an address.
+ */
 static bool is_blanked(const uint8_t *line, uint32_t at, uint32_t length, struct blanks *seen)
 {
 	if (at >= seen->scanned) {
@@ -47,11 +68,11 @@ static bool is_blanked(const uint8_t *line, uint32_t at, uint32_t length, struct
 	}
 	bool user = at < seen->user_end && seen->after_colon;
 	seen->after_colon |= line[at] == ':';
-	if (line[at] == ' ' || line[at] == '#')
+	if (line[at] == ' ')
 		seen->in_query = false;
 	if (seen->in_query)
 		return true;
-	seen->in_query = line[at] == '?';
+	seen->in_query = line[at] == '?' || line[at] == '#';
 	return user;
 }
 
@@ -68,11 +89,12 @@ static void put(struct blank_text *text, uint8_t byte)
 											: '.';
 }
 
-static void put_line(struct blank_text *text, const uint8_t *line, uint32_t length)
+/* True if it is a field that is not shown. */
+static bool put_line(struct blank_text *text, const uint8_t *line, uint32_t length, bool is_field)
 {
 	uint32_t shown = length;
 	struct blanks seen = {false, false, 0, 0};
-	bool was_blanked = false, secret = is_secret(line, length, &shown);
+	bool was_blanked = false, secret = is_field && is_secret(line, length, &shown);
 
 	for (uint32_t i = 0; i < shown && text->used < text->limit; i++) {
 		bool blanked = is_blanked(line, i, length, &seen);
@@ -86,6 +108,7 @@ static void put_line(struct blank_text *text, const uint8_t *line, uint32_t leng
 		put(text, ' ');
 		put(text, '*');
 	}
+	return secret;
 }
 
 /* Whether these bytes begin with a whole request line or status line (RFC 9112, 3 and 4). */
@@ -102,6 +125,7 @@ static bool is_head(const uint8_t *bytes, uint32_t length)
 uint16_t fs_redacted(const uint8_t *bytes, uint32_t length, uint32_t limit, char *out)
 {
 	struct blank_text text = {out, 0, limit < FS_SAMPLE_TEXT ? limit : FS_SAMPLE_TEXT};
+	bool is_field = false, secret = false;
 
 	if (!is_head(bytes, length))
 		return 0;
@@ -110,7 +134,15 @@ uint16_t fs_redacted(const uint8_t *bytes, uint32_t length, uint32_t limit, char
 		uint32_t line = end ? (uint32_t)(end - bytes) : length;
 		if (!line || (line == 1 && bytes[0] == '\r'))
 			break; /* what follows is the body */
-		put_line(&text, bytes, line);
+		/* A folded line goes on with the value of the one before (RFC 9112, section 5.2). */
+		bool is_folded = is_field && (bytes[0] == ' ' || bytes[0] == '\t');
+		if (is_folded && secret) {
+			put(&text, ' ');
+			put(&text, '*');
+		} else {
+			secret = put_line(&text, bytes, line, is_field);
+		}
+		is_field = true;
 		if (end)
 			put(&text, '\n');
 		bytes += end ? line + 1 : line;
