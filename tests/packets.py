@@ -56,8 +56,9 @@ def section(order: str = "<") -> bytes:
     return block(0x0A0D0D0A, struct.pack(f"{order}IHHq", 0x1A2B3C4D, 1, 0, -1), order)
 
 
-def interface(link: int = 1, order: str = "<", *, resolution: int | None = None, offset: int = 0) -> bytes:
-    options = b""
+def interface(
+    link: int = 1, order: str = "<", *, resolution: int | None = None, offset: int = 0, options: bytes = b""
+) -> bytes:
     if resolution is not None:
         options += struct.pack(f"{order}HHB3x", 9, 1, resolution)
     if offset:

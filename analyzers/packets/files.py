@@ -52,6 +52,8 @@ _PCAP_MAGICS: Final = {
 _PCAPNG_MAGIC: Final = b"\x0a\x0d\x0d\x0a"
 _COMPRESSED: Final = {b"\x1f\x8b": "gunzip", b"\x28\xb5\x2f\xfd": "unzstd", b"\xfd7zXZ": "unxz", b"BZh": "bunzip2"}
 
+_INTERFACE_BYTES: Final = 20
+"""Of the block that describes one, without options."""
 _AGAIN: Final = "capture again, or let `editcap -F pcapng FILE NEW` keep what can be read"
 
 
@@ -158,17 +160,16 @@ class CaptureFile:
     def _pcapng(self) -> Iterator[Packet]:
         interfaces: list[_Interface | None] = []
         order = "<"
-        readers: dict[int, Callable[[bytes], Any]] = {}
         for at, kind, raw in self._blocks():
             try:
                 if kind == dpkt.pcapng.PCAPNG_BT_SHB:
                     order = "<" if raw[8:12] == b"\x4d\x3c\x2b\x1a" else ">"
                     self._section(at, raw, order)
-                    interfaces, readers = [], _LAYOUTS[order]
+                    interfaces = []
                 elif kind == dpkt.pcapng.PCAPNG_BT_IDB:
-                    interfaces.append(_interface(readers[kind](raw), order))
+                    interfaces.append(_interface(raw, order))
                 elif kind == dpkt.pcapng.PCAPNG_BT_EPB:
-                    packet = self._enhanced(readers[kind](raw), interfaces, at)
+                    packet = self._enhanced(_ENHANCED[order](raw), interfaces, at)
                     if packet is not None:
                         yield packet
                 elif kind in _WITHOUT_TIME:
@@ -232,17 +233,34 @@ class CaptureFile:
         return CaptureFault(self.path, at, problem, remedy)
 
 
-def _interface(block: Any, order: str) -> _Interface | None:
-    """None for one whose packets cannot be read; they are counted then."""
+def _interface(raw: bytes, order: str) -> _Interface | None:
+    """None for one whose packets cannot be read; they are counted then.
+
+    `raw` is the whole block. dpkt would want the comments in it to be text, which they need not be.
+    """
+    if len(raw) < _INTERFACE_BYTES:
+        raise MalformedBlock("an interface without a link type")
+    link = int(struct.unpack_from(f"{order}H", raw, 8)[0])
     units, offset_ns = 1_000_000, 0
-    for option in block.opts:
-        if option.code == dpkt.pcapng.PCAPNG_OPT_IF_TSRESOL:
-            resolution = option.data[0]
+    for code, data in _options(raw[_INTERFACE_BYTES - 4 : -4], order):
+        if code == dpkt.pcapng.PCAPNG_OPT_IF_TSRESOL:
+            resolution = data[0]
             units = 2 ** (resolution & 0x7F) if resolution & 0x80 else 10**resolution
-        elif option.code == dpkt.pcapng.PCAPNG_OPT_IF_TSOFFSET:
-            offset_ns = int(struct.unpack(f"{order}q", option.data)[0]) * SECOND
-    link = _SAME_LINKS.get(block.linktype, block.linktype)
+        elif code == dpkt.pcapng.PCAPNG_OPT_IF_TSOFFSET:
+            offset_ns = int(struct.unpack(f"{order}q", data)[0]) * SECOND
+    link = _SAME_LINKS.get(link, link)
     return _Interface(link, units, offset_ns) if link in LINKS else None
+
+
+def _options(raw: bytes, order: str) -> Iterator[tuple[int, bytes]]:
+    """(code, value) up to the end that is said, or that of the block."""
+    at = 0
+    while at + 4 <= len(raw):
+        code, length = struct.unpack_from(f"{order}HH", raw, at)
+        if code == dpkt.pcapng.PCAPNG_OPT_ENDOFOPT:
+            return
+        yield code, raw[at + 4 : at + 4 + length]
+        at += 4 + (length + 3) // 4 * 4
 
 
 class _EnhancedBig(dpkt.pcapng.EnhancedPacketBlock):  # type: ignore[misc]
@@ -259,15 +277,6 @@ class _EnhancedLittle(dpkt.pcapng.EnhancedPacketBlockLE):  # type: ignore[misc]
         pass
 
 
-_LAYOUTS: Final[dict[str, dict[int, Callable[[bytes], Any]]]] = {
-    "<": {
-        dpkt.pcapng.PCAPNG_BT_IDB: dpkt.pcapng.InterfaceDescriptionBlockLE,
-        dpkt.pcapng.PCAPNG_BT_EPB: _EnhancedLittle,
-    },
-    ">": {
-        dpkt.pcapng.PCAPNG_BT_IDB: dpkt.pcapng.InterfaceDescriptionBlock,
-        dpkt.pcapng.PCAPNG_BT_EPB: _EnhancedBig,
-    },
-}
+_ENHANCED: Final[dict[str, Callable[[bytes], Any]]] = {"<": _EnhancedLittle, ">": _EnhancedBig}
 _WITHOUT_TIME: Final = {dpkt.pcapng.PCAPNG_BT_SPB, dpkt.pcapng.PCAPNG_BT_PB}
 """Simple Packet Blocks have none; Packet Blocks are obsolete since 2009."""

@@ -65,10 +65,11 @@ def test_pcap_in_either_order_of_bytes(tmp_path: Path, order: str, nano: bool) -
 )
 def test_pcapng_in_either_order_and_resolution(tmp_path: Path, order: str, resolution: int | None, units: int) -> None:
     frame = ethernet(packets.udp(CLIENT, SERVER, b"x"))
+    comment = struct.pack(f"{order}HH4s", 1, 4, b"\xff\xfe\xfd\xfc")  # in no encoding that is text
     blocks = [
         packets.section(order),
-        packets.interface(1, order, resolution=resolution),
-        packets.packet(START, Cut(frame, 30), order=order, units=units, options=struct.pack(f"{order}HH4sHH", 1, 4, b"\xff\xfe\xfd\xfc", 0, 0)),
+        packets.interface(1, order, resolution=resolution, options=comment),
+        packets.packet(START, Cut(frame, 30), order=order, units=units, options=comment + bytes(4)),
         packets.block(0x0000000A, b"secrets", order),
         packets.packet(START + SECOND, frame, order=order, units=units),
     ]  # fmt: skip
