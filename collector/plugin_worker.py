@@ -7,7 +7,8 @@ point: protocol}, "failed": {entry point: why}}. A child that it forks then serv
 
 For each {"request": hex, "response": hex} comes what a plugin made of it: {"protocol": ..., ...}, {} if it is nobody's, or
 {"plugin": entry point, "fault": why}. Before a plugin is called a line names it, so that one that never returns is known.
-No process has more memory than LIMIT_BYTES, and what plugins print goes to the log.
+No process has more memory than LIMIT_BYTES. The pipes to the agent are moved away from standard input and output first:
+what plugins print goes to the log, also from C and from programs that they start, and what they read is empty.
 """
 
 import contextlib
@@ -25,7 +26,6 @@ from collector import privileges, system_calls
 
 LIMIT_BYTES = 512 * 1024 * 1024
 _FAULT_CHARACTERS = 200
-_IN, _OUT = 0, 1
 
 
 class Unfit(Exception):
@@ -100,43 +100,58 @@ def answers(plugins: Mapping[str, ProtocolPlugin], line: str) -> Iterator[Mappin
     yield {}
 
 
-def say(line: Mapping[str, object]) -> None:
-    os.write(_OUT, json.dumps(line).encode() + b"\n")
+class Agent:
+    """Who asks: the two pipes, which nobody finds by standard input and output any more."""
+
+    def __init__(self) -> None:
+        self._in, self._out = os.dup(0), os.dup(1)
+        empty = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(empty, 0)
+        os.close(empty)
+        os.dup2(2, 1)
+
+    def say(self, line: Mapping[str, object]) -> None:
+        os.write(self._out, json.dumps(line).encode() + b"\n")
+
+    def heard(self) -> bytes:
+        """Empty once the agent hung up."""
+        return os.read(self._in, 65536)
 
 
-def serve(plugins: Mapping[str, ProtocolPlugin]) -> None:
+def serve(plugins: Mapping[str, ProtocolPlugin], agent: Agent) -> None:
     """Until there are no more lines. Nothing is read ahead: the next line may be another process's."""
     waiting = b""
-    while more := os.read(_IN, 65536):
+    while more := agent.heard():
         waiting += more
         while b"\n" in waiting:
             line, _, waiting = waiting.partition(b"\n")
             for answer in answers(plugins, line.decode()):
-                say(answer)
+                agent.say(answer)
 
 
 def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (LIMIT_BYTES, LIMIT_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    agent = Agent()
     with contextlib.redirect_stdout(sys.stderr):
         plugins, failed = load(sys.argv[1:])
         privileges.drop()
         system_calls.forbid()
-        say({"ready": {name: plugin.name for name, plugin in plugins.items()}, "failed": failed})
+        agent.say({"ready": {name: plugin.name for name, plugin in plugins.items()}, "failed": failed})
         while True:
             child = os.fork()
             if child == 0:
                 try:
-                    serve(plugins)
+                    serve(plugins, agent)
                 except BaseException as error:  # noqa: BLE001 - SystemExit too: it is somebody else's code
                     print(f"plugin_worker: {_told(error)}", file=sys.stderr, flush=True)
                     os._exit(1)
                 os._exit(0)
-            say({"serving": child})
+            agent.say({"serving": child})
             _, status = os.waitpid(child, 0)
             if status == 0:
                 return  # the agent hung up
-            say({"ended": status})
+            agent.say({"ended": status})
 
 
 if __name__ == "__main__":

@@ -45,6 +45,11 @@ class Prints(Base):
     def detect(self, data): print("hello"); return True
     def stitch(self, request, response): return Outcome("tea\\nfor " + "two" * 100, "\\u2615", 70000)
 
+class Chatters(Base):
+    def detect(self, data):
+        os.write(1, b"17\\n")
+        return not os.read(0, 1)
+
 class Half(Base):
     def frame(self, data, side): return 17
 

@@ -156,6 +156,14 @@ def test_what_cannot_be_loaded_is_told_and_the_rest_goes_on(start: Starter) -> N
     assert plugins.apply(sample(1, BREW)).protocol == "teatime"
 
 
+def test_what_a_plugin_writes_to_standard_output_is_no_answer(start: Starter) -> None:
+    """Also past Python, as a library in C does; and there is nothing for it to read but an end."""
+    plugins = start(["chatters"])
+    look(plugins, [sample(1, OTHER)])
+    assert plugins.report().counts == {("chatters", "decoded"): 1}
+    assert plugins.apply(sample(1, OTHER)).protocol == "faulty"
+
+
 def test_what_a_plugin_says_is_cut_and_printable(start: Starter) -> None:
     plugins = start(["prints"])
     look(plugins, [sample(1, OTHER)])
