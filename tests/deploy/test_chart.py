@@ -308,3 +308,56 @@ def test_every_key_goes_through_helm_as_it_is(helm: str, tmp_path: Path) -> None
     assert dict(loaded.config.protocols.ports) == {8080: "http"}
     assert (loaded.config.listen.api, loaded.config.kubernetes.enabled) == (None, "true")
     assert (loaded.config.connections.max, loaded.config.metrics.cluster_label) == (1 << 20, "07")
+
+
+def test_openshift_lets_the_names_service_in(helm: str) -> None:
+    """Its user is out of the range that the platform gives a namespace; all else that it asks for is allowed, and nothing more."""
+    objects = template(helm, "openshift.scc.create=true", "names.enabled=true", release="blue")
+    (deployment,) = manifests.of_kind(objects, "Deployment")
+    pod, container = manifests.pod_of(deployment), manifests.agent_of(deployment)
+    found = manifests.one(objects, "SecurityContextConstraints", "blue-firesteel-names")
+    assert found["users"] == [f"system:serviceaccount:firesteel:{pod['serviceAccountName']}"]
+    assert (found["runAsUser"]["type"], pod["securityContext"]["runAsNonRoot"]) == ("MustRunAsNonRoot", True)
+    assert (found["fsGroup"]["type"], pod["securityContext"]["fsGroup"]) == ("RunAsAny", 65532)
+    assert (found["seccompProfiles"], pod["securityContext"]["seccompProfile"]["type"]) == (["runtime/default"], "RuntimeDefault")  # fmt: skip
+    assert found["requiredDropCapabilities"] == container["securityContext"]["capabilities"]["drop"] == ["ALL"]
+    assert found["readOnlyRootFilesystem"] is container["securityContext"]["readOnlyRootFilesystem"] is True
+    kinds = {kind for volume in pod["volumes"] for kind in volume if kind != "name"}
+    assert kinds <= set(found["volumes"]) == {"configMap", "emptyDir", "projected", "secret"}
+    assert not {name for name, value in found.items() if name.startswith("allow") and value}
+    agents = manifests.one(objects, "SecurityContextConstraints", "blue-firesteel-core")
+    assert agents["users"] == ["system:serviceaccount:firesteel:blue-firesteel"]
+    assert len(manifests.of_kind(template(helm, "openshift.scc.create=true"), "SecurityContextConstraints")) == 1
+
+
+@pytest.mark.parametrize(
+    ("agents", "names", "allowed"),
+    [
+        ("system-node-critical", "system-cluster-critical", ["system-node-critical", "system-cluster-critical"]),
+        ("mine", "mine", ["mine"]),
+        ("mine", "", ["mine"]),
+        ("", "", []),
+    ],
+)
+def test_the_quota_allows_the_classes_that_are_asked_for(helm: str, agents: str, names: str, allowed: list[str]) -> None:
+    """An empty list of them would be refused by the API server."""
+    objects = template(helm, "names.enabled=true", f"priorityClassName={agents}", f"names.priorityClassName={names}")
+    asked = {w["kind"]: manifests.pod_of(w).get("priorityClassName", "") for w, _ in manifests.containers(objects)}
+    assert asked == {"DaemonSet": agents, "Deployment": names}
+    quotas = manifests.of_kind(objects, "ResourceQuota")
+    found = [one["values"] for quota in quotas for one in quota["spec"]["scopeSelector"]["matchExpressions"]]
+    assert found == ([allowed] if allowed else [])
+
+
+def test_labels_and_annotations_of_pods_are_those_of_the_names_service_too(helm: str) -> None:
+    objects = template(helm, "names.enabled=true", "podLabels.team=a", "podAnnotations.mesh=none")
+    for workload, _ in manifests.containers(objects):
+        metadata = workload["spec"]["template"]["metadata"]
+        assert (metadata["labels"]["team"], metadata["annotations"]["mesh"]) == ("a", "none")
+
+
+def test_dashboards_without_any_label_of_a_sidecar(helm: str) -> None:
+    objects = template(helm, "dashboards.enabled=true", "dashboards.labels.grafana_dashboard=null")
+    found = [item for item in manifests.of_kind(objects, "ConfigMap") if "-dashboard-" in item["metadata"]["name"]]
+    assert len(found) == 7
+    assert {"grafana_dashboard" in item["metadata"]["labels"] for item in found} == {False}
