@@ -7,6 +7,7 @@ came along; all else is Debian's, told by dpkg. Needs nothing but the standard l
 
 import importlib.metadata
 import json
+import platform
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -32,12 +33,16 @@ def main(root: Path) -> None:
 
 def document(name: str, ours: Part, parts: Sequence[Part], creation: Part) -> str:
     """The text of the list; `ours` is the agent itself, `creation` SPDX's creationInfo."""
+    whole = [("SPDXRef-DOCUMENT", "DESCRIBES", ours), *((ours["SPDXID"], "CONTAINS", part) for part in parts)]
     return json.dumps({
         "spdxVersion": "SPDX-2.3", "dataLicense": "CC0-1.0", "SPDXID": "SPDXRef-DOCUMENT", "name": name,
-        "documentNamespace": f"urn:{name}:{ours['versionInfo']}:image:{creation['created']}",
+        # Of the same sources there are as many lists as kinds of machines.
+        "documentNamespace": f"urn:{name}:{ours['versionInfo']}:image:{platform.machine()}:{creation['created']}",
         "creationInfo": creation,
         "packages": [ours, *parts],
-        "relationships": [{"spdxElementId": "SPDXRef-DOCUMENT", "relationshipType": "DESCRIBES", "relatedSpdxElement": ours["SPDXID"]}],
+        "relationships": [
+            {"spdxElementId": of, "relationshipType": how, "relatedSpdxElement": part["SPDXID"]} for of, how, part in whole
+        ],
     }, indent=1) + "\n"  # fmt: skip
 
 
@@ -50,6 +55,8 @@ def part(name: str, version: str, licence: str, *, of: str = "") -> Part:
         "licenseDeclared": licence,
         "SPDXID": f"SPDXRef-{prefix}{re.sub(r'[^A-Za-z0-9.-]', '-', name)}",
         "downloadLocation": "NOASSERTION",
+        # Left out it would mean yes, and ask for a sum over the files.
+        "filesAnalyzed": False,
     }
     if of and version:
         locator = f"pkg:{of}/{quote(name.lower().replace('_', '-'), safe='')}@{quote(version, safe=':')}"
