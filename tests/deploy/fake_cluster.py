@@ -336,7 +336,10 @@ def _discovery(path: str) -> Object | None:
 def _labels_match(selector: str, labels: Mapping[str, str]) -> bool:
     for part in filter(None, selector.split(",")):
         name, equal, value = part.partition("=")
-        if (labels.get(name) != value) if equal else name not in labels:
+        if name.endswith("!"):
+            if labels.get(name[:-1]) == value:
+                return False
+        elif (labels.get(name) != value) if equal else name not in labels:
             return False
     return True
 

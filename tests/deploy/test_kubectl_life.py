@@ -164,3 +164,36 @@ def test_a_second_installation_beside_another_is_refused(plugin: Plugin) -> None
     assert plugin("install").returncode == 0
     (binding,) = plugin.cluster.of("clusterrolebindings")
     assert {subject["namespace"] for subject in binding["subjects"]} == {"firesteel"}
+
+
+def test_a_namespace_of_somebody_elses_stays_with_all_that_is_in_it(plugin: Plugin) -> None:
+    """It gets what lets our pods in, not our name, by which an uninstallation takes a namespace away."""
+    cluster = plugin.cluster
+    cluster.put({"metadata": {"name": "tools", "labels": {"team": "platform"}}}, "namespaces")
+    cluster.put({"metadata": {"name": "theirs", "namespace": "tools"}, "data": {}}, "configmaps")
+    before = set(cluster.store)
+    made = plugin("install", "-n", "tools")
+    assert made.returncode == 0, made.stderr
+    assert "namespace/tools was there before, so uninstall will leave it" in made.stdout.splitlines()
+    assert names(cluster, "pods") == ["firesteel-core-a", "firesteel-core-b"]
+    levels = {f"pod-security.kubernetes.io/{mode}": "privileged" for mode in ("enforce", "audit", "warn")}
+    assert cluster.store["namespaces", "", "tools"]["metadata"]["labels"] == {"team": "platform", **levels}
+    assert "would delete /api/v1/namespaces/tools\n" not in plugin("uninstall", "-n", "tools", "--dry-run").stdout
+    told = plugin("uninstall", "-n", "tools")
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert told.stdout.splitlines()[-1] == (
+        "namespace/tools stays, as it is labelled: it was not made for Firesteel"
+    )
+    assert set(cluster.store) == before
+
+
+def test_a_namespace_of_ours_with_pods_of_others_stays(plugin: Plugin) -> None:
+    plugin("install")
+    pod = {"metadata": {"name": "theirs", "namespace": "firesteel", "labels": {"app": "shop"}}, "spec": {}}
+    plugin.cluster.put(pod, "pods")
+    told = plugin("uninstall")
+    assert told.returncode == 0, told.stdout + told.stderr
+    sentence = "it has pods of others (theirs)"
+    assert told.stdout.splitlines()[-1] == f"namespace/firesteel stays, as it is labelled: {sentence}"
+    assert names(plugin.cluster, "pods") == ["theirs"]
+    assert names(plugin.cluster, "daemonsets") == names(plugin.cluster, "clusterroles") == []

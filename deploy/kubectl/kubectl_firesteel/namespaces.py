@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The namespace. One that is being deleted stays for seconds or longer, and nothing new is let into it until it is gone."""
+"""The namespace. One that is being deleted stays for seconds or longer, and nothing new is let into it until it is gone.
+
+One that was there before the first installation is somebody's: it gets what lets our pods in, not our name, and stays when we go.
+"""
 
 import time
 from collections.abc import Callable
@@ -8,6 +11,7 @@ from typing import Final
 from .kubectl import Kubectl, Object, Refused
 
 _STEP: Final = 1.0
+_SECURITY: Final = "pod-security.kubernetes.io/"
 
 
 def path(namespace: str) -> str:
@@ -27,6 +31,17 @@ def settled(kubectl: Kubectl, namespace: str, seconds: float, say: Callable[[str
     if _is_ending(there):
         raise Refused(f"namespace {namespace} is being deleted and {_does_not_go(namespace)}")
     return there
+
+
+def is_ours(there: Object | None) -> bool:
+    """Whether it was made for Firesteel: by this plugin or by one of the manifests."""
+    return there is not None and (there["metadata"].get("labels") or {}).get("app.kubernetes.io/name") == "firesteel"
+
+
+def as_a_guest(item: Object) -> Object:
+    """What of our Namespace goes into somebody else's: the labels of Pod Security."""
+    labels = {name: value for name, value in item["metadata"]["labels"].items() if name.startswith(_SECURITY)}
+    return {**item, "metadata": {**item["metadata"], "labels": labels}}
 
 
 def delete(kubectl: Kubectl, namespace: str, seconds: float, say: Callable[[str], None]) -> bool:

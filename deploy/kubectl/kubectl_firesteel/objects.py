@@ -12,6 +12,8 @@ PROFILES: Final = ("core", "bcc", "kmod", "none")
 PROFILE: Final = "firesteel/profile"
 """The label of nodes and agents."""
 SELECTOR: Final = "app.kubernetes.io/name=firesteel"
+OTHERS: Final = "app.kubernetes.io/name!=firesteel"
+"""Of what is not ours."""
 _ARMOR: Final = "container.apparmor.security.beta.kubernetes.io/agent"
 _AUTHORITY: Final = "names-authority"
 _PLACES: Final = {

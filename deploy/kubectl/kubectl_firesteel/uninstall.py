@@ -23,9 +23,9 @@ def uninstall(kubectl: Kubectl, namespace: str, *, everywhere: bool, seconds: fl
     workloads = installed(kubectl, namespace)
     nodes = _nodes_to_wipe(kubectl, everywhere=everywhere)
     releases = belongings.instances(kubectl, namespace)
-    is_ours = _is_ours(kubectl, namespace)
+    stays = _why_it_stays(kubectl, namespace)
     if dry:
-        for path in [*_paths(kubectl, namespace, releases), *([namespaces.path(namespace)] if is_ours else [])]:
+        for path in [*_paths(kubectl, namespace, releases), *([namespaces.path(namespace)] if stays is None else [])]:
             say(f"would delete {path}")
         for node in nodes:
             say(f"would run firesteel uninstall on {node}")
@@ -41,8 +41,10 @@ def uninstall(kubectl: Kubectl, namespace: str, *, everywhere: bool, seconds: fl
     for path in [certificate.path(namespace), *_paths(kubectl, namespace, releases)]:
         if kubectl.delete(path):
             say(f"deleted {path.rpartition('/')[0].rpartition('/')[2]}/{path.rpartition('/')[2]}")
-    if is_ours:
+    if stays is None:
         clean &= namespaces.delete(kubectl, namespace, seconds, say)
+    elif stays:
+        say(f"namespace/{namespace} stays, as it is labelled: {stays}")
     for labelled in kubectl.items("/api/v1/nodes", labelSelector=PROFILE):
         name = labelled["metadata"]["name"]
         say(f"the label stays on {name}: kubectl label node {name} {PROFILE}-")
@@ -55,9 +57,15 @@ def _nodes_to_wipe(kubectl: Kubectl, *, everywhere: bool) -> list[str]:
     return [node["metadata"]["name"] for node in kubectl.items("/api/v1/nodes", **query) if is_linux(node)]
 
 
-def _is_ours(kubectl: Kubectl, namespace: str) -> bool:
-    found = kubectl.find(namespaces.path(namespace))
-    return found is not None and found["metadata"].get("labels", {}).get("app.kubernetes.io/name") == "firesteel"
+def _why_it_stays(kubectl: Kubectl, namespace: str) -> str | None:
+    """None where the namespace goes with us; empty where there is none. With it would go all that is in it."""
+    there = kubectl.find(namespaces.path(namespace))
+    if there is None:
+        return ""
+    if not namespaces.is_ours(there):
+        return "it was not made for Firesteel"
+    pods = kubectl.items(f"/api/v1/namespaces/{namespace}/pods", labelSelector=objects.OTHERS)
+    return f"it has pods of others ({', '.join(pod['metadata']['name'] for pod in pods[:3])})" if pods else None
 
 
 def _wipe(kubectl: Kubectl, namespace: str, nodes: Sequence[str], image: str, seconds: float, say: Say) -> bool:
