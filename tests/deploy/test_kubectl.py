@@ -42,6 +42,7 @@ def test_a_dry_run_asks_the_server_and_changes_nothing(plugin: Plugin) -> None:
         assert told.returncode == 0, told.stderr
         assert "would create daemonset/firesteel-kmod" in told.stdout
         assert "would create deployment/firesteel-names" in told.stdout
+        assert "would create secret/firesteel-names-tls" in told.stdout
         assert "no node has the label firesteel/profile=kmod" in told.stdout
         assert plugin.cluster.wrote() == []
     assert [path for method, path in plugin.cluster.requests if method == "POST" and "dryRun=All" in path]

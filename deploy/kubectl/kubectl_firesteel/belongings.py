@@ -5,7 +5,7 @@ release's are told apart by whom they are for (subjects, users), and roles by wh
 from collections.abc import Collection, Iterator
 from typing import Final
 
-from . import objects
+from . import certificate, objects
 from .kubectl import Kubectl, Object
 from .objects import SELECTOR
 
@@ -22,10 +22,22 @@ def in_namespace(kubectl: Kubectl, namespace: str) -> Iterator[Found]:
             yield kind, path, item
 
 
+def secrets(kubectl: Kubectl, namespace: str) -> Iterator[str]:
+    """The paths of what is ours among the Secrets, whose contents are not asked for: certificates of the names service, also one that was
+    made by hand and has no label, and what Helm remembers of a release that it installed, by which it would go on to list it."""
+    place = f"/api/v1/namespaces/{namespace}/secrets"
+    selections = [{"labelSelector": SELECTOR}, {"fieldSelector": f"metadata.name={certificate.SECRET}"}]
+    helms = {instance_of(item) for _, _, item in in_namespace(kubectl, namespace) if objects.is_helms(item)}
+    selections += [{"labelSelector": f"owner=helm,name={release}"} for release in sorted(helms)]
+    found = {name for selection in selections for name in kubectl.names(place, **selection)}
+    for name in sorted(found):
+        yield f"{place}/{name}"
+
+
 def instances(kubectl: Kubectl, namespace: str) -> set[str]:
     """The names of the releases in it; ours where nothing is left there."""
-    labels = (_instance(item) for _, _, item in in_namespace(kubectl, namespace))
-    return set(filter(None, labels)) or {_instance(objects.everything()[0])}
+    labels = (instance_of(item) for _, _, item in in_namespace(kubectl, namespace))
+    return set(filter(None, labels)) or {instance_of(objects.everything()[0])}
 
 
 def of_cluster(kubectl: Kubectl, namespace: str, releases: Collection[str]) -> list[Found]:
@@ -35,7 +47,7 @@ def of_cluster(kubectl: Kubectl, namespace: str, releases: Collection[str]) -> l
     others = [entry for entry in found if entry[0] != "ClusterRole"]
     chosen = [entry for entry in others if _is_for(entry[2], namespace, releases)]
     bound = {item["roleRef"]["name"] for kind, path, item in others if "roleRef" in item and (kind, path, item) not in chosen}  # fmt: skip
-    free = [entry for entry in roles if entry[2]["metadata"]["name"] not in bound and _instance(entry[2]) in releases]
+    free = [entry for entry in roles if entry[2]["metadata"]["name"] not in bound and instance_of(entry[2]) in releases]
     return chosen + free
 
 
@@ -55,8 +67,9 @@ def whose(item: Object) -> set[str]:
 def _is_for(item: Object, namespace: str, releases: Collection[str]) -> bool:
     """By the accounts that it names; one that names none by its release."""
     named = whose(item)
-    return named == {namespace} if named else _instance(item) in releases
+    return named == {namespace} if named else instance_of(item) in releases
 
 
-def _instance(item: Object) -> str:
+def instance_of(item: Object) -> str:
+    """The name of the release that it is of."""
     return str(item["metadata"].get("labels", {}).get(_INSTANCE, ""))

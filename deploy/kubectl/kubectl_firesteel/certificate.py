@@ -17,10 +17,12 @@ def path(namespace: str) -> str:
     return f"/api/v1/namespaces/{namespace}/secrets/{SECRET}"
 
 
-def ensure(kubectl: Kubectl, namespace: str) -> bool:
-    """Whether it had to be made. One that is there stays as it is."""
+def ensure(kubectl: Kubectl, namespace: str, *, dry: bool) -> bool:
+    """Whether it has to be made, which it then is unless `dry`. One that is there stays as it is."""
     if kubectl.find(path(namespace)) is not None:
         return False
+    if dry:
+        return True
     kubectl.create(f"/api/v1/namespaces/{namespace}/secrets", secret(namespace))
     return True
 

@@ -46,6 +46,7 @@ def install(kubectl: Kubectl, wish: Wish, say: Say) -> bool:
         wish.profiles, namespace=wish.namespace, minor=minor_of(kubectl), registry=wish.registry, tag=wish.tag,
         names=wish.names,
     )  # fmt: skip
+    _refuse_over_helm(kubectl, wish.namespace)
     _refuse_beside_another(kubectl, wanted, wish.namespace)
     new_namespace = namespaces.settled(kubectl, wish.namespace, wish.seconds, say) is None
     rendered = _renderings(wish)
@@ -53,8 +54,8 @@ def install(kubectl: Kubectl, wish: Wish, say: Say) -> bool:
         for line in _put(kubectl, item, rendered, dry=wish.dry, unborn=wish.dry and new_namespace):
             say(line)
         # Pods wait for it, so it comes before them.
-        if item["kind"] == "Namespace" and wish.names and not wish.dry and certificate.ensure(kubectl, wish.namespace):
-            say(f"created secret/{certificate.SECRET}")
+        if item["kind"] == "Namespace" and wish.names and certificate.ensure(kubectl, wish.namespace, dry=wish.dry):
+            say(f"{'would create' if wish.dry else 'created'} secret/{certificate.SECRET}")
     for path in superfluous(kubectl, wanted, wish.namespace):
         say(f"{'would delete' if wish.dry else 'deleted'} {path.rpartition('/')[2]}")
         if not wish.dry:
@@ -64,6 +65,23 @@ def install(kubectl: Kubectl, wish: Wish, say: Say) -> bool:
     return wait_for_rollout(
         kubectl, [item for item in wanted if item["kind"] in {"DaemonSet", "Deployment"}], wish.seconds, say
     )
+
+
+def _refuse_over_helm(kubectl: Kubectl, namespace: str) -> None:
+    """Helm takes no object for its own any more that somebody else wrote: its next upgrade would fail, and its uninstallation leave them.
+
+    Raises Refused.
+    """
+    if release := helm_release(installed(kubectl, namespace)):
+        raise Refused(
+            f"Firesteel was installed in namespace {namespace} by Helm, as {release}: helm upgrade {release} deploy/helm/firesteel "
+            f"--namespace {namespace}, or first kubectl firesteel uninstall -n {namespace}"
+        )
+
+
+def helm_release(there: Sequence[Object]) -> str:
+    """The release's name, empty if Helm made none of these."""
+    return next((belongings.instance_of(item) for item in there if objects.is_helms(item)), "")
 
 
 def _refuse_beside_another(kubectl: Kubectl, wanted: Sequence[Object], namespace: str) -> None:
@@ -147,8 +165,7 @@ def superfluous(kubectl: Kubectl, wanted: Sequence[Object], namespace: str) -> I
     ]
     for kind, path, item in found:
         by_us = item["metadata"]["labels"].get("app.kubernetes.io/managed-by") == "kubectl"
-        # What lets agents in on OpenShift comes with a manifest, never with this plugin.
-        if by_us and path not in kept and kind not in {"Job", "SecurityContextConstraints"}:
+        if by_us and path not in kept and kind not in objects.BESIDE:
             yield path
 
 

@@ -20,6 +20,8 @@ from urllib.parse import urlencode
 Object = dict[str, Any]
 _SECONDS: Final = 60
 _MOST_BYTES: Final = 256 << 20
+_ANYTHING: Final = "application/json, text/plain"
+_METADATA: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 
 class Refused(Exception):
@@ -82,6 +84,11 @@ class Kubectl:
                 return []
             raise
 
+    def names(self, path: str, **query: str) -> list[str]:
+        """Of a collection whose contents are not for us, such as Secrets: the server sends their metadata and nothing else."""
+        told = json.loads(self._ask("GET", _with(path, query), accept=_METADATA))
+        return [str(item["metadata"]["name"]) for item in told.get("items") or ()]
+
     def text(self, path: str, **query: str) -> str:
         return self._ask("GET", _with(path, query)).decode(errors="replace")
 
@@ -114,10 +121,10 @@ class Kubectl:
         arguments = [*self._command, "exec", "-it", "-n", namespace, pod, "-c", container, "--", *command]
         return subprocess.run(arguments, check=False).returncode
 
-    def _ask(self, method: str, path: str, item: Object | None = None) -> bytes:
+    def _ask(self, method: str, path: str, item: Object | None = None, *, accept: str = _ANYTHING) -> bytes:
         self._start()
         connection = _Connection(self._folder / "proxy")
-        headers = {"Content-Type": "application/json", "Accept": "application/json, text/plain"}
+        headers = {"Content-Type": "application/json", "Accept": accept}
         try:
             connection.request(method, path, json.dumps(item) if item is not None else None, headers)
             response = connection.getresponse()

@@ -30,8 +30,15 @@ _PLACES: Final = {
     "Deployment": ("/apis/apps/v1", "deployments", True),
     "Job": ("/apis/batch/v1", "jobs", True),
     "SecurityContextConstraints": ("/apis/security.openshift.io/v1", "securitycontextconstraints", False),
+    "PodMonitor": ("/apis/monitoring.coreos.com/v1", "podmonitors", True),
+    "ServiceMonitor": ("/apis/monitoring.coreos.com/v1", "servicemonitors", True),
+    "PrometheusRule": ("/apis/monitoring.coreos.com/v1", "prometheusrules", True),
 }
 """Kind -> (group and version, plural, whether it is in a namespace), in the order in which they are made."""
+
+
+BESIDE: Final = ("Job", "SecurityContextConstraints", "PodMonitor", "ServiceMonitor", "PrometheusRule")
+"""What is never among the objects that are installed here, but comes with a manifest or out of the chart: it goes with them only."""
 
 
 def everything() -> list[Object]:
@@ -141,3 +148,8 @@ def collections(namespace: str, *, namespaced: bool) -> Sequence[tuple[str, str]
         for kind, (group, plural, within) in _PLACES.items()
         if within == namespaced and kind != "Namespace"
     ]
+
+
+def is_helms(item: Object) -> bool:
+    """Whether Helm wrote it, or somebody out of what Helm rendered."""
+    return (item["metadata"].get("labels") or {}).get("app.kubernetes.io/managed-by") == "Helm"

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from . import belongings, certificate, namespaces, objects
+from . import belongings, namespaces, objects
 from .install import installed, is_linux
 from .jobs import NodeJob, run_jobs, wipe_job
 from .kubectl import Kubectl
@@ -23,9 +23,12 @@ def uninstall(kubectl: Kubectl, namespace: str, *, everywhere: bool, seconds: fl
     workloads = installed(kubectl, namespace)
     nodes = _nodes_to_wipe(kubectl, everywhere=everywhere)
     releases = belongings.instances(kubectl, namespace)
+    # Now, for by the workloads it is seen what Helm installed.
+    secrets = list(belongings.secrets(kubectl, namespace))
     stays = _why_it_stays(kubectl, namespace)
     if dry:
-        for path in [*_paths(kubectl, namespace, releases), *([namespaces.path(namespace)] if stays is None else [])]:
+        paths = [*_paths(kubectl, namespace, releases), *secrets, *([namespaces.path(namespace)] if stays is None else [])]
+        for path in paths:
             say(f"would delete {path}")
         for node in nodes:
             say(f"would run firesteel uninstall on {node}")
@@ -38,7 +41,7 @@ def uninstall(kubectl: Kubectl, namespace: str, *, everywhere: bool, seconds: fl
     if nodes:
         image = next((image for image in images if not image.endswith("-full")), images[0] if images else "firesteel")
         clean &= _wipe(kubectl, namespace, nodes, image, seconds, say)
-    for path in [certificate.path(namespace), *_paths(kubectl, namespace, releases)]:
+    for path in dict.fromkeys([*secrets, *_paths(kubectl, namespace, releases)]):
         if kubectl.delete(path):
             say(f"deleted {path.rpartition('/')[0].rpartition('/')[2]}/{path.rpartition('/')[2]}")
     if stays is None:

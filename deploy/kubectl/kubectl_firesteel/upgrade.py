@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from . import objects
 from .agents import agents, ask
-from .install import Wish, install, installed
+from .install import Wish, helm_release, install, installed
 from .kubectl import Kubectl, Object
 from .objects import PROFILE
 
@@ -23,8 +23,8 @@ def upgrade(kubectl: Kubectl, wish: Wish, *, yes: bool, say: Callable[[str], Non
     if not there:
         say(f"nothing is installed in namespace {wish.namespace}; kubectl firesteel install")
         return False
-    if any(item["metadata"].get("labels", {}).get("app.kubernetes.io/managed-by") == "Helm" for item in there):
-        say("this was installed by Helm: helm upgrade firesteel deploy/helm/firesteel")
+    if release := helm_release(there):
+        say(f"this was installed by Helm: helm upgrade {release} deploy/helm/firesteel --namespace {wish.namespace}")
         return False
     now, target = sorted({objects.version_of(item) for item in there}), objects.version()
     say(f"installed: {', '.join(now)}; this plugin has {target}")
