@@ -3,13 +3,14 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 
 import pytest
 
 from tests.agents import Agent
 from tests.deploy.fake_cluster import Key
 from tests.deploy.plugged import Plugin, a_plugin, an_agent, names  # noqa: F401 - fixtures
-from tests.deploy.served import Object
+from tests.deploy.served import Ended, Object
 
 _SPACE: Key = ("namespaces", "", "firesteel")
 _FILE = "firesteel.yaml"
@@ -261,4 +262,59 @@ def test_uninstall_takes_monitors_and_rules_that_install_leaves(plugin: Plugin) 
     told = plugin("uninstall", "-n", "tools")
     assert told.returncode == 0, told.stdout + told.stderr
     assert "deleted podmonitors/firesteel-helm" in told.stdout.splitlines()
+    assert set(plugin.cluster.store) == before
+
+
+def seen(plugin: Plugin) -> list[Object]:
+    """Pods that a Job of the plugin made. What runs in them says that it removed something."""
+    pods: list[Object] = []
+
+    def work(pod: Object, command: Sequence[str]) -> Ended:
+        assert command[0] == "uninstall"
+        pods.append(pod)
+        return 0, "removed /node/var/lib/firesteel\n", ""
+
+    plugin.cluster.work = work
+    return pods
+
+
+def test_the_job_on_a_node_may_do_there_what_its_agent_could(plugin: Plugin) -> None:
+    """Pull from the same registry, be let in by OpenShift, and write where SELinux enforces."""
+    plugin.cluster.node("old", {"firesteel/profile": "kmod"})
+    plugin("install", "--profile", "core", "--profile", "kmod", "--image-registry", "registry.example.com/x")
+    agent = plugin.cluster.store["daemonsets", "firesteel", "firesteel-kmod"]["spec"]["template"]["spec"]
+    agent["imagePullSecrets"] = [{"name": "pull"}]
+    agent["securityContext"]["seLinuxOptions"] = {"type": "spc_t"}
+    pods = seen(plugin)
+    told = plugin("uninstall")
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert "old: removed /node/var/lib/firesteel" in told.stdout.splitlines()
+    (spec,) = (pod["spec"] for pod in pods)
+    assert spec["imagePullSecrets"] == [{"name": "pull"}]
+    assert (spec["serviceAccountName"], spec["automountServiceAccountToken"]) == ("firesteel", False)
+    assert spec["securityContext"] == {"seLinuxOptions": {"type": "spc_t"}}
+    assert [container["image"] for container in spec["containers"]] == ["registry.example.com/x/firesteel:0.1.0"]
+
+
+def test_a_node_that_was_not_cleaned_is_told_and_cleaned_by_another_call(plugin: Plugin) -> None:
+    plugin.cluster.node("old", {"firesteel/profile": "kmod"})
+    before = set(plugin.cluster.store)
+    plugin("install", "--profile", "core", "--profile", "kmod")
+    plugin.cluster.broken_nodes.add("old")
+    told = plugin("uninstall", "--timeout", "2")
+    assert told.returncode == 1
+    lines = told.stdout.splitlines()
+    assert "old: ImagePullBackOff: Back-off pulling image" in lines
+    assert lines[lines.index("old: ImagePullBackOff: Back-off pulling image") + 1] == (
+        "old is not clean: there, as root, rmmod firesteel and rm -r /var/lib/firesteel/modules; "
+        "or once more kubectl firesteel uninstall, with --image-registry"
+    )
+    assert _SPACE not in plugin.cluster.store
+    plugin.cluster.broken_nodes.clear()
+    pods = seen(plugin)
+    told = plugin("uninstall", "--image-registry", "registry.example.com/x", "--timeout", "20")
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert "old: removed /node/var/lib/firesteel" in told.stdout.splitlines()
+    (image,) = (container["image"] for pod in pods for container in pod["spec"]["containers"])
+    assert image == "registry.example.com/x/firesteel:0.1.0"
     assert set(plugin.cluster.store) == before

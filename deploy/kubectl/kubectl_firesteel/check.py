@@ -26,7 +26,7 @@ def check(
         return False
     minor = minor_of(kubectl)
     aside = _unsaid if as_json else say
-    made = _namespace(kubectl, namespace, seconds, aside)
+    made = namespaces.ensure(kubectl, namespace, seconds, aside)
     jobs = [
         NodeJob(
             item["metadata"]["name"],
@@ -53,16 +53,6 @@ def check(
 
 def _unsaid(_text: str) -> None:
     """Beside JSON nothing is printed."""
-
-
-def _namespace(kubectl: Kubectl, namespace: str, seconds: float, say: Callable[[str], None]) -> bool:
-    """Whether it had to be made."""
-    if namespaces.settled(kubectl, namespace, seconds, say) is not None:
-        return False
-    labels = {"pod-security.kubernetes.io/enforce": "privileged", "app.kubernetes.io/name": "firesteel"}
-    item = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}}
-    kubectl.create("/api/v1/namespaces", item)
-    return True
 
 
 def profile_of(node: Object) -> str:

@@ -67,9 +67,10 @@ def _run(kubectl: Kubectl, given: argparse.Namespace) -> int:
             bundle.bundle(kubectl, space, Path(given.output), print)
             done = True
         case "uninstall":
-            done = uninstall.uninstall(
-                kubectl, space, everywhere=given.every_node, seconds=given.timeout, dry=given.dry_run, say=print
+            wish = uninstall.Wish(
+                space, given.every_node, given.image_registry, given.tag, given.dry_run, given.timeout
             )
+            done = uninstall.uninstall(kubectl, wish, print)
         case _:
             print(f"kubectl-firesteel {version()}")
             done = True
@@ -89,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     shared.add_argument("--context", default="", help="kubectl's")
     shared.add_argument("--kubeconfig", default="", help="kubectl's")
     image = argparse.ArgumentParser(add_help=False)
-    image.add_argument("--image-registry", default="", metavar="HOST/PATH", help="where the nodes pull images from")
+    image.add_argument("--image-registry", default="", metavar="HOST/PATH", help="where nodes pull images from")
     image.add_argument("--tag", default="", help=f"of the images (default: {version()})")
     image.add_argument("--timeout", type=float, default=300.0, metavar="SECONDS", help="to wait (default: 300)")
     dry = argparse.ArgumentParser(add_help=False)
@@ -117,8 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     packed.add_argument("--output", default="firesteel-bundle.tar.gz", metavar="FILE", help="it must not exist yet")
     newer = command("upgrade", "Say what an upgrade changes; with --yes, do it.", image, dry)
     newer.add_argument("--yes", action="store_true", help="do it")
-    gone = command("uninstall", "Take everything away, on nodes as well.", dry)
+    gone = command("uninstall", "Take everything away, on nodes as well.", image, dry)
     gone.add_argument("--every-node", action="store_true", help="clean all nodes, not only those of profile kmod")
-    gone.add_argument("--timeout", type=float, default=300.0, metavar="SECONDS", help="to wait (default: 300)")
     command("version", "The version of this plugin and of what it installs.")
     return parser

@@ -53,9 +53,14 @@ def check_job(node: str, profile: str, namespace: str, *, minor: int, registry: 
     return _job("check", node, namespace, pod, armor)
 
 
-def wipe_job(node: str, namespace: str, image: str) -> Object:
-    """`firesteel uninstall` on a node: it may unload the module, and sees /var/lib and nothing else."""
+def wipe_job(node: str, namespace: str, image: str, like: Object | None = None) -> Object:
+    """`firesteel uninstall` on a node: it may unload the module, and sees /var/lib and nothing else. `like` is the pod of an agent: with its
+    account and Secrets the image was pulled and OpenShift let it in, and as what SELinux knows it, it may write on the node."""
+    like = like or {}
+    seen_as = {name: part for name, part in (like.get("securityContext") or {}).items() if name == "seLinuxOptions"}
     pod = {
+        **{name: like[name] for name in ("serviceAccountName", "imagePullSecrets") if like.get(name)},
+        **({"securityContext": seen_as} if seen_as else {}),
         "automountServiceAccountToken": False,
         "tolerations": [{"operator": "Exists"}],
         "containers": [

@@ -33,6 +33,16 @@ def settled(kubectl: Kubectl, namespace: str, seconds: float, say: Callable[[str
     return there
 
 
+def ensure(kubectl: Kubectl, namespace: str, seconds: float, say: Callable[[str], None]) -> bool:
+    """Whether it had to be made, for Jobs: with the level of Pod Security that they need."""
+    if settled(kubectl, namespace, seconds, say) is not None:
+        return False
+    labels = {f"{_SECURITY}enforce": "privileged", "app.kubernetes.io/name": "firesteel"}
+    item = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}}
+    kubectl.create("/api/v1/namespaces", item)
+    return True
+
+
 def is_ours(there: Object | None) -> bool:
     """Whether it was made for Firesteel: by this plugin or by one of the manifests."""
     return there is not None and (there["metadata"].get("labels") or {}).get("app.kubernetes.io/name") == "firesteel"

@@ -3,44 +3,60 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from . import belongings, namespaces, objects
 from .install import installed, is_linux
 from .jobs import NodeJob, run_jobs, wipe_job
-from .kubectl import Kubectl
+from .kubectl import Kubectl, Object
 from .objects import PROFILE, SELECTOR
 
 Say = Callable[[str], None]
 _STEP: Final = 1.0
+_BY_HAND: Final = (
+    "there, as root, rmmod firesteel and rm -r /var/lib/firesteel/modules; or once more kubectl firesteel uninstall, with --image-registry"
+)
 
 
-def uninstall(kubectl: Kubectl, namespace: str, *, everywhere: bool, seconds: float, dry: bool, say: Say) -> bool:
-    """Agents first, then what they left on nodes, then the rest and the namespace; whether nothing is left.
+@dataclass(frozen=True)
+class Wish:
+    """What the command line asked for. `seconds` is for each step that has to be waited for: pods, Jobs, the end of the namespace."""
 
-    `seconds` is for each step that has to be waited for: pods, Jobs, the end of the namespace.
-    """
+    namespace: str
+    everywhere: bool
+    registry: str
+    tag: str
+    dry: bool
+    seconds: float
+
+
+def uninstall(kubectl: Kubectl, wish: Wish, say: Say) -> bool:
+    """Agents first, then what they left on nodes, then the rest and the namespace; whether nothing is left."""
+    namespace, seconds = wish.namespace, wish.seconds
     workloads = installed(kubectl, namespace)
-    nodes = _nodes_to_wipe(kubectl, everywhere=everywhere)
+    nodes = _nodes_to_wipe(kubectl, everywhere=wish.everywhere)
     releases = belongings.instances(kubectl, namespace)
     # Now, for by the workloads it is seen what Helm installed.
     secrets = list(belongings.secrets(kubectl, namespace))
     stays = _why_it_stays(kubectl, namespace)
-    if dry:
+    if wish.dry:
         paths = [*_paths(kubectl, namespace, releases), *secrets, *([namespaces.path(namespace)] if stays is None else [])]
         for path in paths:
             say(f"would delete {path}")
         for node in nodes:
             say(f"would run firesteel uninstall on {node}")
         return True
-    images = [c["image"] for item in workloads for c in item["spec"]["template"]["spec"]["containers"]]
     for item in workloads:
         kubectl.delete(objects.path_of({**item, "metadata": {**item["metadata"], "namespace": namespace}}))
         say(f"deleted {item['kind'].lower()}/{item['metadata']['name']}")
     clean = _wait_for_pods(kubectl, namespace, seconds, say)
     if nodes:
-        image = next((image for image in images if not image.endswith("-full")), images[0] if images else "firesteel")
-        clean &= _wipe(kubectl, namespace, nodes, image, seconds, say)
+        # An earlier call may have taken all of it away but what is on a node that could not be reached.
+        stays = None if namespaces.ensure(kubectl, namespace, seconds, say) else stays
+        image, like = _small_image(wish, workloads), _agents_pod(workloads)
+        jobs = [NodeJob(node, wipe_job(node, namespace, image, like)) for node in nodes]
+        clean &= _wipe(kubectl, jobs, seconds, say)
     for path in dict.fromkeys([*secrets, *_paths(kubectl, namespace, releases)]):
         if kubectl.delete(path):
             say(f"deleted {path.rpartition('/')[0].rpartition('/')[2]}/{path.rpartition('/')[2]}")
@@ -71,12 +87,34 @@ def _why_it_stays(kubectl: Kubectl, namespace: str) -> str | None:
     return f"it has pods of others ({', '.join(pod['metadata']['name'] for pod in pods[:3])})" if pods else None
 
 
-def _wipe(kubectl: Kubectl, namespace: str, nodes: Sequence[str], image: str, seconds: float, say: Say) -> bool:
+def _small_image(wish: Wish, workloads: Sequence[Object]) -> str:
+    """The installed one; what would be installed, where nothing is any more, or where the command line says from where."""
+    images = [container["image"] for item in workloads for container in _pod(item)["containers"]]
+    if wish.registry or wish.tag or not images:
+        would = objects.fitted(["core"], namespace=wish.namespace, minor=0, registry=wish.registry, tag=wish.tag)
+        images = [container["image"] for item in would if item["kind"] == "DaemonSet" for container in _pod(item)["containers"]]  # fmt: skip
+    return str(next((image for image in images if not image.endswith("-full")), images[0]))
+
+
+def _agents_pod(workloads: Sequence[Object]) -> Object | None:
+    """Of the profile kmod, whose agents wrote on their nodes, or of another one."""
+    agents = [item for item in workloads if item["kind"] == "DaemonSet"]
+    agents.sort(key=lambda item: item["metadata"].get("labels", {}).get(PROFILE) != "kmod")
+    return _pod(agents[0]) if agents else None
+
+
+def _pod(workload: Object) -> Object:
+    pod: Object = workload["spec"]["template"]["spec"]
+    return pod
+
+
+def _wipe(kubectl: Kubectl, jobs: Sequence[NodeJob], seconds: float, say: Say) -> bool:
     clean = True
-    jobs = [NodeJob(node, wipe_job(node, namespace, image)) for node in nodes]
     for result in run_jobs(kubectl, jobs, seconds):
         for line in result.output.strip().splitlines() or [result.fault or "said nothing"]:
             say(f"{result.node}: {line}")
+        if not result.succeeded:
+            say(f"{result.node} is not clean: {_BY_HAND}")
         clean &= result.succeeded
     return clean
 
