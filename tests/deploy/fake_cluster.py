@@ -295,6 +295,8 @@ class FakeCluster:
             "hostPath" in volume for volume in template["spec"].get("volumes", ())
         )
         if host and labels.get("pod-security.kubernetes.io/enforce", "baseline") != "privileged":
+            message = f'Error creating: pods "{name}" is forbidden: violates PodSecurity "baseline:latest": host namespaces'
+            self._event(owner, "FailedCreate", message)
             return None
         waiting = {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling image"}}
         state = waiting if node in self.broken_nodes else {"running": {}}
@@ -310,6 +312,15 @@ class FakeCluster:
             },
             "pods",
         )  # fmt: skip
+
+
+    def _event(self, of: Object, reason: str, message: str) -> None:
+        metadata = of["metadata"]
+        self.put({
+            "metadata": {"name": f"{metadata['name']}.{self.version}", "namespace": metadata["namespace"]},
+            "involvedObject": {"kind": of["kind"], "name": metadata["name"]}, "reason": reason, "message": message,
+            "lastTimestamp": f"2026-01-01T00:00:00.{self.version:06}Z",
+        }, "events")  # fmt: skip
 
 
 # What `kubectl exec ds/NAME` looks up.

@@ -35,21 +35,28 @@ class Answer:
 
 def agents(kubectl: Kubectl, namespace: str, node: str = "") -> list[Agent]:
     """All of them, or the one of a node, by the nodes' names."""
-    query = {"labelSelector": f"{SELECTOR},app.kubernetes.io/component=agent"}
-    if node:
-        query["fieldSelector"] = f"spec.nodeName={node}"
-    found = [_agent(pod) for pod in kubectl.items(f"/api/v1/namespaces/{namespace}/pods", **query)]
-    return sorted(found, key=lambda agent: (agent.node, agent.pod))
+    selector = f"{SELECTOR},app.kubernetes.io/component=agent"
+    found = [_agent(pod) for pod in kubectl.items(f"/api/v1/namespaces/{namespace}/pods", labelSelector=selector)]
+    chosen = [agent for agent in found if not node or agent.node == node]
+    return sorted(chosen, key=lambda agent: (agent.node, agent.pod))
 
 
 def _agent(pod: Object) -> Agent:
     metadata, status = pod["metadata"], pod.get("status", {})
     return Agent(
         metadata["name"],
-        pod["spec"].get("nodeName", ""),
+        _node_of(pod["spec"]),
         metadata.get("labels", {}).get(PROFILE, "?"),
         _why_not(status, ends=bool(metadata.get("deletionTimestamp"))),
     )
+
+
+def _node_of(spec: Object) -> str:
+    """Where it runs; where its DaemonSet wants it, as long as no scheduler has put it there: only there it may be."""
+    required = "requiredDuringSchedulingIgnoredDuringExecution"
+    wanted = spec.get("affinity", {}).get("nodeAffinity", {}).get(required, {}).get("nodeSelectorTerms", ())
+    fields = [field for term in wanted for field in term.get("matchFields", ()) if field["key"] == "metadata.name"]
+    return str(spec.get("nodeName") or next((field["values"][0] for field in fields), ""))
 
 
 def _why_not(status: Object, *, ends: bool) -> str:
@@ -63,6 +70,9 @@ def _why_not(status: Object, *, ends: bool) -> str:
                 return ": ".join(filter(None, (told.get("reason", kind), told.get("message", ""))))
         if "running" in state:
             return ""
+    for condition in status.get("conditions", ()):
+        if condition.get("status") == "False" and condition.get("message"):
+            return str(condition["message"])
     return f"is {status.get('phase', 'not there')}"
 
 

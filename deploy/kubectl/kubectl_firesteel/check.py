@@ -5,16 +5,16 @@ import json
 import re
 from collections.abc import Callable, Sequence
 
-from . import namespaces
+from . import namespaces, objects
 from .install import is_linux, minor_of
 from .jobs import NodeJob, Result, check_job, run_jobs
 from .kubectl import Kubectl, Object
-from .objects import PROFILE, PROFILES
+from .objects import ACCOUNT, OFF, PROFILE, profile_of
 from .tables import table
 
 
 def check(
-    kubectl: Kubectl, namespace: str, node: str, *, registry: str, tag: str, seconds: float, as_json: bool,
+    kubectl: Kubectl, namespace: str, node: str, *, images: objects.Images, seconds: float, as_json: bool,
     say: Callable[[str], None],
 ) -> bool:  # fmt: skip
     """Whether no node has anything to repair. The namespace must be there; if it is not, it is made, and gone again at the end."""
@@ -26,16 +26,14 @@ def check(
         return False
     minor = minor_of(kubectl)
     aside = _unsaid if as_json else say
+    account = kubectl.find(f"/api/v1/namespaces/{namespace}/serviceaccounts/{ACCOUNT}") is not None
     made = namespaces.ensure(kubectl, namespace, seconds, aside)
+    by_name = {str(item["metadata"]["name"]): item for item in sorted(nodes, key=lambda item: item["metadata"]["name"])}
     jobs = [
-        NodeJob(
-            item["metadata"]["name"],
-            check_job(item["metadata"]["name"], profile_of(item), namespace, minor=minor, registry=registry, tag=tag),
-        )
-        for item in sorted(nodes, key=lambda item: str(item["metadata"]["name"]))
-        if profile_of(item) in PROFILES
+        NodeJob(name, check_job(name, profile_of(item), namespace, minor=minor, images=images, account=account))
+        for name, item in by_name.items()
+        if profile_of(item) != OFF
     ]
-    by_name = {item["metadata"]["name"]: item for item in nodes}
     try:
         results = list(run_jobs(kubectl, jobs, seconds))
         if as_json:
@@ -55,10 +53,6 @@ def _unsaid(_text: str) -> None:
     """Beside JSON nothing is printed."""
 
 
-def profile_of(node: Object) -> str:
-    return str(node["metadata"].get("labels", {}).get(PROFILE, "core"))
-
-
 def report_of(result: Result) -> Object | None:
     """The doctor's own JSON; None where something else was printed."""
     try:
@@ -74,11 +68,17 @@ def _is_well(result: Result) -> bool:
 
 
 def as_table(results: Sequence[Result], nodes: dict[str, Object]) -> str:
+    """Of all these nodes, in the order of their names."""
     rows, remarks = [], []
-    for result in results:
-        node, report = nodes[result.node], report_of(result)
+    by_node = {result.node: result for result in results}
+    for name, node in nodes.items():
         info = node.get("status", {}).get("nodeInfo", {})
-        facts = [result.node, str(info.get("kernelVersion", "?")), str(info.get("osImage", "?")), profile_of(node)]
+        facts = [name, str(info.get("kernelVersion", "?")), str(info.get("osImage", "?")), profile_of(node)]
+        if name not in by_node:
+            rows.append([*facts, "-", f"not asked: the label {PROFILE} says {OFF}"])
+            continue
+        result = by_node[name]
+        report = report_of(result)
         if report is None:
             rows.append([*facts, "?", result.fault or result.output.strip().splitlines()[-1][:100]])
             continue

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from . import bundle, check, install, uninstall, upgrade, views
 from .kubectl import Kubectl, Refused
-from .objects import PROFILES, version
+from .objects import PROFILES, Images, version
 
 _DESCRIPTION = (
     "Firesteel in a cluster: install it, look at it, take it away. Asks through kubectl, with its credentials."
@@ -52,9 +52,8 @@ def _run(kubectl: Kubectl, given: argparse.Namespace) -> int:
             done = upgrade.upgrade(kubectl, _wish(given), yes=given.yes, say=print)
         case "check":
             done = check.check(
-                kubectl, space, given.node, registry=given.image_registry, tag=given.tag, seconds=given.timeout,
-                as_json=given.json, say=print,
-            )  # fmt: skip
+                kubectl, space, given.node, images=_images(given), seconds=given.timeout, as_json=given.json, say=print
+            )
         case "status":
             done = views.status(kubectl, space, given.node, as_json=given.json, say=print)
         case "top":
@@ -67,10 +66,8 @@ def _run(kubectl: Kubectl, given: argparse.Namespace) -> int:
             bundle.bundle(kubectl, space, Path(given.output), print)
             done = True
         case "uninstall":
-            wish = uninstall.Wish(
-                space, given.every_node, given.image_registry, given.tag, given.dry_run, given.timeout
-            )
-            done = uninstall.uninstall(kubectl, wish, print)
+            gone = uninstall.Wish(space, given.every_node, _images(given), given.dry_run, given.timeout)
+            done = uninstall.uninstall(kubectl, gone, print)
         case _:
             print(f"kubectl-firesteel {version()}")
             done = True
@@ -79,9 +76,13 @@ def _run(kubectl: Kubectl, given: argparse.Namespace) -> int:
 
 def _wish(given: argparse.Namespace) -> install.Wish:
     return install.Wish(
-        given.namespace, tuple(getattr(given, "profile", None) or ("core",)), given.image_registry, given.tag,
+        given.namespace, tuple(getattr(given, "profile", None) or ("core",)), _images(given),
         getattr(given, "names", False), given.dry_run, given.timeout,
     )  # fmt: skip
+
+
+def _images(given: argparse.Namespace) -> Images:
+    return Images(given.image_registry, given.tag, tuple(given.image_pull_secret or ()))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -92,6 +93,10 @@ def _parser() -> argparse.ArgumentParser:
     image = argparse.ArgumentParser(add_help=False)
     image.add_argument("--image-registry", default="", metavar="HOST/PATH", help="where nodes pull images from")
     image.add_argument("--tag", default="", help=f"of the images (default: {version()})")
+    image.add_argument(
+        "--image-pull-secret", action="append", metavar="NAME",
+        help="of a Secret in that namespace, for a registry that asks who one is; repeatable",
+    )  # fmt: skip
     image.add_argument("--timeout", type=float, default=300.0, metavar="SECONDS", help="to wait (default: 300)")
     dry = argparse.ArgumentParser(add_help=False)
     dry.add_argument("--dry-run", action="store_true", help="change nothing; the API server checks what would be sent")

@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Final
 
 from . import belongings, certificate, configuration, namespaces, objects
@@ -13,6 +14,8 @@ from .objects import PROFILE, SELECTOR
 
 Say = Callable[[str], None]
 _KEPT_FIELDS: Final = ("resourceVersion", "uid")
+_OF_ACCOUNTS: Final = ("imagePullSecrets", "secrets")
+_CONFLICTS: Final = 10
 _STEP: Final = 1.0
 
 
@@ -22,8 +25,7 @@ class Wish:
 
     namespace: str
     profiles: tuple[str, ...]
-    registry: str
-    tag: str
+    images: objects.Images
     names: bool
     dry: bool
     seconds: float
@@ -43,9 +45,8 @@ def install(kubectl: Kubectl, wish: Wish, say: Say) -> bool:
         for profile in missing:
             say(f"no node has the label {PROFILE}={profile}: kubectl label node NODE {PROFILE}={profile}")
     wanted = objects.fitted(
-        wish.profiles, namespace=wish.namespace, minor=minor_of(kubectl), registry=wish.registry, tag=wish.tag,
-        names=wish.names,
-    )  # fmt: skip
+        wish.profiles, namespace=wish.namespace, minor=minor_of(kubectl), images=wish.images, names=wish.names
+    )
     _refuse_over_helm(kubectl, wish.namespace)
     _refuse_beside_another(kubectl, wanted, wish.namespace)
     new_namespace = namespaces.settled(kubectl, wish.namespace, wish.seconds, say) is None
@@ -119,8 +120,19 @@ def _renderings(wish: Wish) -> set[str]:
     return {text for text in texts if text is not None}
 
 
-def _put(kubectl: Kubectl, item: Object, rendered: Collection[str], *, dry: bool, unborn: bool) -> Iterator[str]:
-    """Yields what was done. `unborn`: the namespace is not there yet, so the server cannot be asked about what is in it."""
+def _put(kubectl: Kubectl, item: Object, rendered: Collection[str], *, dry: bool, unborn: bool) -> list[str]:
+    """What was done. `unborn`: the namespace is not there yet, so the server cannot be asked about what is in it."""
+    for _ in range(_CONFLICTS):
+        try:
+            return _put_once(kubectl, item, rendered, dry=dry, unborn=unborn)
+        except Refused as refused:
+            # Somebody wrote between our reading and our writing: a controller does so with each pod that comes or goes.
+            if refused.status != HTTPStatus.CONFLICT:
+                raise
+    return _put_once(kubectl, item, rendered, dry=dry, unborn=unborn)
+
+
+def _put_once(kubectl: Kubectl, item: Object, rendered: Collection[str], *, dry: bool, unborn: bool) -> list[str]:
     name = f"{item['kind'].lower()}/{item['metadata']['name']}"
     path = objects.path_of(item)
     there = kubectl.find(path)
@@ -132,12 +144,11 @@ def _put(kubectl: Kubectl, item: Object, rendered: Collection[str], *, dry: bool
     if there is None:
         if not (unborn and "namespace" in item["metadata"]):
             kubectl.create(objects.collection_of(item), item, dry=dry)
-        yield f"{'would create' if dry else 'created'} {name}"
+        done = f"{'would create' if dry else 'created'} {name}"
     else:
         kubectl.replace(path, replacing(item, there), dry=dry)
-        yield f"{'would replace' if dry else 'replaced'} {name}"
-    if told:
-        yield told
+        done = f"{'would replace' if dry else 'replaced'} {name}"
+    return [done, told] if told else [done]
 
 
 def replacing(item: Object, there: Object) -> Object:
@@ -151,6 +162,9 @@ def replacing(item: Object, there: Object) -> Object:
     if item["kind"] == "Service":
         fixed = {name: there["spec"][name] for name in ("clusterIP", "clusterIPs") if name in there["spec"]}
         result["spec"] = {**item["spec"], **fixed}
+    if item["kind"] == "ServiceAccount":
+        # By them nodes may pull images; a cluster's owner, or OpenShift, wrote them there.
+        result |= {name: there[name] for name in _OF_ACCOUNTS if there.get(name)}
     if item["kind"] == "Namespace":
         result["spec"] = there.get("spec", {})
     return result

@@ -10,6 +10,7 @@ from typing import Final
 
 from . import objects
 from .kubectl import Kubectl, Object, Refused
+from .refusals import why_no_pod
 
 _STEP: Final = 1.0
 _LABELS: Final = {"app.kubernetes.io/name": "firesteel", "app.kubernetes.io/managed-by": "kubectl"}
@@ -31,9 +32,10 @@ class Result:
     fault: str
 
 
-def check_job(node: str, profile: str, namespace: str, *, minor: int, registry: str, tag: str) -> Object:
-    """The agent's own pod of that profile, asked what works instead of watching; it writes nothing."""
-    fitted = objects.fitted([profile], namespace=namespace, minor=minor, registry=registry, tag=tag)
+def check_job(node: str, profile: str, namespace: str, *, minor: int, images: objects.Images, account: bool) -> Object:
+    """The agent's own pod of that profile, asked what works instead of watching; it writes nothing. `account` says whether the agents' own
+    is there, by which images may be pulled and OpenShift lets pods in."""
+    fitted = objects.fitted([profile], namespace=namespace, minor=minor, images=images)
     daemonset = next(item for item in fitted if item["kind"] == "DaemonSet")
     pod = daemonset["spec"]["template"]["spec"]
     (container,) = pod["containers"]
@@ -46,7 +48,8 @@ def check_job(node: str, profile: str, namespace: str, *, minor: int, registry: 
     container["env"] += [{"name": f"FIRESTEEL_LISTEN__{name}", "value": "off"} for name in ("METRICS", "API")]
     container["volumeMounts"] = [mount for mount in container["volumeMounts"] if mount["name"] != "config"]
     pod["volumes"] = [volume for volume in pod["volumes"] if volume["name"] != "config"]
-    pod.pop("serviceAccountName")
+    if not account:
+        pod.pop("serviceAccountName")
     pod["automountServiceAccountToken"] = False
     annotations = daemonset["spec"]["template"]["metadata"].get("annotations", {})
     armor = {name: value for name, value in annotations.items() if name.startswith("container.apparmor")}
@@ -132,14 +135,16 @@ def _result(kubectl: Kubectl, job: NodeJob, end: float) -> Result:
     while True:
         status = kubectl.get(path).get("status", {})
         done, failed = status.get("succeeded", 0), status.get("failed", 0)
-        if done or failed or time.monotonic() > end:
+        is_waiting = not (done or failed or status.get("active"))
+        refused = why_no_pod(kubectl, namespace, "Job", job.job["metadata"]["name"]) if is_waiting else ""
+        if done or failed or refused or time.monotonic() > end:
             break
         time.sleep(_STEP)
     pods = kubectl.items(
         f"/api/v1/namespaces/{namespace}/pods", labelSelector=f"job-name={job.job['metadata']['name']}"
     )
     if not pods:
-        return Result(job.node, False, "", "no pod was made: see kubectl describe job")
+        return Result(job.node, False, "", refused or "no pod was made, and no event says why")
     if not (done or failed):
         return Result(job.node, False, "", _why_waiting(pods[0]))
     try:

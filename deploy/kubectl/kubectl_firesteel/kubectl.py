@@ -52,6 +52,8 @@ class Kubectl:
         self._command = [program, *options]
         self._folder = Path(tempfile.mkdtemp(prefix="kubectl-firesteel-"))
         self._proxy: subprocess.Popen[bytes] | None = None
+        self.patience: float = _SECONDS
+        """How long a command in a container may take."""
 
     def close(self) -> None:
         if self._proxy is not None:
@@ -111,7 +113,10 @@ class Kubectl:
     def execute(self, namespace: str, pod: str, container: str, *command: str) -> str:
         """What a command in a container prints. Raises Refused, also for another exit code than 0 that printed nothing."""
         arguments = [*self._command, "exec", "-n", namespace, pod, "-c", container, "--", *command]
-        ended = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=_SECONDS)
+        try:
+            ended = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=self.patience)
+        except subprocess.TimeoutExpired:
+            raise Refused(f"no answer within {self.patience:.0f} s: does the kubelet of its node answer?") from None
         if ended.returncode and not ended.stdout.strip():
             raise Refused(ended.stderr.strip() or f"exit code {ended.returncode}")
         return ended.stdout

@@ -4,6 +4,7 @@
 import json
 import pkgutil
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 Object = dict[str, Any]
@@ -11,6 +12,10 @@ Object = dict[str, Any]
 PROFILES: Final = ("core", "bcc", "kmod", "none")
 PROFILE: Final = "firesteel/profile"
 """The label of nodes and agents."""
+OFF: Final = "off"
+"""Its value for nodes that have no agent."""
+ACCOUNT: Final = "firesteel"
+"""The agents' own."""
 SELECTOR: Final = "app.kubernetes.io/name=firesteel"
 OTHERS: Final = "app.kubernetes.io/name!=firesteel"
 """Of what is not ours."""
@@ -41,6 +46,21 @@ BESIDE: Final = ("Job", "SecurityContextConstraints", "PodMonitor", "ServiceMoni
 """What is never among the objects that are installed here, but comes with a manifest or out of the chart: it goes with them only."""
 
 
+@dataclass(frozen=True)
+class Images:
+    """Where nodes pull images from, and by which Secrets they say there who they are."""
+
+    registry: str = ""
+    tag: str = ""
+    secrets: tuple[str, ...] = ()
+
+    def part_of_pod(self) -> Object:
+        return {"imagePullSecrets": [{"name": name} for name in self.secrets]} if self.secrets else {}
+
+
+AS_RENDERED: Final = Images()
+
+
 def everything() -> list[Object]:
     """As rendered: every profile, the names service, the namespace firesteel, Kubernetes 1.30 or later."""
     text = pkgutil.get_data(__package__ or "kubectl_firesteel", "objects.json")
@@ -58,14 +78,14 @@ def version_of(item: Object) -> str:
 
 
 def fitted(
-    profiles: Collection[str], *, namespace: str, minor: int, registry: str = "", tag: str = "", names: bool = False
+    profiles: Collection[str], *, namespace: str, minor: int, images: Images = AS_RENDERED, names: bool = False
 ) -> list[Object]:
     """What is to be installed, in order. `minor` is Kubernetes' 1.minor."""
     chosen = [item for item in everything() if _is_wanted(item, profiles, names=names)]
     for item in chosen:
         _into_namespace(item, namespace)
         if item["kind"] in {"DaemonSet", "Deployment"}:
-            _fit(item, minor, registry, tag)
+            _fit(item, minor, images)
         if not names:
             _leave_names_out(item)
     return sorted(chosen, key=lambda item: list(_PLACES).index(item["kind"]))
@@ -119,13 +139,14 @@ def _without_names(text: str) -> str:
     return "".join(kept)
 
 
-def _fit(workload: Object, minor: int, registry: str, tag: str) -> None:
+def _fit(workload: Object, minor: int, images: Images) -> None:
     template = workload["spec"]["template"]
+    template["spec"] |= images.part_of_pod()
     for container in template["spec"]["containers"]:
         name, _, rendered = container["image"].partition(":")
         suffix = "-full" if rendered.endswith("-full") else ""
-        place = f"{registry.rstrip('/')}/{name}" if registry else name
-        container["image"] = f"{place}:{tag + suffix if tag else rendered}"
+        place = f"{images.registry.rstrip('/')}/{name}" if images.registry else name
+        container["image"] = f"{place}:{images.tag + suffix if images.tag else rendered}"
         # A field since 1.30, an annotation before.
         if minor < 30 and container["securityContext"].pop("appArmorProfile", None):
             template["metadata"].setdefault("annotations", {})[_ARMOR] = "unconfined"
@@ -148,6 +169,12 @@ def collections(namespace: str, *, namespaced: bool) -> Sequence[tuple[str, str]
         for kind, (group, plural, within) in _PLACES.items()
         if within == namespaced and kind != "Namespace"
     ]
+
+
+def profile_of(node: Object) -> str:
+    """Whose agent runs there: as the DaemonSets choose, so core's where the label is missing or is nothing that they know."""
+    label = str((node["metadata"].get("labels") or {}).get(PROFILE, ""))
+    return label if label in {*PROFILES, OFF} else "core"
 
 
 def is_helms(item: Object) -> bool:

@@ -25,8 +25,7 @@ class Wish:
 
     namespace: str
     everywhere: bool
-    registry: str
-    tag: str
+    images: objects.Images
     dry: bool
     seconds: float
 
@@ -54,7 +53,7 @@ def uninstall(kubectl: Kubectl, wish: Wish, say: Say) -> bool:
     if nodes:
         # An earlier call may have taken all of it away but what is on a node that could not be reached.
         stays = None if namespaces.ensure(kubectl, namespace, seconds, say) else stays
-        image, like = _small_image(wish, workloads), _agents_pod(workloads)
+        image, like = _small_image(wish, workloads), {**_agents_pod(workloads), **wish.images.part_of_pod()}
         jobs = [NodeJob(node, wipe_job(node, namespace, image, like)) for node in nodes]
         clean &= _wipe(kubectl, jobs, seconds, say)
     for path in dict.fromkeys([*secrets, *_paths(kubectl, namespace, releases)]):
@@ -90,17 +89,17 @@ def _why_it_stays(kubectl: Kubectl, namespace: str) -> str | None:
 def _small_image(wish: Wish, workloads: Sequence[Object]) -> str:
     """The installed one; what would be installed, where nothing is any more, or where the command line says from where."""
     images = [container["image"] for item in workloads for container in _pod(item)["containers"]]
-    if wish.registry or wish.tag or not images:
-        would = objects.fitted(["core"], namespace=wish.namespace, minor=0, registry=wish.registry, tag=wish.tag)
+    if wish.images.registry or wish.images.tag or not images:
+        would = objects.fitted(["core"], namespace=wish.namespace, minor=0, images=wish.images)
         images = [container["image"] for item in would if item["kind"] == "DaemonSet" for container in _pod(item)["containers"]]  # fmt: skip
     return str(next((image for image in images if not image.endswith("-full")), images[0]))
 
 
-def _agents_pod(workloads: Sequence[Object]) -> Object | None:
+def _agents_pod(workloads: Sequence[Object]) -> Object:
     """Of the profile kmod, whose agents wrote on their nodes, or of another one."""
     agents = [item for item in workloads if item["kind"] == "DaemonSet"]
     agents.sort(key=lambda item: item["metadata"].get("labels", {}).get(PROFILE) != "kmod")
-    return _pod(agents[0]) if agents else None
+    return _pod(agents[0]) if agents else {}
 
 
 def _pod(workload: Object) -> Object:

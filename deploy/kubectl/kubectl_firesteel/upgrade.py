@@ -7,7 +7,7 @@ from . import objects
 from .agents import agents, ask
 from .install import Wish, helm_release, install, installed
 from .kubectl import Kubectl, Object
-from .objects import PROFILE
+from .objects import PROFILE, Images
 
 NOTES = (
     "Counters begin at 0 in a new pod. rate() and increase() understand that; dashboards show no gap but one scrape.",
@@ -37,7 +37,7 @@ def upgrade(kubectl: Kubectl, wish: Wish, *, yes: bool, say: Callable[[str], Non
     for note in NOTES:
         say(f"- {note}")
     wish = Wish(
-        wish.namespace, tuple(_profiles(there)), wish.registry or _registry(there), wish.tag,
+        wish.namespace, tuple(_profiles(there)), _images(wish.images, there),
         any(item["kind"] == "Deployment" for item in there), wish.dry or not yes, wish.seconds,
     )  # fmt: skip
     done = install(kubectl, wish, say)
@@ -60,10 +60,12 @@ def _profiles(there: Sequence[Object]) -> list[str]:
     return sorted(label for label in labels if label)
 
 
-def _registry(there: Sequence[Object]) -> str:
-    """Where the images came from so far."""
-    image = there[0]["spec"]["template"]["spec"]["containers"][0]["image"]
-    return str(image).rpartition("/")[0]
+def _images(wished: Images, there: Sequence[Object]) -> Images:
+    """From where they came so far, and by which Secrets, where nothing else is wished."""
+    pod = there[0]["spec"]["template"]["spec"]
+    secrets = tuple(str(secret["name"]) for secret in pod.get("imagePullSecrets") or ())
+    registry = str(pod["containers"][0]["image"]).rpartition("/")[0]
+    return Images(wished.registry or registry, wished.tag, wished.secrets or secrets)
 
 
 def _waiting(kubectl: Kubectl, namespace: str) -> list[str]:

@@ -7,20 +7,26 @@ from typing import Final
 
 from .agents import CONTAINER, Agent, Answer, agents, ask
 from .kubectl import Kubectl, Object
+from .missing import Missing, missing
 from .tables import span, table
 
 Say = Callable[[str], None]
+_WIDTH: Final = 100
 _QUIET_SECONDS: Final = 120.0
 """A source of names that has nothing to say gives a sign each minute; after so long without one, names are as old as they are."""
 
 
 def status(kubectl: Kubectl, namespace: str, node: str, *, as_json: bool, say: Say) -> bool:
-    """Whether every agent answers and reports no error."""
-    whom = agents(kubectl, namespace, node)
-    if not whom:
-        say(f"no agent in namespace {namespace}{f' on {node}' if node else ''}; kubectl firesteel install")
+    """Whether every node that should have an agent has one, which answers and reports no error."""
+    # Of all nodes, for whether one of them lacks its agent is seen by how many the others have.
+    present = agents(kubectl, namespace)
+    whom = [agent for agent in present if node in {"", agent.node}]
+    lacking = list(missing(kubectl, namespace, present, node))
+    if not whom and not lacking:
+        say(_nobody(namespace, node))
         return False
-    answers = list(ask(kubectl, namespace, whom, "status"))
+    answers = [*ask(kubectl, namespace, whom, "status"), *map(_of_nobody, lacking)]
+    answers.sort(key=lambda answer: answer.agent.node)
     if as_json:
         say(json.dumps([_plain(answer) for answer in answers], indent=2))
     else:
@@ -29,7 +35,18 @@ def status(kubectl: Kubectl, namespace: str, node: str, *, as_json: bool, say: S
         )
         for line in _remarks(answers):
             say(line)
-    return all(not answer.fault and not _problems(answer.told, "error") for answer in answers)
+    unwanted = {one.node for one in lacking if not one.is_wanted}
+    return all(
+        answer.agent.node in unwanted or not (answer.fault or _problems(answer.told, "error")) for answer in answers
+    )
+
+
+def _nobody(namespace: str, node: str) -> str:
+    return f"no agent in namespace {namespace}{f' on {node}' if node else ''}; kubectl firesteel install"
+
+
+def _of_nobody(one: Missing) -> Answer:
+    return Answer(Agent("", one.node, one.profile, one.why), {}, f"no agent: {one.why}")
 
 
 def _plain(answer: Answer) -> Object:
@@ -39,7 +56,7 @@ def _plain(answer: Answer) -> Object:
 def _row(answer: Answer) -> list[str]:
     agent, told = answer.agent, answer.told
     if answer.fault or not told:
-        return [agent.node, agent.profile, "-", "-", "-", "-", "-", answer.fault[:100]]
+        return [agent.node, agent.profile, "-", "-", "-", "-", "-", answer.fault[:_WIDTH]]
     problems = [str(problem.get("what")) for problem in told.get("problems", ())]
     return [
         agent.node,
@@ -74,6 +91,9 @@ def _remarks(answers: Sequence[Answer]) -> list[str]:
     """Each problem once, with the nodes that have it."""
     where: dict[str, list[str]] = {}
     for answer in answers:
+        # For which the table had no room.
+        if len(answer.fault) > _WIDTH:
+            where.setdefault(answer.fault, []).append(answer.agent.node)
         for problem in answer.told.get("problems", ()):
             text = f"{str(problem.get('severity', '')).upper()}: {problem.get('what')}: {problem.get('cause')}"
             remedy = f" -> {problem['remedy']}" if problem.get("remedy") else ""
@@ -86,6 +106,9 @@ def top(kubectl: Kubectl, namespace: str, node: str, *, sort: str, lines: int, a
     whom = agents(kubectl, namespace, node)
     if node and whom and not whom[0].why_not and not as_json:
         return kubectl.attach(namespace, whom[0].pod, CONTAINER, "firesteel", "top", "--sort", sort)
+    if not whom:
+        say(_nobody(namespace, node))
+        return 1
     found, faults = [], []
     for answer in ask(kubectl, namespace, whom, "top", "--once", "--sort", sort):
         if answer.fault:
@@ -100,7 +123,7 @@ def top(kubectl: Kubectl, namespace: str, node: str, *, sort: str, lines: int, a
         say(table(heads, [_edge(line) for line in found[:lines]]))
     for fault in faults:
         say(fault)
-    return 0 if whom and not faults else 1
+    return 1 if faults else 0
 
 
 def _edge(line: Object) -> list[str]:

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `kubectl firesteel` says where something is not as it should be: pods that are refused, nodes without an agent, a registry that asks
+who one is, writers in between, nodes that do not answer."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from deploy.kubectl.kubectl_firesteel import agents
+from deploy.kubectl.kubectl_firesteel.kubectl import Kubectl, Refused
+from tests.deploy.plugged import Plugin, a_plugin, names  # noqa: F401 - fixture
+from tests.deploy.served import Ended, Object
+
+_WELL = {
+    "driver": {"name": "core"}, "agent": {"version": "0.1.0", "uptime_seconds": 5}, "loss": {"total": 0}, "kubernetes": None, "problems": [],
+}  # fmt: skip
+_REFUSED = 'is forbidden: violates PodSecurity "baseline:latest": host namespaces'
+
+
+def well(_pod: Object, _command: Sequence[str]) -> Ended:
+    """Of an agent that has nothing to complain about."""
+    return 0, json.dumps(_WELL), ""
+
+
+def answers(plugin: Plugin, *options: str) -> tuple[int, list[tuple[str, str]]]:
+    """The exit code of `status`, and of each node what is wrong there."""
+    told = plugin("status", "--json", *options)
+    return told.returncode, [(answer["node"], answer["fault"]) for answer in json.loads(told.stdout)]
+
+
+def test_a_node_without_an_agent_has_a_line_that_says_why(plugin: Plugin) -> None:
+    plugin.cluster.work = well
+    plugin("install")
+    assert answers(plugin) == (0, [("a", ""), ("b", "")])
+    plugin.cluster.node("left", {"firesteel/profile": "off"})
+    off = ("left", "no agent: the label firesteel/profile says off")
+    assert answers(plugin) == (0, [("a", ""), ("b", ""), off])
+    plugin.cluster.node("chosen", {"firesteel/profile": "kmod"})
+    kmod = "no agent: profile kmod is not installed: kubectl firesteel install --profile core --profile kmod"
+    assert answers(plugin) == (1, [("a", ""), ("b", ""), ("chosen", kmod), off])
+    assert answers(plugin, "--node", "chosen") == (1, [("chosen", kmod)])
+    assert answers(plugin, "--node", "left") == (0, [off])
+    rows = {line.split()[0]: line for line in plugin("status").stdout.splitlines()}
+    assert rows["chosen"].split()[1:7] == ["kmod", "-", "-", "-", "-", "-"]
+    assert rows["chosen"].endswith(kmod)
+    assert "win" not in rows
+    nobody = plugin("status", "--node", "nowhere")
+    assert (nobody.returncode, nobody.stdout) == (1, "no agent in namespace firesteel on nowhere; kubectl firesteel install\n")  # fmt: skip
+
+
+def test_a_node_that_the_daemonset_does_not_choose_is_no_fault(plugin: Plugin) -> None:
+    plugin.cluster.work = well
+    plugin("install")
+    plugin.cluster.node("virtual")
+    assert answers(plugin) == (0, [("a", ""), ("b", ""), ("virtual", "no agent: its DaemonSet does not choose this node")])  # fmt: skip
+
+
+def test_status_says_why_the_agents_pods_were_refused(plugin: Plugin) -> None:
+    """To which the end of an installation refers."""
+    plugin("install")
+    labels = plugin.cluster.store["namespaces", "", "firesteel"]["metadata"]["labels"]
+    labels["pod-security.kubernetes.io/enforce"] = "baseline"
+    plugin.cluster._control("daemonsets", plugin.cluster.store["daemonsets", "firesteel", "firesteel-core"])
+    assert names(plugin.cluster, "pods") == []
+    fault = f'no agent: Error creating: pods "firesteel-core-b" {_REFUSED}'
+    assert answers(plugin) == (1, [("a", fault), ("b", fault)])
+    told = plugin("status").stdout.splitlines()
+    # In whole, for a column of the table has not room for it.
+    assert told[-1] == f"a, b: {fault}"
+
+
+def test_a_pod_that_no_scheduler_placed_is_its_nodes(plugin: Plugin) -> None:
+    plugin.cluster.work = well
+    plugin("install")
+    pod = plugin.cluster.store["pods", "firesteel", "firesteel-core-b"]
+    del pod["spec"]["nodeName"]
+    term = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["b"]}]}
+    pod["spec"]["affinity"] = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}}  # fmt: skip
+    why = "0/3 nodes are available: 1 node(s) didn't have free ports for the requested pod ports."
+    pod["status"] = {"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "message": why}]}
+    assert answers(plugin) == (1, [("a", ""), ("b", why)])
+    assert answers(plugin, "--node", "b") == (1, [("b", why)])
+
+
+def test_a_check_says_why_no_pod_was_made_and_does_not_wait_for_one(plugin: Plugin) -> None:
+    plugin.cluster.put({"metadata": {"name": "careful"}}, "namespaces")
+    began = time.monotonic()
+    told = plugin("check", "-n", "careful", "--node", "a", "--timeout", "100")
+    assert time.monotonic() - began < 50
+    row = told.stdout.splitlines()[1]
+    assert (told.returncode, row.split()[0]) == (1, "a")
+    assert row.endswith(f'-xyz" {_REFUSED}')
+    assert names(plugin.cluster, "jobs") == []
+
+
+def test_a_check_asks_every_node_that_would_have_an_agent(plugin: Plugin) -> None:
+    """Core runs where the label is none that it knows; a node that has none by its label is in the table all the same."""
+    asked: list[str] = []
+
+    def work(pod: Object, _command: Sequence[str]) -> Ended:
+        asked.append(pod["spec"]["nodeName"])
+        return 0, json.dumps({"ok": True, "checks": []}), ""
+
+    plugin.cluster.work = work
+    plugin.cluster.node("left", {"firesteel/profile": "off"})
+    plugin.cluster.node("odd", {"firesteel/profile": "croe"})
+    told = plugin("check")
+    rows = {line.split()[0]: line for line in told.stdout.splitlines() if line}
+    assert (told.returncode, asked) == (0, ["a", "b", "odd"])
+    assert " core " in rows["odd"]
+    assert rows["left"].endswith("  off      -       not asked: the label firesteel/profile says off")
+
+
+def test_top_without_an_agent_says_so(plugin: Plugin) -> None:
+    told = plugin("top")
+    assert (told.returncode, told.stdout) == (1, "no agent in namespace firesteel; kubectl firesteel install\n")
+
+
+def test_images_of_a_registry_that_asks_who_one_is(plugin: Plugin) -> None:
+    pods: list[Object] = []
+
+    def work(pod: Object, command: Sequence[str]) -> Ended:
+        pods.append(pod)
+        return well(pod, command)
+
+    plugin.cluster.work = work
+    wanted = [{"name": "first"}, {"name": "second"}]
+    options = ("--image-pull-secret", "first", "--image-pull-secret", "second")
+    plugin("check", "--node", "a", *options)
+    assert [pod["spec"]["imagePullSecrets"] for pod in pods] == [wanted]
+    assert plugin("install", "--names", *options).returncode == 0
+    for command in ((), ("upgrade", "--yes")):
+        assert not command or plugin(*command).returncode == 0
+        templates = [item["spec"]["template"]["spec"] for kind in ("daemonsets", "deployments") for item in plugin.cluster.of(kind)]  # fmt: skip
+        assert [spec["imagePullSecrets"] for spec in templates] == [wanted, wanted]
+
+
+def test_what_a_cluster_gave_the_account_to_pull_images_with_stays(plugin: Plugin) -> None:
+    """Without it no node could pull the image of the next version."""
+    plugin("install")
+    account = plugin.cluster.store["serviceaccounts", "firesteel", "firesteel"]
+    account["imagePullSecrets"], account["secrets"] = [{"name": "pull"}], [{"name": "builder"}]
+    assert plugin("install").returncode == 0
+    account = plugin.cluster.store["serviceaccounts", "firesteel", "firesteel"]
+    assert (account["imagePullSecrets"], account["secrets"]) == ([{"name": "pull"}], [{"name": "builder"}])
+
+
+def test_a_status_that_is_written_meanwhile_stops_no_installation(plugin: Plugin) -> None:
+    """A controller writes a DaemonSet's with each pod that comes or goes, so what was read is outdated at once."""
+    plugin("install")
+    cluster = plugin.cluster
+    answer, turns = cluster.answer, iter(range(3))
+
+    def meanwhile(method: str, path: str, query: Mapping[str, str], body: Object | None) -> Object | str:
+        found = answer(method, path, query, body)
+        if method == "GET" and path.endswith("/daemonsets/firesteel-core") and next(turns, None) is not None:
+            assert isinstance(found, dict)
+            cluster.put(found, "daemonsets")
+        return found
+
+    cluster.requests.clear()
+    cluster.answer = meanwhile  # type: ignore[method-assign]
+    told = plugin("install")
+    assert told.returncode == 0, told.stderr
+    written = [path for method, path in cluster.requests if method == "PUT" and "/daemonsets/" in path]
+    assert len(written) == 4, "three that were outdated, and one"
+    assert told.stdout.count("replaced daemonset/firesteel-core") == 1
+
+
+def test_a_node_that_does_not_answer_is_told_as_its_own_fault(tmp_path: Path) -> None:
+    """And not as the end of the whole table."""
+    program = tmp_path / "kubectl"
+    program.write_text('#!/bin/sh\ncase "$*" in *pod-a*) exec sleep 30 ;; *) echo "{}" ;; esac\n')
+    program.chmod(0o755)
+    kubectl = Kubectl(program=str(program))
+    kubectl.patience = 1.0
+    try:
+        with pytest.raises(Refused, match="no answer within 1 s: does the kubelet of its node answer"):
+            kubectl.execute("firesteel", "pod-a", "agent", "firesteel", "status")
+        whom = [agents.Agent(f"pod-{node}", node, "core", "") for node in ("a", "b")]
+        told = [(answer.agent.node, answer.fault) for answer in agents.ask(kubectl, "firesteel", whom, "status")]
+    finally:
+        kubectl.close()
+    assert told == [("a", "no answer within 1 s: does the kubelet of its node answer?"), ("b", "")]
