@@ -54,6 +54,10 @@ def fill_with_secrets(plugin: Plugin) -> None:
 def test_a_bundle_has_no_secret(plugin: Plugin, agent: Agent) -> None:
     plugin("install")
     fill_with_secrets(plugin)
+    labels = {"app.kubernetes.io/name": "firesteel", "app.kubernetes.io/component": "names"}
+    metadata = {"name": "firesteel-names-x", "namespace": "firesteel", "labels": labels}
+    plugin.cluster.put({"metadata": metadata, "spec": {"containers": []}}, "pods")
+    plugin.cluster.logs["pods", "firesteel", "firesteel-names-x"] = "password=hunter2\nwatches\n"
     told = plugin("bundle", "--output", "out.tar.gz")
     assert told.returncode == 0, told.stderr
     assert oct((plugin.folder / "out.tar.gz").stat().st_mode & 0o777) == "0o600"
@@ -68,18 +72,21 @@ def test_a_bundle_has_no_secret(plugin: Plugin, agent: Agent) -> None:
         "agents/b/log.txt",
     } <= set(contents)
     assert "kept line" in contents["agents/a/log.txt"]
+    assert contents["names/firesteel-names-x/log.txt"] == "password=(blanked)\nwatches\n"
     assert "timeout: 5s" in contents["objects/ConfigMap.json"]
     assert json.loads(contents["agents/a/status.json"])["driver"]["name"] == "none"
     for node in ("a", "b"):
         values = json.loads(contents[f"agents/{node}/configuration.json"])["values"]
         assert values["export.otlp.endpoint"] == '"https://collector:4318"'
         assert (values["export.otlp.headers"], values["export.otlp.timeout"]) == ("(blanked)", "5s")
-    (pod, _) = json.loads(contents["pods.json"])
+    (pod, *_) = json.loads(contents["pods.json"])
     shown = {item["name"]: item.get("value") for item in pod["spec"]["containers"][0]["env"]}
     assert (shown["API_TOKEN"], shown["SSH_AGENT"]) == ("(blanked)", "(blanked)")
     assert (shown["FIRESTEEL_LOG__LEVEL"], shown["FIRESTEEL_DRIVER"]) == ("debug", "[core, none]")
     assert not [path for _, path in plugin.cluster.requests if "secrets" in path]
     assert plugin("bundle", "--output", "out.tar.gz").returncode == 2
+    nowhere = plugin("bundle", "--output", "nowhere/out.tar.gz")
+    assert (nowhere.returncode, nowhere.stderr) == (2, "kubectl firesteel: nowhere/out.tar.gz: No such file or directory\n")  # fmt: skip
 
 
 @pytest.mark.parametrize(

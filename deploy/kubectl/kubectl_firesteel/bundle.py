@@ -20,6 +20,8 @@ from .blanking import blanked, cleaned
 from .kubectl import Kubectl, Object, Refused
 
 _LOG_LINES: Final = "5000"
+_NAMES: Final = "names"
+"""The names service: of its label and of its container."""
 
 
 def bundle(kubectl: Kubectl, namespace: str, file: Path, say: Callable[[str], None]) -> None:
@@ -51,6 +53,8 @@ def _parts(kubectl: Kubectl, namespace: str) -> Iterator[tuple[str, str]]:
     yield "events.json", _read(lambda: kubectl.items(f"{place}/events"))
     try:
         whom = agents(kubectl, namespace)
+        selector = f"{objects.SELECTOR},app.kubernetes.io/component={_NAMES}"
+        names = [str(pod["metadata"]["name"]) for pod in kubectl.items(f"{place}/pods", labelSelector=selector)]
     except Refused as refused:
         yield "agents.txt", str(refused)
         return
@@ -59,15 +63,21 @@ def _parts(kubectl: Kubectl, namespace: str) -> Iterator[tuple[str, str]]:
     for answer in ask(kubectl, namespace, whom, "check-config"):
         yield f"agents/{answer.agent.node}/configuration.json", _json(answer.told or answer.fault)
     for agent in whom:
-        for name, previous in (("log.txt", "false"), ("log-before-restart.txt", "true")):
-            log = _log(kubectl, f"{place}/pods/{agent.pod}/log", previous)
-            if log or previous == "false":
-                yield f"agents/{agent.node}/{name}", log
+        yield from _logs(kubectl, f"{place}/pods/{agent.pod}/log", CONTAINER, f"agents/{agent.node}")
+    for pod in names:
+        yield from _logs(kubectl, f"{place}/pods/{pod}/log", _NAMES, f"names/{pod}")
 
 
-def _log(kubectl: Kubectl, path: str, previous: str) -> str:
+def _logs(kubectl: Kubectl, path: str, container: str, folder: str) -> Iterator[tuple[str, str]]:
+    for name, previous in (("log.txt", "false"), ("log-before-restart.txt", "true")):
+        log = _log(kubectl, path, container, previous)
+        if log or previous == "false":
+            yield f"{folder}/{name}", log
+
+
+def _log(kubectl: Kubectl, path: str, container: str, previous: str) -> str:
     try:
-        return blanked(kubectl.text(path, container=CONTAINER, tailLines=_LOG_LINES, previous=previous))
+        return blanked(kubectl.text(path, container=container, tailLines=_LOG_LINES, previous=previous))
     except Refused as refused:
         return "" if previous == "true" else blanked(str(refused))
 

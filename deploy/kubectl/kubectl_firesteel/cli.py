@@ -36,6 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FileExistsError as error:
         print(f"kubectl firesteel: {error.filename} exists; name a new file with --output", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"kubectl firesteel: {error.filename or 'here'}: {error.strerror}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         return 130
     finally:
