@@ -16,7 +16,7 @@ from typing import Final
 from aiohttp import web
 
 from collector import log, own_state, privileges, system_calls
-from collector.http_guard import Handler, ListenError, Turnstile, add_headers, read_only, refusal
+from collector.http_guard import Handler, ListenError, Turnstile, add_headers, read_only, refusal, with_gate
 from collector.kinds import Endpoint
 from collector.listening import BACKLOG, bind
 from collector.metadata.kube_api import KubeApi, Unavailable
@@ -27,7 +27,7 @@ from collector.metadata.names_stream import PATH
 from collector.names_feed import AGENTS_MAX, NamesFeed
 from collector.options import Exit
 from collector.schema import Config
-from collector.server import renew_certificate, tls_context
+from collector.server import open_gate, renew_certificate, tls_context
 from collector.token_review import TokenReviews
 from collector.version import VERSION
 from exporters.own import OwnMetrics, OwnState, ServeReport
@@ -144,7 +144,9 @@ class NamesService:
         app.router.add_get(PATH, self._feed.stream)
         await self._start("listen.names", self._endpoint, app, AGENTS_MAX + _SPARE_CONNECTIONS)
         if listeners.metrics is not None:
-            pages = web.Application(middlewares=[read_only])
+            gate = open_gate("listen.metrics_auth", listeners.metrics_auth, self._api)
+            guards = [read_only] if gate is None else [read_only, with_gate(gate, "/metrics", "listen.metrics_auth")]
+            pages = web.Application(middlewares=guards)
             for path, handler in (("/metrics", self._metrics), ("/healthz", self._healthz), ("/readyz", self._readyz)):
                 pages.router.add_get(path, handler)
             await self._start("listen.metrics", listeners.metrics, pages, _SPARE_CONNECTIONS)

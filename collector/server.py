@@ -159,15 +159,9 @@ class HttpServer:
     def _gate(self, key: str, listeners: Listeners) -> Gate | None:
         """The one in use if it is the same. Raises ListenError."""
         wanted = _GATES[key](listeners)
-        if wanted == "none":
-            return None
         if key in self._gates and wanted == _GATES[key](self._listeners):
             return self._gates[key]
-        if wanted != "kubernetes":
-            return TokenFile(wanted, key)
-        if self._reviewer is None:
-            raise ListenError(key, "there is no cluster that could review tokens", "name the file of a token instead")
-        return TokenReviews(self._reviewer)
+        return open_gate(key, wanted, self._reviewer)
 
     def _context(self, listeners: Listeners) -> ssl.SSLContext | None:
         """Read anew each time; files that can no longer be read, or not in this moment, leave what was read before."""
@@ -236,6 +230,17 @@ class HttpServer:
         scheme = "https" if self._listeners.tls.cert else "http"
         host = endpoint.host if endpoint.host not in {"", "0.0.0.0", "::"} else "127.0.0.1"  # noqa: S104 - compared
         return f"{scheme}://{Endpoint(host, listener.port)}"
+
+
+def open_gate(key: str, wanted: str, reviewer: Reviewer | None) -> Gate | None:
+    """Who may ask, by the value of `key`; None for everybody. Raises ListenError."""
+    if wanted == "none":
+        return None
+    if wanted != "kubernetes":
+        return TokenFile(wanted, key)
+    if reviewer is None:
+        raise ListenError(key, "there is no cluster that could review tokens", "name the file of a token instead")
+    return TokenReviews(reviewer)
 
 
 def check_listeners(listeners: Listeners) -> None:

@@ -211,8 +211,9 @@ def test_an_endpoints_field_takes_the_place_of_ours(helm: str, kind: str, value:
 @pytest.mark.parametrize(("kind", "value"), [("PodMonitor", "podMonitor"), ("ServiceMonitor", "serviceMonitor")])
 def test_the_names_service_is_scraped_by_its_certificates_name(helm: str, kind: str, value: str) -> None:
     objects = template(
-        helm, "names.enabled=true", f"monitoring.{value}.enabled=true", "monitoring.endpoint.authorization.type=Bearer"
-    )
+        helm, "names.enabled=true", f"monitoring.{value}.enabled=true", "monitoring.endpoint.authorization.type=Bearer",
+        "monitoring.namesEndpoint.authorization.type=Other",
+    )  # fmt: skip
     secret, service = (
         manifests.one(objects, kind, f"firesteel-names{suffix}")
         for kind, suffix in (("Secret", "-tls"), ("Service", ""))
@@ -233,6 +234,8 @@ def test_the_names_service_is_scraped_by_its_certificates_name(helm: str, kind: 
     assert authority["name"] == secret["metadata"]["name"]
     assert authority["key"] in secret["data"]
     assert endpoint["tlsConfig"]["serverName"] == "firesteel-names.firesteel.svc"
+    assert endpoint["authorization"] == {"type": "Other"}
+    assert (endpoint["path"], endpoint["interval"]) == ("/metrics", "30s")
     of_agents = manifests.one(objects, kind, "firesteel")["spec"]
     (endpoint,) = of_agents["podMetricsEndpoints" if kind == "PodMonitor" else "endpoints"]
     assert endpoint["authorization"] == {"type": "Bearer"}
@@ -277,6 +280,7 @@ def test_two_releases_share_nothing(helm: str) -> None:
         ("config.export.otlp.tls.cacert=/x", "config.export.otlp.tls: Additional property cacert is not allowed"),
         ("config.log.level=loud", "config.log.level must be one of the following"),
         ("config.protocols.ports.http=http", 'Property name of "http" does not match'),
+        ("networkPolicy.nodes={node-a}", "networkPolicy.nodes.0: Does not match pattern"),
         ("names.config.ring.sise=8MiB", "names.config.ring: Additional property sise is not allowed"),
         ("names.config.listen.names=:9600", "names.config.listen: Additional property names is not allowed"),
     ],
@@ -339,7 +343,9 @@ def test_openshift_lets_the_names_service_in(helm: str) -> None:
         ("", "", []),
     ],
 )
-def test_the_quota_allows_the_classes_that_are_asked_for(helm: str, agents: str, names: str, allowed: list[str]) -> None:
+def test_the_quota_allows_the_classes_that_are_asked_for(
+    helm: str, agents: str, names: str, allowed: list[str]
+) -> None:
     """An empty list of them would be refused by the API server."""
     objects = template(helm, "names.enabled=true", f"priorityClassName={agents}", f"names.priorityClassName={names}")
     asked = {w["kind"]: manifests.pod_of(w).get("priorityClassName", "") for w, _ in manifests.containers(objects)}
@@ -361,3 +367,11 @@ def test_dashboards_without_any_label_of_a_sidecar(helm: str) -> None:
     found = [item for item in manifests.of_kind(objects, "ConfigMap") if "-dashboard-" in item["metadata"]["name"]]
     assert len(found) == 7
     assert {"grafana_dashboard" in item["metadata"]["labels"] for item in found} == {False}
+
+
+def test_a_policy_that_would_let_everybody_in_is_refused(helm: str) -> None:
+    """An empty list of sources reads as nobody, and is everybody to Kubernetes."""
+    values = 'networkPolicy={"nodes": []}'
+    ended = run(helm, "template", "firesteel", str(CHART), "--kube-version", "1.37.0", "--set-json", values)
+    assert ended.returncode != 0
+    assert "networkPolicy.nodes: Array must have at least 1 items" in ended.stderr

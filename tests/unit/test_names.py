@@ -7,6 +7,7 @@ import signal
 import ssl
 import subprocess
 import threading
+import urllib.error
 import urllib.request
 import zlib
 from collections.abc import Iterator
@@ -429,6 +430,48 @@ def test_the_command_serves_agents_over_tls(tmp_path: Path) -> None:
                 process.send_signal(signal.SIGTERM)
                 _, told = process.communicate(timeout=20)
         assert (process.returncode, "Traceback" in told) == (0, False), told
+
+
+@pytest.mark.parametrize("gate", ["none", "kubernetes", "file"])
+def test_its_page_is_for_those_that_the_configuration_admits(gate: str, tmp_path: Path) -> None:
+    """By the same key as an agent's; how it stands is for everybody, as the kubelet shows no token."""
+    cert, key = certificate(tmp_path)
+    port, pages = free_port(), free_port()
+    file = tmp_path / "scrapers"
+    file.write_text("a-token-in-a-file")
+    with a_cluster() as kube:
+        kube.token = "secret"
+        kube.accounts["a-scrapers-token"] = {"/metrics"}
+        settings = (
+            f"kubernetes.kubeconfig={kubeconfig(tmp_path, kube.port)}", f"listen.names=127.0.0.1:{port}",
+            f"listen.metrics=127.0.0.1:{pages}", f"listen.tls.cert={cert}", f"listen.tls.key={key}",
+            f"listen.metrics_auth={file if gate == 'file' else gate}",
+        )  # fmt: skip
+        command = [*FIRESTEEL, "names", *(part for setting in settings for part in ("--set", setting))]
+        trusted = ssl.create_default_context(cafile=cert)
+
+        def status(path: str, token: str = "") -> int:
+            headers = {"Authorization": f"Bearer {token}"} if token else {}
+            asked = urllib.request.Request(f"https://127.0.0.1:{pages}{path}", headers=headers)
+            try:
+                with urllib.request.urlopen(asked, timeout=5, context=trusted) as answer:
+                    return int(answer.status)
+            except urllib.error.HTTPError as error:
+                return error.code
+            except OSError:
+                return 0
+
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            try:
+                assert within(lambda: status("/readyz") == 200, 30), process.poll()
+                tokens = ("", AGENT, "a-scrapers-token", "a-token-in-a-file")
+                told = {token: status("/metrics", token) for token in tokens}
+                assert status("/healthz") == 200
+            finally:
+                process.send_signal(signal.SIGTERM)
+                process.communicate(timeout=20)
+    admitted = {"none": set(tokens), "kubernetes": {"a-scrapers-token"}, "file": {"a-token-in-a-file"}}[gate]
+    assert told == {token: 200 if token in admitted else 401 for token in tokens}
 
 
 def _another_authority(folder: Path) -> Path:
