@@ -33,7 +33,8 @@ class AgentBoard(BoardForms):
                         stat(
                             "Agents",
                             "Agents that are being scraped.",
-                            Query(f"count({selector(own.BUILD_INFO, self._prefix, *on)})"),
+                            # Not by the version: the names service tells one, too.
+                            Query(f"count({selector(own.DRIVER_INFO, self._prefix, *on)})"),
                         ),
                         stat(
                             "Lost a second",

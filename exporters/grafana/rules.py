@@ -161,7 +161,8 @@ class Rules:
             ),
             Alert(
                 "FiresteelNodeWithoutAgent",
-                f"count by (cluster) (kube_node_info) - count by (cluster) ({of(own.BUILD_INFO)}) > 0",
+                # Not by the version: the names service tells one, too.
+                f"count by (cluster) (kube_node_info) - count by (cluster) ({of(own.DRIVER_INFO)}) > 0",
                 "15m",
                 "warning",
                 "{{ $value }} nodes have no agent",

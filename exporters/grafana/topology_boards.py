@@ -89,7 +89,7 @@ class TopologyBoards:
             "requests_before": self._edges(requests, offset="$compare"),
             "errors_before": self._edges(requests, failed, offset="$compare"),
             "lost": total(own.LOST, self._prefix, (), CLUSTER, window=_WINDOW),
-            "agents": f"up{{{CLUSTER}}} * on (job, instance) group_left () (count by (job, instance) (last_over_time({selector(own.BUILD_INFO, self._prefix, CLUSTER)}[1d])) * 0 + 1)",
+            "agents": f"up{{{CLUSTER}}} * on (job, instance) group_left () (count by (job, instance) (last_over_time({selector(own.DRIVER_INFO, self._prefix, CLUSTER)}[1d])) * 0 + 1)",
         }
         return tuple(Query(expr, name=name, table=True) for name, expr in asked.items())
 
