@@ -32,6 +32,8 @@ options=()
 [ "$engine" != buildah ] || options+=(--layers)
 [ -z "${3:-}" ] || options+=(--platform "$3")
 [ -z "${4:-}" ] || options+=(--build-arg DEBIAN_ARCHIVE="$4")
+# Whoever has an image and no name of it.
+options+=(--label org.opencontainers.image.version="$version" --label org.opencontainers.image.revision="$(git rev-parse HEAD)")
 for target in small full; do
 	tag=$name:$version
 	[ $target = small ] || tag=$tag-full

@@ -138,6 +138,12 @@ def test_the_engine_is_told_what_to_build(platform: str, archive: str, found: di
         )
         assert values.keys() <= {name for stage in found.values() for name in stage.arguments()}
         assert of(line, "--file") == ["deploy/images/Dockerfile"]
+        revision = subprocess.run(
+            ["git", "-C", str(ROOT), "rev-parse", "HEAD"], check=True, capture_output=True, text=True
+        )
+        assert of(line, "--label") == [
+            "org.opencontainers.image.version=0.1.0", f"org.opencontainers.image.revision={revision.stdout.strip()}"
+        ]  # fmt: skip
 
 
 def of(line: list[str], option: str) -> list[str]:
