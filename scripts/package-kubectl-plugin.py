@@ -18,9 +18,18 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 SOURCES: Final = ROOT / "deploy" / "kubectl" / "kubectl_firesteel"
-_START: Final = (
-    "# SPDX-License-Identifier: Apache-2.0\nimport sys\n\nfrom kubectl_firesteel.cli import main\n\nsys.exit(main())\n"
-)
+# An older Python than the plugin's reads this file, and no other one.
+_START: Final = """\
+# SPDX-License-Identifier: Apache-2.0
+import sys
+
+if sys.version_info < (3, 10):
+    sys.exit("kubectl firesteel: it needs Python 3.10 or later, and %s is %s.%s" % ((sys.executable,) + sys.version_info[:2]))
+
+from kubectl_firesteel.cli import main
+
+sys.exit(main())
+"""
 _TIME: Final = (2024, 1, 1, 0, 0, 0)
 _MANIFEST: Final = """\
 apiVersion: krew.googlecontainertools.github.com/v1alpha2

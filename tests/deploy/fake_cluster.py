@@ -295,7 +295,9 @@ class FakeCluster:
             "hostPath" in volume for volume in template["spec"].get("volumes", ())
         )
         if host and labels.get("pod-security.kubernetes.io/enforce", "baseline") != "privileged":
-            message = f'Error creating: pods "{name}" is forbidden: violates PodSecurity "baseline:latest": host namespaces'
+            message = (
+                f'Error creating: pods "{name}" is forbidden: violates PodSecurity "baseline:latest": host namespaces'
+            )
             self._event(owner, "FailedCreate", message)
             return None
         waiting = {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling image"}}
@@ -312,7 +314,6 @@ class FakeCluster:
             },
             "pods",
         )  # fmt: skip
-
 
     def _event(self, of: Object, reason: str, message: str) -> None:
         metadata = of["metadata"]

@@ -14,13 +14,16 @@ PLUGIN = ROOT / "deploy" / "kubectl" / "kubectl-firesteel"
 _SECONDS = 160
 
 
+def environment_of(folder: Path) -> dict[str, str]:
+    return {**os.environ, "KUBECONFIG": str(folder / "kubeconfig"), "KUBECTL": program("kubectl"), "HOME": str(folder),
+            "KUBECTL_REMOTE_COMMAND_WEBSOCKETS": "true"}  # fmt: skip
+
+
 def run_plugin(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """With the `kubeconfig` in `folder`, which is its home as well."""
-    environment = {**os.environ, "KUBECONFIG": str(folder / "kubeconfig"), "KUBECTL": program("kubectl"),
-                   "HOME": str(folder), "KUBECTL_REMOTE_COMMAND_WEBSOCKETS": "true"}  # fmt: skip
     return subprocess.run(
         [str(PLUGIN), *arguments],
-        env=environment,
+        env=environment_of(folder),
         cwd=folder,
         capture_output=True,
         text=True,

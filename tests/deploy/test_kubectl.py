@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`kubectl firesteel` as a user runs it: the real kubectl, a cluster that refuses what a real one refuses, the real firesteel inside."""
 
+import ast
 import base64
 import hashlib
 import json
@@ -8,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import pytest
 
 from tests.agents import ROOT, Agent
 from tests.deploy.plugged import Plugin, a_plugin, an_agent, names  # noqa: F401 - fixtures
+from tests.deploy.plugin import PLUGIN
 from tests.deploy.served import Ended, Object
 from tests.servers import program
 
@@ -187,6 +190,19 @@ def test_no_cluster_is_told_in_a_sentence(plugin: Plugin) -> None:
     assert told.returncode == 3
     assert told.stderr.startswith("kubectl firesteel: ")
     assert "Traceback" not in told.stderr
+
+
+def test_an_older_python_is_told_in_a_sentence(tmp_path: Path) -> None:
+    """macOS brings 3.9. What such a one reads before it is told must be in its own language."""
+    subprocess.run([sys.executable, str(ROOT / "scripts" / "package-kubectl-plugin.py"), str(tmp_path)], check=True, capture_output=True)  # fmt: skip
+    with zipfile.ZipFile(tmp_path / "kubectl-firesteel") as archive:
+        packed = archive.read("__main__.py").decode()
+    for start in (packed, PLUGIN.read_text()):
+        ast.parse(start, feature_version=(3, 6))
+        program = f"import sys\nsys.version_info = (3, 9, 6, 'final', 0)\nexec({start!r}, {{'__file__': '/x/y', '__name__': '__main__'}})"
+        told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+        wanted = f"kubectl firesteel: it needs Python 3.10 or later, and {sys.executable} is 3.9\n"
+        assert (told.returncode, told.stdout, told.stderr) == (1, "", wanted)
 
 
 def test_one_file_is_the_same_plugin_and_the_same_bytes(plugin: Plugin, tmp_path: Path) -> None:

@@ -3,8 +3,12 @@
 who one is, writers in between, nodes that do not answer."""
 
 import json
+import os
+import signal
+import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,7 +16,9 @@ import pytest
 from deploy.kubectl.kubectl_firesteel import agents
 from deploy.kubectl.kubectl_firesteel.kubectl import Kubectl, Refused
 from tests.deploy.plugged import Plugin, a_plugin, names  # noqa: F401 - fixture
+from tests.deploy.plugin import PLUGIN, environment_of
 from tests.deploy.served import Ended, Object
+from tests.receivers import until
 
 _WELL = {
     "driver": {"name": "core"}, "agent": {"version": "0.1.0", "uptime_seconds": 5}, "loss": {"total": 0}, "kubernetes": None, "problems": [],
@@ -117,6 +123,9 @@ def test_a_check_asks_every_node_that_would_have_an_agent(plugin: Plugin) -> Non
 def test_top_without_an_agent_says_so(plugin: Plugin) -> None:
     told = plugin("top")
     assert (told.returncode, told.stdout) == (1, "no agent in namespace firesteel; kubectl firesteel install\n")
+    for command in ("top", "status"):
+        told = plugin(command, "--json")
+        assert (told.returncode, told.stdout) == (1, "[]\n")
 
 
 def test_images_of_a_registry_that_asks_who_one_is(plugin: Plugin) -> None:
@@ -185,3 +194,65 @@ def test_a_node_that_does_not_answer_is_told_as_its_own_fault(tmp_path: Path) ->
     finally:
         kubectl.close()
     assert told == [("a", "no answer within 1 s: does the kubelet of its node answer?"), ("b", "")]
+
+
+def test_virtual_nodes_are_nobodys(plugin: Plugin) -> None:
+    """A pod that insists on one waits there for ever."""
+    plugin.cluster.work = well
+    plugin.cluster.node("fargate", {"eks.amazonaws.com/compute-type": "fargate"})
+    plugin.cluster.node("burst", {"type": "virtual-kubelet"})
+    assert "firesteel-core: 2 of 2 ready" in plugin("install").stdout
+    assert answers(plugin) == (0, [("a", ""), ("b", "")])
+    assert {line.split()[0] for line in plugin("check").stdout.splitlines() if line} == {"NODE", "a", "b"}
+
+
+def test_what_selinux_knows_the_agents_as_stays(plugin: Plugin) -> None:
+    """The files for OpenShift and Bottlerocket set it, and this plugin has no word for it; the agents could load nothing without."""
+    seen: list[Object] = []
+
+    def work(pod: Object, command: Sequence[str]) -> Ended:
+        seen.append(pod["spec"])
+        return well(pod, command)
+
+    plugin.cluster.work = work
+    plugin("install")
+    known_as = {"type": "super_t", "level": "s0"}
+    key = ("daemonsets", "firesteel", "firesteel-core")
+    plugin.cluster.store[key]["spec"]["template"]["spec"]["securityContext"]["seLinuxOptions"] = known_as
+    for command in (("install",), ("upgrade", "--yes")):
+        assert plugin(*command).returncode == 0
+        security = plugin.cluster.store[key]["spec"]["template"]["spec"]["securityContext"]
+        assert security == {"fsGroup": 65532, "seLinuxOptions": known_as}
+    seen.clear()
+    plugin("check", "--node", "a")
+    (pod,) = seen
+    assert pod["securityContext"] == {"fsGroup": 65532, "seLinuxOptions": known_as}
+    assert (pod["serviceAccountName"], pod["automountServiceAccountToken"]) == ("firesteel", False)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_check_that_is_interrupted_leaves_nothing(plugin: Plugin, number: signal.Signals) -> None:
+    """A terminal sends Ctrl-C to all that the plugin started, and through one of these it takes its Jobs away."""
+    cluster = plugin.cluster
+    cluster.broken_nodes |= {"a", "b"}
+    cluster.end_seconds = 0.0
+    before = set(cluster.store)
+    command = [str(PLUGIN), "check", "--timeout", "120"]
+    with subprocess.Popen(
+        command, env=environment_of(plugin.folder), cwd=plugin.folder, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as running:  # fmt: skip
+        until(lambda: len(cluster.of("jobs")) == 2)
+        os.killpg(running.pid, number)
+        out, err = running.communicate(timeout=60)
+    assert (running.returncode, out, err) == (130, b"", b"")
+    cluster.answer("GET", "/api/v1/nodes", {}, None)
+    assert set(cluster.store) == before
+    # Nor the process by which it asked.
+    assert not [path for path in Path("/proc").glob("[0-9]*/cmdline") if str(plugin.folder / "kubeconfig").encode() in environ(path)]  # fmt: skip
+
+
+def environ(path: Path) -> bytes:
+    """Of a process; nothing of one that is gone."""
+    with suppress(OSError):
+        return path.with_name("environ").read_bytes()
+    return b""

@@ -182,9 +182,7 @@ def test_a_namespace_of_somebody_elses_stays_with_all_that_is_in_it(plugin: Plug
     assert "would delete /api/v1/namespaces/tools\n" not in plugin("uninstall", "-n", "tools", "--dry-run").stdout
     told = plugin("uninstall", "-n", "tools")
     assert told.returncode == 0, told.stdout + told.stderr
-    assert told.stdout.splitlines()[-1] == (
-        "namespace/tools stays, as it is labelled: it was not made for Firesteel"
-    )
+    assert told.stdout.splitlines()[-1] == ("namespace/tools stays, as it is labelled: it was not made for Firesteel")
     assert set(cluster.store) == before
 
 
@@ -222,7 +220,9 @@ def test_what_helm_installed_is_helms_to_change(plugin: Plugin) -> None:
     for more in ((), ("--dry-run",)):
         told = plugin("install", *more)
         assert told.returncode == 3
-        assert "by Helm, as shop: helm upgrade shop deploy/helm/firesteel --namespace firesteel, or first" in told.stderr
+        assert (
+            "by Helm, as shop: helm upgrade shop deploy/helm/firesteel --namespace firesteel, or first" in told.stderr
+        )
     told = plugin("upgrade", "--yes")
     wanted = "this was installed by Helm: helm upgrade shop deploy/helm/firesteel --namespace firesteel"
     assert (told.returncode, told.stdout.splitlines()) == (1, [wanted])
@@ -298,6 +298,7 @@ def test_the_job_on_a_node_may_do_there_what_its_agent_could(plugin: Plugin) -> 
 
 def test_a_node_that_was_not_cleaned_is_told_and_cleaned_by_another_call(plugin: Plugin) -> None:
     plugin.cluster.node("old", {"firesteel/profile": "kmod"})
+    plugin.cluster.end_seconds = 0.5
     before = set(plugin.cluster.store)
     plugin("install", "--profile", "core", "--profile", "kmod")
     plugin.cluster.broken_nodes.add("old")

@@ -156,8 +156,15 @@ def test_a_node_runs_one_profile_by_its_label(label: str | None) -> None:
     labels = {"kubernetes.io/os": "linux", **({"firesteel/profile": label} if label else {})}
     found = [manifests.profile_of(d) for d in daemonsets("firesteel-all-profiles") if manifests.runs_on(d, labels)]
     assert found == ([] if label == "off" else [label or "core"])
-    windows = {**labels, "kubernetes.io/os": "windows"}
-    assert not [d for d in daemonsets("firesteel-all-profiles") if manifests.runs_on(d, windows)]
+    # Where no kernel is, or each pod's own: a pod there would wait for ever.
+    for other in (
+        {"kubernetes.io/os": "windows"},
+        {"eks.amazonaws.com/compute-type": "fargate"},
+        {"type": "virtual-kubelet"},
+    ):
+        assert not [d for d in daemonsets("firesteel-all-profiles") if manifests.runs_on(d, {**labels, **other})]
+    ec2 = {**labels, "eks.amazonaws.com/compute-type": "ec2", "type": "large"}
+    assert [manifests.profile_of(d) for d in daemonsets("firesteel-all-profiles") if manifests.runs_on(d, ec2)] == found
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable, Sequence
 
 from . import namespaces, objects
-from .install import is_linux, minor_of
+from .install import agents_pod, installed, minor_of
 from .jobs import NodeJob, Result, check_job, run_jobs
 from .kubectl import Kubectl, Object
-from .objects import ACCOUNT, OFF, PROFILE, profile_of
+from .objects import OFF, PROFILE, can_be_watched, profile_of
 from .tables import table
 
 
@@ -18,21 +18,21 @@ def check(
     say: Callable[[str], None],
 ) -> bool:  # fmt: skip
     """Whether no node has anything to repair. The namespace must be there; if it is not, it is made, and gone again at the end."""
-    nodes = [item for item in kubectl.items("/api/v1/nodes") if is_linux(item)]
+    nodes = [item for item in kubectl.items("/api/v1/nodes") if can_be_watched(item)]
     if node:
         nodes = [item for item in nodes if item["metadata"]["name"] == node]
     if not nodes:
-        say(f"there is no Linux node{f' named {node}' if node else ''}")
+        say(f"there is no Linux node that can be watched{f' named {node}' if node else ''}")
         return False
     minor = minor_of(kubectl)
     aside = _unsaid if as_json else say
-    account = kubectl.find(f"/api/v1/namespaces/{namespace}/serviceaccounts/{ACCOUNT}") is not None
+    there = installed(kubectl, namespace)
     made = namespaces.ensure(kubectl, namespace, seconds, aside)
     by_name = {str(item["metadata"]["name"]): item for item in sorted(nodes, key=lambda item: item["metadata"]["name"])}
     jobs = [
-        NodeJob(name, check_job(name, profile_of(item), namespace, minor=minor, images=images, account=account))
-        for name, item in by_name.items()
-        if profile_of(item) != OFF
+        NodeJob(name, check_job(name, profile, namespace, minor=minor, images=images, like=agents_pod(there, profile)))
+        for name, profile in ((name, profile_of(item)) for name, item in by_name.items())
+        if profile != OFF
     ]
     try:
         results = list(run_jobs(kubectl, jobs, seconds))

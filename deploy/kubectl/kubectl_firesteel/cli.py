@@ -3,9 +3,11 @@
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 
 from . import bundle, check, install, uninstall, upgrade, views
 from .kubectl import Kubectl, Refused
@@ -27,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if getattr(given, name)
         for part in (f"--{name}", getattr(given, name))
     ]
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     kubectl = Kubectl(options, os.environ.get("KUBECTL", "kubectl"))
     try:
         return _run(kubectl, given)
@@ -43,6 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     finally:
         kubectl.close()
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    """As Ctrl-C: Jobs, a namespace made for them, and the proxy go before this does."""
+    raise KeyboardInterrupt
 
 
 def _run(kubectl: Kubectl, given: argparse.Namespace) -> int:

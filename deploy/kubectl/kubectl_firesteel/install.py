@@ -165,6 +165,14 @@ def replacing(item: Object, there: Object) -> Object:
     if item["kind"] == "ServiceAccount":
         # By them nodes may pull images; a cluster's owner, or OpenShift, wrote them there.
         result |= {name: there[name] for name in _OF_ACCOUNTS if there.get(name)}
+    known_as = (
+        (pod_of(there).get("securityContext") or {}).get("seLinuxOptions") if item["kind"] == "DaemonSet" else None
+    )
+    if known_as:
+        # Of the manifests for OpenShift and Bottlerocket, without which the agents may load nothing there.
+        pod = pod_of(item)
+        pod = {**pod, "securityContext": {**pod["securityContext"], "seLinuxOptions": known_as}}
+        result["spec"] = {**item["spec"], "template": {**item["spec"]["template"], "spec": pod}}
     if item["kind"] == "Namespace":
         result["spec"] = there.get("spec", {})
     return result
@@ -225,5 +233,13 @@ def installed(kubectl: Kubectl, namespace: str) -> list[Object]:
     return found
 
 
-def is_linux(node: Object) -> bool:
-    return bool(node["metadata"].get("labels", {}).get("kubernetes.io/os", "linux") == "linux")
+def agents_pod(there: Sequence[Object], profile: str) -> Object:
+    """Of what is installed, the pod of that profile's agents, or of another's; empty where there is none."""
+    agents = [item for item in there if item["kind"] == "DaemonSet"]
+    agents.sort(key=lambda item: item["metadata"].get("labels", {}).get(PROFILE) != profile)
+    return pod_of(agents[0]) if agents else {}
+
+
+def pod_of(workload: Object) -> Object:
+    pod: Object = workload["spec"]["template"]["spec"]
+    return pod

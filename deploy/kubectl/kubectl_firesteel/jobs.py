@@ -32,9 +32,8 @@ class Result:
     fault: str
 
 
-def check_job(node: str, profile: str, namespace: str, *, minor: int, images: objects.Images, account: bool) -> Object:
-    """The agent's own pod of that profile, asked what works instead of watching; it writes nothing. `account` says whether the agents' own
-    is there, by which images may be pulled and OpenShift lets pods in."""
+def check_job(node: str, profile: str, namespace: str, *, minor: int, images: objects.Images, like: Object) -> Object:
+    """The agent's own pod of that profile, asked what works instead of watching; it writes nothing. `like` as for wipe_job."""
     fitted = objects.fitted([profile], namespace=namespace, minor=minor, images=images)
     daemonset = next(item for item in fitted if item["kind"] == "DaemonSet")
     pod = daemonset["spec"]["template"]["spec"]
@@ -48,22 +47,29 @@ def check_job(node: str, profile: str, namespace: str, *, minor: int, images: ob
     container["env"] += [{"name": f"FIRESTEEL_LISTEN__{name}", "value": "off"} for name in ("METRICS", "API")]
     container["volumeMounts"] = [mount for mount in container["volumeMounts"] if mount["name"] != "config"]
     pod["volumes"] = [volume for volume in pod["volumes"] if volume["name"] != "config"]
-    if not account:
-        pod.pop("serviceAccountName")
+    pod.pop("serviceAccountName")
+    given, wished = _as_the_agents(like), images.part_of_pod()
+    pod |= {**given, **wished, "securityContext": {**pod["securityContext"], **given.get("securityContext", {})}}
     pod["automountServiceAccountToken"] = False
     annotations = daemonset["spec"]["template"]["metadata"].get("annotations", {})
     armor = {name: value for name, value in annotations.items() if name.startswith("container.apparmor")}
     return _job("check", node, namespace, pod, armor)
 
 
-def wipe_job(node: str, namespace: str, image: str, like: Object | None = None) -> Object:
-    """`firesteel uninstall` on a node: it may unload the module, and sees /var/lib and nothing else. `like` is the pod of an agent: with its
-    account and Secrets the image was pulled and OpenShift let it in, and as what SELinux knows it, it may write on the node."""
-    like = like or {}
-    seen_as = {name: part for name, part in (like.get("securityContext") or {}).items() if name == "seLinuxOptions"}
-    pod = {
+def _as_the_agents(like: Object) -> Object:
+    """Of an agent's pod: with its account and Secrets the image was pulled and OpenShift let it in, and SELinux knows what it may do by its type."""
+    known_as = (like.get("securityContext") or {}).get("seLinuxOptions")
+    return {
         **{name: like[name] for name in ("serviceAccountName", "imagePullSecrets") if like.get(name)},
-        **({"securityContext": seen_as} if seen_as else {}),
+        **({"securityContext": {"seLinuxOptions": known_as}} if known_as else {}),
+    }
+
+
+def wipe_job(node: str, namespace: str, image: str, like: Object | None = None) -> Object:
+    """`firesteel uninstall` on a node: it may unload the module, and sees /var/lib and nothing else. `like` is the pod of an agent there, if
+    there is one."""
+    pod = {
+        **_as_the_agents(like or {}),
         "automountServiceAccountToken": False,
         "tolerations": [{"operator": "Exists"}],
         "containers": [

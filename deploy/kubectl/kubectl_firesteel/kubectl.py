@@ -150,9 +150,10 @@ class Kubectl:
         place.unlink(missing_ok=True)
         try:
             with log.open("wb") as output:
+                # Ctrl-C is for us: what we made is taken away through it.
                 self._proxy = subprocess.Popen(
                     [*self._command, "proxy", f"--unix-socket={place}"],
-                    stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                    stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
                 )  # fmt: skip
         except FileNotFoundError:
             raise Refused("there is no kubectl here: https://kubernetes.io/docs/tasks/tools/") from None

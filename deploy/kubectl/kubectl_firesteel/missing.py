@@ -5,9 +5,9 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from .agents import Agent
-from .install import installed, is_linux
+from .install import installed
 from .kubectl import Kubectl, Object, Refused
-from .objects import OFF, PROFILE, profile_of
+from .objects import OFF, PROFILE, can_be_watched, profile_of
 from .refusals import why_no_pod
 
 
@@ -36,7 +36,7 @@ def missing(kubectl: Kubectl, namespace: str, present: Sequence[Agent], node: st
     refused: dict[str, str] = {}
     for item in nodes:
         name, profile = str(item["metadata"]["name"]), profile_of(item)
-        if name in served or not is_linux(item) or node not in {"", name}:
+        if name in served or not can_be_watched(item) or node not in {"", name}:
             continue
         if profile not in daemonsets:
             yield _not_installed(name, profile, daemonsets)

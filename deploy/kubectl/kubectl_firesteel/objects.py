@@ -12,10 +12,9 @@ Object = dict[str, Any]
 PROFILES: Final = ("core", "bcc", "kmod", "none")
 PROFILE: Final = "firesteel/profile"
 """The label of nodes and agents."""
+_VIRTUAL: Final = {"eks.amazonaws.com/compute-type": "fargate", "type": "virtual-kubelet"}
 OFF: Final = "off"
 """Its value for nodes that have no agent."""
-ACCOUNT: Final = "firesteel"
-"""The agents' own."""
 SELECTOR: Final = "app.kubernetes.io/name=firesteel"
 OTHERS: Final = "app.kubernetes.io/name!=firesteel"
 """Of what is not ours."""
@@ -169,6 +168,14 @@ def collections(namespace: str, *, namespaced: bool) -> Sequence[tuple[str, str]
         for kind, (group, plural, within) in _PLACES.items()
         if within == namespaced and kind != "Namespace"
     ]
+
+
+def can_be_watched(node: Object) -> bool:
+    """Whether it is a Linux machine, and not something that runs each pod on a kernel of its own: as the DaemonSets choose."""
+    labels = node["metadata"].get("labels") or {}
+    return labels.get("kubernetes.io/os", "linux") == "linux" and not any(
+        labels.get(name) == value for name, value in _VIRTUAL.items()
+    )
 
 
 def profile_of(node: Object) -> str:

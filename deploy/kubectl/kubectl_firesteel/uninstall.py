@@ -7,16 +7,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from . import belongings, namespaces, objects
-from .install import installed, is_linux
+from .install import agents_pod, installed, pod_of
 from .jobs import NodeJob, run_jobs, wipe_job
 from .kubectl import Kubectl, Object
 from .objects import PROFILE, SELECTOR
 
 Say = Callable[[str], None]
 _STEP: Final = 1.0
-_BY_HAND: Final = (
-    "there, as root, rmmod firesteel and rm -r /var/lib/firesteel/modules; or once more kubectl firesteel uninstall, with --image-registry"
-)
+_BY_HAND: Final = "there, as root, rmmod firesteel and rm -r /var/lib/firesteel/modules; or once more kubectl firesteel uninstall, with --image-registry"
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,11 @@ def uninstall(kubectl: Kubectl, wish: Wish, say: Say) -> bool:
     secrets = list(belongings.secrets(kubectl, namespace))
     stays = _why_it_stays(kubectl, namespace)
     if wish.dry:
-        paths = [*_paths(kubectl, namespace, releases), *secrets, *([namespaces.path(namespace)] if stays is None else [])]
+        paths = [
+            *_paths(kubectl, namespace, releases),
+            *secrets,
+            *([namespaces.path(namespace)] if stays is None else []),
+        ]
         for path in paths:
             say(f"would delete {path}")
         for node in nodes:
@@ -53,7 +55,7 @@ def uninstall(kubectl: Kubectl, wish: Wish, say: Say) -> bool:
     if nodes:
         # An earlier call may have taken all of it away but what is on a node that could not be reached.
         stays = None if namespaces.ensure(kubectl, namespace, seconds, say) else stays
-        image, like = _small_image(wish, workloads), {**_agents_pod(workloads), **wish.images.part_of_pod()}
+        image, like = _small_image(wish, workloads), {**agents_pod(workloads, "kmod"), **wish.images.part_of_pod()}
         jobs = [NodeJob(node, wipe_job(node, namespace, image, like)) for node in nodes]
         clean &= _wipe(kubectl, jobs, seconds, say)
     for path in dict.fromkeys([*secrets, *_paths(kubectl, namespace, releases)]):
@@ -72,7 +74,9 @@ def uninstall(kubectl: Kubectl, wish: Wish, say: Say) -> bool:
 def _nodes_to_wipe(kubectl: Kubectl, *, everywhere: bool) -> list[str]:
     """Only the profile kmod writes on nodes; with `everywhere`, all Linux nodes."""
     query = {} if everywhere else {"labelSelector": f"{PROFILE}=kmod"}
-    return [node["metadata"]["name"] for node in kubectl.items("/api/v1/nodes", **query) if is_linux(node)]
+    return [
+        node["metadata"]["name"] for node in kubectl.items("/api/v1/nodes", **query) if objects.can_be_watched(node)
+    ]
 
 
 def _why_it_stays(kubectl: Kubectl, namespace: str) -> str | None:
@@ -88,23 +92,11 @@ def _why_it_stays(kubectl: Kubectl, namespace: str) -> str | None:
 
 def _small_image(wish: Wish, workloads: Sequence[Object]) -> str:
     """The installed one; what would be installed, where nothing is any more, or where the command line says from where."""
-    images = [container["image"] for item in workloads for container in _pod(item)["containers"]]
+    images = [container["image"] for item in workloads for container in pod_of(item)["containers"]]
     if wish.images.registry or wish.images.tag or not images:
         would = objects.fitted(["core"], namespace=wish.namespace, minor=0, images=wish.images)
-        images = [container["image"] for item in would if item["kind"] == "DaemonSet" for container in _pod(item)["containers"]]  # fmt: skip
+        images = [container["image"] for item in would if item["kind"] == "DaemonSet" for container in pod_of(item)["containers"]]  # fmt: skip
     return str(next((image for image in images if not image.endswith("-full")), images[0]))
-
-
-def _agents_pod(workloads: Sequence[Object]) -> Object:
-    """Of the profile kmod, whose agents wrote on their nodes, or of another one."""
-    agents = [item for item in workloads if item["kind"] == "DaemonSet"]
-    agents.sort(key=lambda item: item["metadata"].get("labels", {}).get(PROFILE) != "kmod")
-    return _pod(agents[0]) if agents else {}
-
-
-def _pod(workload: Object) -> Object:
-    pod: Object = workload["spec"]["template"]["spec"]
-    return pod
 
 
 def _wipe(kubectl: Kubectl, jobs: Sequence[NodeJob], seconds: float, say: Say) -> bool:

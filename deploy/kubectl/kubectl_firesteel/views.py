@@ -23,7 +23,7 @@ def status(kubectl: Kubectl, namespace: str, node: str, *, as_json: bool, say: S
     whom = [agent for agent in present if node in {"", agent.node}]
     lacking = list(missing(kubectl, namespace, present, node))
     if not whom and not lacking:
-        say(_nobody(namespace, node))
+        say("[]" if as_json else _nobody(namespace, node))
         return False
     answers = [*ask(kubectl, namespace, whom, "status"), *map(_of_nobody, lacking)]
     answers.sort(key=lambda answer: answer.agent.node)
@@ -107,7 +107,7 @@ def top(kubectl: Kubectl, namespace: str, node: str, *, sort: str, lines: int, a
     if node and whom and not whom[0].why_not and not as_json:
         return kubectl.attach(namespace, whom[0].pod, CONTAINER, "firesteel", "top", "--sort", sort)
     if not whom:
-        say(_nobody(namespace, node))
+        say("[]" if as_json else _nobody(namespace, node))
         return 1
     found, faults = [], []
     for answer in ask(kubectl, namespace, whom, "top", "--once", "--sort", sort):

@@ -17,11 +17,13 @@ none:
   mounts: [/sys/fs/cgroup]
 {{- end -}}
 
-{{- /* Which nodes are whose: core has those without the label. */ -}}
+{{- /* Which nodes are whose: core has those without the label, and nobody those without a kernel that pods share. */ -}}
 {{- define "firesteel.profile-term" -}}
 {{- if eq . "core" -}}
 - {key: firesteel/profile, operator: NotIn, values: [bcc, kmod, none, "off"]}
 {{- else -}}
 - {key: firesteel/profile, operator: In, values: [{{ . }}]}
 {{- end }}
+- {key: eks.amazonaws.com/compute-type, operator: NotIn, values: [fargate]}
+- {key: type, operator: NotIn, values: [virtual-kubelet]}
 {{- end -}}
