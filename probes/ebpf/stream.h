@@ -288,6 +288,24 @@ static __always_inline void locate_io(struct connection *connection, struct sock
 	io->peer_seq = io->direction == FS_OUT ? offsets[FS_IN] : offsets[FS_OUT];
 }
 
+/*
+ * What comes out of memory is any number to the verifier. Else it looks at all that follows once for each way that led here,
+ * which in one function is more than 6.12 lets pass.
+ */
+static __always_inline bool forget_ways(struct io *io)
+{
+#if defined(FS_HEADERS) && !defined(FS_SHORT)
+	struct scratch *scratch = scratch_at(0);
+
+	if (!scratch)
+		return false;
+	scratch->io = *io;
+	asm volatile("" ::: "memory");
+	*io = scratch->io;
+#endif
+	return true;
+}
+
 static __always_inline int stream_io(const struct operation *operation)
 {
 	struct connection *connection;
@@ -321,6 +339,8 @@ static __always_inline int stream_io(const struct operation *operation)
 	}
 	if (io.mode == FS_MODE_LENGTHS)
 		io.budget = 0;
+	if (!forget_ways(&io))
+		return 0;
 	if (io.budget)
 		find_source(&source, operation);
 	if (io.mode == FS_MODE_MESSAGE) {
