@@ -10,6 +10,7 @@ import hmac
 import ipaddress
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
@@ -23,7 +24,8 @@ Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 CONNECTIONS_MAX = 128
 """Open connections per listener."""
 FIRST_REQUEST_SECONDS = 10.0
-"""A connection that has not sent a whole request head by then is closed."""
+"""A connection that has not sent a whole request head by then is closed, after a second look."""
+_SECOND_LOOK_SECONDS = 1.0
 TOKEN_MIN_LENGTH = 16
 _TOKEN_MAX_BYTES = 4096
 _TOKEN_REREAD_SECONDS = 2.0
@@ -200,11 +202,17 @@ class Turnstile:
         """A whole request head arrived on this connection."""
         self._silent.discard(protocol)
 
-    def _check(self, protocol: web.RequestHandler) -> None:
-        if protocol in self._silent:
-            self._silent.discard(protocol)
-            if protocol.transport is not None:
-                protocol.transport.abort()
+    def _check(self, protocol: web.RequestHandler, *, again: bool = True) -> None:
+        if protocol not in self._silent:
+            return
+        if again:
+            # A loop that was held up for so long has timers first, and looks at what was sent long ago after them.
+            second = partial(self._check, protocol, again=False)
+            asyncio.get_running_loop().call_later(_SECOND_LOOK_SECONDS, second)
+            return
+        self._silent.discard(protocol)
+        if protocol.transport is not None:
+            protocol.transport.abort()
 
 
 class _Refuse(asyncio.Protocol):

@@ -571,6 +571,18 @@ async def test_silent_connections_are_closed(monkeypatch: pytest.MonkeyPatch) ->
         writer.close()
 
 
+async def test_who_asked_while_the_loop_was_held_up_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_guard, "FIRST_REQUEST_SECONDS", 0.3)
+    async with serving(FakeAgent()) as (url, _):
+        with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=5) as asking:
+            await asyncio.sleep(0.1)
+            asking.sendall(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+            time.sleep(0.5)  # noqa: ASYNC251 - a turn that names very many rows, on a busy machine
+            asking.setblocking(False)
+            answer = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(asking, 4096), 5)
+            assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+
+
 async def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_guard, "CONNECTIONS_MAX", 3)
     async with serving(FakeAgent()) as (url, _):
