@@ -70,9 +70,12 @@ _AnyBook = Book[EdgeLabels] | Book[EntityLabels] | Book[CallLabels] | Book[Serve
 class _Source:
     """What is remembered of one table row: its values when last seen, and where its growth goes."""
 
-    __slots__ = ("books", "edge", "is_server", "last", "parties", "reason", "since_ns", "turn", "version", "waits")
+    __slots__ = (
+        "books", "edge", "generation", "is_server", "last", "parties", "reason", "since_ns", "turn", "version", "waits",
+    )  # fmt: skip
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, generation: int, width: int) -> None:
+        self.generation = generation
         self.last: Values = (0,) * width
         self.version = -1
         self.turn = 0
@@ -124,8 +127,8 @@ class SnapshotBuilder:
         self._health: Ledger[TcpLabels] = Ledger(TCP_ACCOUNT_LIMIT)
         self._connects: Ledger[TcpLabels] = Ledger(TCP_ACCOUNT_LIMIT)
         self._traces = TraceTable(TRACE_LIMIT)
-        self._requests: dict[tuple[int, int], _Source] = {}
-        self._tcp: dict[tuple[int, int], _Source] = {}
+        self._requests: dict[int, _Source] = {}  # by index
+        self._tcp: dict[int, _Source] = {}
 
     def leave_out(self, scope: Scope) -> None:
         """From now on; every row is asked about again."""
@@ -191,9 +194,9 @@ class SnapshotBuilder:
         values = (row.count, row.duration_ns, row.request_bytes, row.response_bytes, *row.buckets)
         if self._with_fine:
             values = self._fitted((*values, *row.fine))
-        source = self._requests.get((key.index, key.generation))
-        if source is None:
-            source = self._requests[key.index, key.generation] = _Source(len(values))
+        source = self._requests.get(key.index)
+        if source is None or source.generation != key.generation:
+            source = self._requests[key.index] = _Source(key.generation, len(values))
             self._name_requests(source, key, len(values), row.last.ended_ns)
         source.turn = self._number
         if values == source.last and not source.waits:
@@ -257,9 +260,9 @@ class SnapshotBuilder:
     def _take_tcp(self, row: TcpRow) -> None:
         key = row.key
         values = (*tcp_values(row), row.updated_ns)
-        source = self._tcp.get((key.index, key.generation))
-        if source is None:
-            source = self._tcp[key.index, key.generation] = _Source(len(values))
+        source = self._tcp.get(key.index)
+        if source is None or source.generation != key.generation:
+            source = self._tcp[key.index] = _Source(key.generation, len(values))
             self._name_tcp(source, key, row.updated_ns)
         source.turn = self._number
         if values == source.last and not source.waits:
@@ -290,7 +293,7 @@ class SnapshotBuilder:
                 return
         source.books = (ledger.book(labels, TCP_WIDTH, self._now_ns, moved_ns),)
 
-    def _seen(self, sources: dict[tuple[int, int], _Source]) -> dict[tuple[int, int], _Source]:
+    def _seen(self, sources: dict[int, _Source]) -> dict[int, _Source]:
         """Forget the rows that are no longer in the table; what they counted stays in the accounts."""
         number = self._number
         if all(source.turn == number for source in sources.values()):

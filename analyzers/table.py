@@ -106,7 +106,7 @@ class SharedTable:
         rows: list[RequestRow] = []
         with _no_collection():
             for reading in _READING.iter_unpack(ffi.buffer(self._readings, used * _READING.size)):
-                known = old.get(reading[0])
+                known = old.pop(reading[0], None)  # so that old and new are not both here, where all of them are others
                 if known is None or known[0] != reading:
                     row = self._request_row(reading, known[1].key if known else None)
                     if row is None:
@@ -124,7 +124,7 @@ class SharedTable:
         rows: list[TcpRow] = []
         with _no_collection():
             for reading in _TCP_READING.iter_unpack(ffi.buffer(self._tcp_readings, used * _TCP_READING.size)):
-                known = old.get(reading[0])
+                known = old.pop(reading[0], None)
                 if known is None or known[0] != reading:
                     same = known is not None and known[1].key.generation == reading[1]
                     key = known[1].key if known and same else self._tcp_key(*reading[:2])

@@ -49,6 +49,8 @@ class TraceTable:
         key = (row.edge, row.is_server)
         shelf = self._shelves.get(key)
         if shelf is None:
+            if len(self._shelves) >= self.limit + self.limit // 8:
+                self._trim()
             shelf = self._shelves[key] = _Shelf(row)
         shelf.moved_ns = max(shelf.moved_ns, now_ns)
         if row.last.ended_ns >= shelf.newest.last.ended_ns:
@@ -60,6 +62,9 @@ class TraceTable:
         """End the shelves of edges that last moved before `before_ns`, then the longest idle beyond the limit."""
         for key in [key for key, shelf in self._shelves.items() if shelf.moved_ns < before_ns]:
             del self._shelves[key]
+        self._trim()
+
+    def _trim(self) -> None:
         excess = len(self._shelves) - self.limit
         if excess > 0:
             for key in sorted(self._shelves, key=lambda key: self._shelves[key].moved_ns)[:excess]:
