@@ -14,6 +14,9 @@ from typing import Final, Generic, TypeVar
 
 from analyzers._native import lib
 
+_AT_ONCE: Final = 16
+"""A full ledger ends this part of its accounts."""
+
 Values = tuple[int, ...]
 Labels = TypeVar("Labels", bound=Hashable)
 
@@ -86,6 +89,11 @@ class Book(Generic[Labels]):
         self.account = Account(account.id, account.labels, values, gauge, account.created_ns, moved_ns)
 
 
+def fitting(live: int) -> int:
+    """The limit of a ledger in which `live` accounts may move in one turn, without one of them being put out for another."""
+    return live + -(-live // (_AT_ONCE - 1))
+
+
 class Ledger(Generic[Labels]):
     """Accounts by label, at most `limit` of them: beyond that the longest idle end, and are counted in `evicted`."""
 
@@ -126,7 +134,9 @@ class Ledger(Generic[Labels]):
     def _evict(self) -> None:
         """A sixteenth at once: looking for the longest idle of 65 536 for each newcomer took 10 ms apiece."""
         books = self._books
-        for labels in nsmallest(max(1, self.limit // 16), books, key=lambda labels: books[labels].account.moved_ns):
+        for labels in nsmallest(
+            max(1, self.limit // _AT_ONCE), books, key=lambda labels: books[labels].account.moved_ns
+        ):
             self._end(labels)
             self.evicted += 1
 

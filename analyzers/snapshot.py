@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from analyzers._native import lib
-from analyzers.accounts import FINE, FINE_BUCKETS, Account, Book, Ledger, Values, growth
+from analyzers.accounts import FINE, FINE_BUCKETS, Account, Book, Ledger, Values, fitting, growth
 from analyzers.calls import OVERFLOW_CALL, OVERFLOW_SERVED, CallLabels, ServedLabels, call_of, served_of
 from analyzers.edges import OVERFLOW_EDGE, Edge, EdgeLabels, Ends, draws_edge, edge_of, name_ends, status_code
 from analyzers.entities import OVERFLOW_ENTITY, EntityLabels, entity_of
@@ -21,9 +21,9 @@ from analyzers.samples import NamedSample, name_sample
 from analyzers.scope import EVERYTHING, Scope
 from analyzers.traces import TraceRow, TraceTable
 
-# As many as the table has rows, whose accounts move: beyond them go those that rest. What a page shows of these stays on it.
-ACCOUNT_LIMIT: Final = int(lib.FS_ROWS)
-TCP_ACCOUNT_LIMIT: Final = int(lib.FS_TCP_ROWS)
+# As many as the table has rows, and what is put out at once: whoever has a row, and moves, is never among these.
+ACCOUNT_LIMIT: Final = fitting(int(lib.FS_ROWS))
+TCP_ACCOUNT_LIMIT: Final = fitting(int(lib.FS_TCP_ROWS))
 TRACE_LIMIT: Final = 32768
 TCP_WIDTH: Final = 7
 

@@ -42,6 +42,7 @@ class TraceTable:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.evicted = 0
+        self._before_ns = 0
         self._shelves: dict[tuple[Edge, bool], _Shelf] = {}
 
     def put(self, row: TraceRow, now_ns: int) -> None:
@@ -50,7 +51,7 @@ class TraceTable:
         shelf = self._shelves.get(key)
         if shelf is None:
             if len(self._shelves) >= self.limit + self.limit // 8:
-                self._trim()
+                self.expire(self._before_ns)  # what is idle is not put out, it ends
             shelf = self._shelves[key] = _Shelf(row)
         shelf.moved_ns = max(shelf.moved_ns, now_ns)
         if row.last.ended_ns >= shelf.newest.last.ended_ns:
@@ -60,11 +61,9 @@ class TraceTable:
 
     def expire(self, before_ns: int) -> None:
         """End the shelves of edges that last moved before `before_ns`, then the longest idle beyond the limit."""
+        self._before_ns = before_ns
         for key in [key for key, shelf in self._shelves.items() if shelf.moved_ns < before_ns]:
             del self._shelves[key]
-        self._trim()
-
-    def _trim(self) -> None:
         excess = len(self._shelves) - self.limit
         if excess > 0:
             for key in sorted(self._shelves, key=lambda key: self._shelves[key].moved_ns)[:excess]:

@@ -11,7 +11,7 @@ _FIRST_TURNS_SECONDS: Final = 0.2
 _FIRST_SECONDS: Final = 5.0
 """Turns come faster at first: whoever starts the agent looks at once."""
 _SHARE: Final = 20
-"""A turn may take a twentieth of the time between two: on a large node they come less often."""
+"""A turn may take a twentieth of the time between two, so that on a large node they come less often: down to the longest pause."""
 _LONGEST_SECONDS: Final = 10.0
 """Whatever the last one took: names of very many at once are learned once, and what the budget allows is judged by the turns after."""
 _EARLY_SECONDS: Final = 0.1

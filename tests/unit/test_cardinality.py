@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
-from analyzers.accounts import Ledger
+from analyzers.accounts import Ledger, fitting
 from analyzers.edges import OTHER
 from analyzers.rows import RequestRow, Role, TcpRow
 from analyzers.snapshot import ACCOUNT_LIMIT, TCP_ACCOUNT_LIMIT, SnapshotBuilder
@@ -209,16 +209,34 @@ def test_what_is_pushed_keeps_the_caps_too() -> None:
     _assert_bounded(memory)
 
 
-def test_what_is_remembered_is_what_the_table_holds() -> None:
+def test_what_is_remembered_is_what_the_table_holds_and_little_more() -> None:
     """Of TCP, too: as many relations as requests would take more memory than an agent may have."""
     builder = SnapshotBuilder(FixedResolver())
     turns = SIZES.tcp_rows * 3 // ROWS
     for turn in range(turns):
         snapshot = builder.build((), tcp_bomb(turn), (), (turn + 1) * SECOND)
-        assert max(len(snapshot.health), len(snapshot.connects)) <= SIZES.tcp_rows
-    assert min(len(snapshot.health), len(snapshot.connects)) > SIZES.tcp_rows * 3 // 4
+        assert max(len(snapshot.health), len(snapshot.connects)) <= TCP_ACCOUNT_LIMIT
+    assert min(len(snapshot.health), len(snapshot.connects)) > SIZES.tcp_rows
     assert snapshot.evicted["tcp"] > 0
-    assert (SIZES.rows, SIZES.tcp_rows) == (ACCOUNT_LIMIT, TCP_ACCOUNT_LIMIT)
+    assert (fitting(SIZES.rows), fitting(SIZES.tcp_rows)) == (ACCOUNT_LIMIT, TCP_ACCOUNT_LIMIT)
+    assert SIZES.rows * 1.07 > ACCOUNT_LIMIT
+
+
+@pytest.mark.parametrize("live", [1, 15, 16, 160, 1000])
+def test_nobody_who_moved_in_this_turn_is_put_out(live: int) -> None:
+    """Not even where all that the table has room for moves, and a few of them are new in each turn."""
+    ledger: Ledger[tuple[str, int]] = Ledger(fitting(live))
+    fresh = live // 32 + 1
+    numbers = itertools.count()
+    for turn in range(1, 200):
+        labels = [("steady", number) for number in range(live - fresh)]
+        labels += [("fresh", next(numbers)) for _ in range(fresh)]
+        books = []
+        for one in labels if turn % 2 else reversed(labels):
+            books.append(ledger.book(one, 4, turn))
+            books[-1].post((1, 0, 0, 0), turn)
+        assert not any(book.ended for book in books)
+    assert ledger.evicted > 0
 
 
 def test_newcomers_of_a_full_ledger_are_not_dear() -> None:
