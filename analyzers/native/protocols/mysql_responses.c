@@ -278,6 +278,8 @@ static enum fs_framed frame_unasked(struct fs_frame_input *in, const struct fs_m
 		}
 	} else if (!is_eof(packet) && !fs_mysql_is_error(packet->body)) {
 		return FS_FRAME_INVALID;
+	} else if (state) {
+		state->sends_file = 0; /* it took longer than a request is waited for, and failed */
 	}
 	out->flags = FS_MESSAGE_SKIP;
 	return FS_FRAME_MESSAGE;
