@@ -319,3 +319,33 @@ def test_a_node_that_was_not_cleaned_is_told_and_cleaned_by_another_call(plugin:
     (image,) = (container["image"] for pod in pods for container in pod["spec"]["containers"])
     assert image == "registry.example.com/x/firesteel:0.1.0"
     assert set(plugin.cluster.store) == before
+
+
+def test_uninstall_of_a_wrong_namespace_is_refused_where_the_agents_are_elsewhere(plugin: Plugin) -> None:
+    """It would unload the module under them, on every node that they watch."""
+    plugin.cluster.node("old", {"firesteel/profile": "kmod"})
+    pods = seen(plugin)
+    assert plugin("install", "-n", "watch", "--profile", "core", "--profile", "kmod").returncode == 0
+    before = dict(plugin.cluster.store)
+    for more in ((), ("--every-node",), ("--dry-run",)):
+        told = plugin("uninstall", "-n", "wacht", *more)
+        assert (told.returncode, told.stdout) == (3, "")
+        assert told.stderr == (
+            "kubectl firesteel: no agents are in namespace wacht, but in namespace watch: kubectl firesteel uninstall -n watch\n"
+        )
+    assert (plugin.cluster.store, pods) == (before, [])
+
+
+def test_uninstall_of_one_of_two_installations_leaves_the_nodes_to_the_other(plugin: Plugin) -> None:
+    plugin.cluster.node("old", {"firesteel/profile": "kmod"})
+    pods = seen(plugin)
+    plugin("install", "--profile", "core", "--profile", "kmod")
+    plugin.cluster.put({"metadata": {"name": "watch"}}, "namespaces")
+    theirs = {**plugin.cluster.store["daemonsets", "firesteel", "firesteel-kmod"]}
+    theirs["metadata"] = {"name": "firesteel-kmod", "namespace": "watch", "labels": theirs["metadata"]["labels"]}
+    plugin.cluster.put(theirs, "daemonsets")
+    told = plugin("uninstall")
+    assert told.returncode == 0, told.stdout + told.stderr
+    sentence = "no node is cleaned, as agents are in namespace watch: kubectl firesteel uninstall -n watch"
+    assert (told.stdout.splitlines()[0], pods) == (sentence, [])
+    assert [key[1] for key in plugin.cluster.store if key[0] == "daemonsets"] == ["watch"]

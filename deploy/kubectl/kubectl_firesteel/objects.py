@@ -18,6 +18,8 @@ OFF: Final = "off"
 SELECTOR: Final = "app.kubernetes.io/name=firesteel"
 OTHERS: Final = "app.kubernetes.io/name!=firesteel"
 """Of what is not ours."""
+DAEMONSETS: Final = "/apis/apps/v1/daemonsets"
+"""Those of all namespaces."""
 _ARMOR: Final = "container.apparmor.security.beta.kubernetes.io/agent"
 _AUTHORITY: Final = "names-authority"
 _PLACES: Final = {

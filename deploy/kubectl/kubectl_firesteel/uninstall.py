@@ -9,7 +9,7 @@ from typing import Final
 from . import belongings, namespaces, objects
 from .install import agents_pod, installed, pod_of
 from .jobs import NodeJob, run_jobs, wipe_job
-from .kubectl import Kubectl, Object
+from .kubectl import Kubectl, Object, Refused
 from .objects import PROFILE, SELECTOR
 
 Say = Callable[[str], None]
@@ -29,10 +29,21 @@ class Wish:
 
 
 def uninstall(kubectl: Kubectl, wish: Wish, say: Say) -> bool:
-    """Agents first, then what they left on nodes, then the rest and the namespace; whether nothing is left."""
+    """Agents first, then what they left on nodes, then the rest and the namespace; whether nothing is left.
+
+    Raises Refused, before anything is done, where all agents are in another namespace.
+    """
     namespace, seconds = wish.namespace, wish.seconds
     workloads = installed(kubectl, namespace)
     nodes = _nodes_to_wipe(kubectl, everywhere=wish.everywhere)
+    if others := _elsewhere(kubectl, namespace):
+        calls = ", ".join(f"kubectl firesteel uninstall -n {other}" for other in others)
+        if not workloads:
+            raise Refused(f"no agents are in namespace {namespace}, but in namespace {', '.join(others)}: {calls}")
+        # The module and what it was built from are theirs as well.
+        if nodes:
+            say(f"no node is cleaned, as agents are in namespace {', '.join(others)}: {calls}")
+            nodes = []
     releases = belongings.instances(kubectl, namespace)
     # Now, for by the workloads it is seen what Helm installed.
     secrets = list(belongings.secrets(kubectl, namespace))
@@ -69,6 +80,12 @@ def uninstall(kubectl: Kubectl, wish: Wish, say: Say) -> bool:
         name = labelled["metadata"]["name"]
         say(f"the label stays on {name}: kubectl label node {name} {PROFILE}-")
     return clean and not list(_paths(kubectl, namespace, releases))
+
+
+def _elsewhere(kubectl: Kubectl, namespace: str) -> list[str]:
+    """Other namespaces that have agents."""
+    agents = kubectl.items(objects.DAEMONSETS, labelSelector=SELECTOR)
+    return sorted({str(item["metadata"]["namespace"]) for item in agents} - {namespace})
 
 
 def _nodes_to_wipe(kubectl: Kubectl, *, everywhere: bool) -> list[str]:
