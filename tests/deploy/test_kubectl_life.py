@@ -198,54 +198,6 @@ def test_a_namespace_of_ours_with_pods_of_others_stays(plugin: Plugin) -> None:
     assert names(plugin.cluster, "daemonsets") == names(plugin.cluster, "clusterroles") == []
 
 
-def by_helm(plugin: Plugin, release: str) -> Key:
-    """What is installed becomes that release's, with Helm's own record; another chart's record is beside it, whose place is answered."""
-    for key, item in plugin.cluster.store.items():
-        labels = item["metadata"].get("labels", {})
-        if labels.get("app.kubernetes.io/name") == "firesteel" and key[0] != "pods":
-            labels |= {"app.kubernetes.io/managed-by": "Helm", "app.kubernetes.io/instance": release}
-    # Of helm install --create-namespace.
-    plugin.cluster.store[_SPACE]["metadata"]["labels"] = {"pod-security.kubernetes.io/enforce": "privileged"}
-    for name in (release, "other"):
-        metadata = {"name": f"sh.helm.release.v1.{name}.v1", "namespace": "firesteel", "labels": {"owner": "helm", "name": name}}  # fmt: skip
-        plugin.cluster.put({"kind": "Secret", "metadata": metadata}, "secrets")
-    return "secrets", "firesteel", "sh.helm.release.v1.other.v1"
-
-
-def test_what_helm_installed_is_helms_to_change(plugin: Plugin) -> None:
-    """Overwritten, it would be nobody's: helm upgrade refuses what another one manages."""
-    plugin("install")
-    by_helm(plugin, "shop")
-    before = {key: dict(item) for key, item in plugin.cluster.store.items()}
-    for more in ((), ("--dry-run",)):
-        told = plugin("install", *more)
-        assert told.returncode == 3
-        assert (
-            "by Helm, as shop: helm upgrade shop deploy/helm/firesteel --namespace firesteel, or first" in told.stderr
-        )
-    told = plugin("upgrade", "--yes")
-    wanted = "this was installed by Helm: helm upgrade shop deploy/helm/firesteel --namespace firesteel"
-    assert (told.returncode, told.stdout.splitlines()) == (1, [wanted])
-    assert plugin.cluster.store == before
-
-
-def test_uninstall_takes_what_helm_installed_and_helms_record_of_it(plugin: Plugin) -> None:
-    nodes = set(plugin.cluster.store)
-    plugin("install", "--names")
-    stays = by_helm(plugin, "shop")
-    secret = plugin.cluster.store.pop(("secrets", "firesteel", "firesteel-names-tls"))
-    secret["metadata"]["name"] = "shop-firesteel-names-tls"
-    plugin.cluster.put(secret, "secrets")
-    dry = plugin("uninstall", "--dry-run").stdout.splitlines()
-    place = "would delete /api/v1/namespaces/firesteel/secrets"
-    assert [line for line in dry if line.startswith(place)] == [
-        f"{place}/sh.helm.release.v1.shop.v1", f"{place}/shop-firesteel-names-tls"
-    ]  # fmt: skip
-    told = plugin("uninstall")
-    assert told.returncode == 0, told.stdout + told.stderr
-    assert set(plugin.cluster.store) == nodes | {_SPACE, stays}
-
-
 def test_uninstall_takes_monitors_and_rules_that_install_leaves(plugin: Plugin) -> None:
     """As the quick start puts them beside what this plugin installs, into a namespace that stays."""
     plugin.cluster.put({"metadata": {"name": "tools"}}, "namespaces")

@@ -24,11 +24,9 @@ def in_namespace(kubectl: Kubectl, namespace: str) -> Iterator[Found]:
 
 def secrets(kubectl: Kubectl, namespace: str) -> Iterator[str]:
     """The paths of what is ours among the Secrets, whose contents are not asked for: certificates of the names service, also one that was
-    made by hand and has no label, and what Helm remembers of a release that it installed, by which it would go on to list it."""
+    made by hand and has no label."""
     place = f"/api/v1/namespaces/{namespace}/secrets"
     selections = [{"labelSelector": SELECTOR}, {"fieldSelector": f"metadata.name={certificate.SECRET}"}]
-    helms = {instance_of(item) for _, _, item in in_namespace(kubectl, namespace) if objects.is_helms(item)}
-    selections += [{"labelSelector": f"owner=helm,name={release}"} for release in sorted(helms)]
     found = {name for selection in selections for name in kubectl.names(place, **selection)}
     for name in sorted(found):
         yield f"{place}/{name}"

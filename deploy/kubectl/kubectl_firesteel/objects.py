@@ -172,6 +172,18 @@ def collections(namespace: str, *, namespaced: bool) -> Sequence[tuple[str, str]
     ]
 
 
+def collections_of_a_release(namespace: str) -> list[str]:
+    """Where the objects of any chart are looked for: our kinds, but Jobs and what takes further definitions, and those of a usual service."""
+    ours = [path for kind, path in collections(namespace, namespaced=True) if kind not in BESIDE]
+    more = (
+        ("/apis/apps/v1", "statefulsets"),
+        ("/apis/batch/v1", "cronjobs"),
+        ("/apis/networking.k8s.io/v1", "ingresses"),
+    )
+    claims = f"/api/v1/namespaces/{namespace}/persistentvolumeclaims"
+    return [*ours, *(f"{group}/namespaces/{namespace}/{plural}" for group, plural in more), claims]
+
+
 def can_be_watched(node: Object) -> bool:
     """Whether it is a Linux machine, and not something that runs each pod on a kernel of its own: as the DaemonSets choose."""
     labels = node["metadata"].get("labels") or {}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from . import belongings, namespaces, objects
+from . import belongings, helm, namespaces, objects
 from .install import agents_pod, installed, pod_of
 from .jobs import NodeJob, run_jobs, wipe_job
 from .kubectl import Kubectl, Object, Refused
@@ -35,23 +35,17 @@ def uninstall(kubectl: Kubectl, wish: Wish, say: Say) -> bool:
     """
     namespace, seconds = wish.namespace, wish.seconds
     workloads = installed(kubectl, namespace)
-    nodes = _nodes_to_wipe(kubectl, everywhere=wish.everywhere)
-    if others := _elsewhere(kubectl, namespace):
-        calls = ", ".join(f"kubectl firesteel uninstall -n {other}" for other in others)
-        if not workloads:
-            raise Refused(f"no agents are in namespace {namespace}, but in namespace {', '.join(others)}: {calls}")
-        # The module and what it was built from are theirs as well.
-        if nodes:
-            say(f"no node is cleaned, as agents are in namespace {', '.join(others)}: {calls}")
-            nodes = []
+    nodes = _nodes_to_wipe(kubectl, wish, workloads, say)
     releases = belongings.instances(kubectl, namespace)
     # Now, for by the workloads it is seen what Helm installed.
     secrets = list(belongings.secrets(kubectl, namespace))
+    records = helm.records(kubectl, namespace)
     stays = _why_it_stays(kubectl, namespace)
     if wish.dry:
         paths = [
             *_paths(kubectl, namespace, releases),
             *secrets,
+            *(path for record in records if not record.beside for path in record.paths),
             *([namespaces.path(namespace)] if stays is None else []),
         ]
         for path in paths:
@@ -72,6 +66,7 @@ def uninstall(kubectl: Kubectl, wish: Wish, say: Say) -> bool:
     for path in dict.fromkeys([*secrets, *_paths(kubectl, namespace, releases)]):
         if kubectl.delete(path):
             say(f"deleted {path.rpartition('/')[0].rpartition('/')[2]}/{path.rpartition('/')[2]}")
+    helm.forget(kubectl, records, say, is_all_gone=not list(_paths(kubectl, namespace, releases)))
     if stays is None:
         clean &= namespaces.delete(kubectl, namespace, seconds, say)
     elif stays:
@@ -88,12 +83,25 @@ def _elsewhere(kubectl: Kubectl, namespace: str) -> list[str]:
     return sorted({str(item["metadata"]["namespace"]) for item in agents} - {namespace})
 
 
-def _nodes_to_wipe(kubectl: Kubectl, *, everywhere: bool) -> list[str]:
-    """Only the profile kmod writes on nodes; with `everywhere`, all Linux nodes."""
-    query = {} if everywhere else {"labelSelector": f"{PROFILE}=kmod"}
-    return [
+def _nodes_to_wipe(kubectl: Kubectl, wish: Wish, workloads: Sequence[Object], say: Say) -> list[str]:
+    """Only the profile kmod writes on nodes; with `everywhere`, all Linux nodes. None where agents of another namespace may be on them.
+
+    Raises Refused where all agents are there.
+    """
+    query = {} if wish.everywhere else {"labelSelector": f"{PROFILE}=kmod"}
+    nodes = [
         node["metadata"]["name"] for node in kubectl.items("/api/v1/nodes", **query) if objects.can_be_watched(node)
     ]
+    others = _elsewhere(kubectl, wish.namespace)
+    if not others:
+        return nodes
+    places, calls = ", ".join(others), ", ".join(f"kubectl firesteel uninstall -n {other}" for other in others)
+    if not workloads:
+        raise Refused(f"no agents are in namespace {wish.namespace}, but in namespace {places}: {calls}")
+    if nodes:
+        # The module and what it was built from are theirs as well.
+        say(f"no node is cleaned, as agents are in namespace {places}: {calls}")
+    return []
 
 
 def _why_it_stays(kubectl: Kubectl, namespace: str) -> str | None:
