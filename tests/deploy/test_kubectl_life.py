@@ -182,7 +182,7 @@ def test_a_namespace_of_somebody_elses_stays_with_all_that_is_in_it(plugin: Plug
     assert "would delete /api/v1/namespaces/tools\n" not in plugin("uninstall", "-n", "tools", "--dry-run").stdout
     told = plugin("uninstall", "-n", "tools")
     assert told.returncode == 0, told.stdout + told.stderr
-    assert told.stdout.splitlines()[-1] == ("namespace/tools stays, as it is labelled: it was not made for Firesteel")
+    assert told.stdout.splitlines()[-1] == ("namespace/tools stays: it was not made for Firesteel")
     assert set(cluster.store) == before
 
 
@@ -193,7 +193,7 @@ def test_a_namespace_of_ours_with_pods_of_others_stays(plugin: Plugin) -> None:
     told = plugin("uninstall")
     assert told.returncode == 0, told.stdout + told.stderr
     sentence = "it has pods of others (theirs)"
-    assert told.stdout.splitlines()[-1] == f"namespace/firesteel stays, as it is labelled: {sentence}"
+    assert told.stdout.splitlines()[-1] == f"namespace/firesteel stays: {sentence}"
     assert names(plugin.cluster, "pods") == ["theirs"]
     assert names(plugin.cluster, "daemonsets") == names(plugin.cluster, "clusterroles") == []
 
@@ -301,3 +301,28 @@ def test_uninstall_of_one_of_two_installations_leaves_the_nodes_to_the_other(plu
     sentence = "no node is cleaned, as agents are in namespace watch: kubectl firesteel uninstall -n watch"
     assert (told.stdout.splitlines()[0], pods) == (sentence, [])
     assert [key[1] for key in plugin.cluster.store if key[0] == "daemonsets"] == ["watch"]
+
+
+def test_a_namespace_that_the_plugin_did_not_make_stays(plugin: Plugin) -> None:
+    """`kubectl apply -f` of our file gives its name to one that was there before, and an earlier version left no mark."""
+    cluster = plugin.cluster
+    labels = {"app.kubernetes.io/name": "firesteel", "pod-security.kubernetes.io/enforce": "privileged"}
+    cluster.put({"metadata": {"name": "firesteel", "labels": labels}}, "namespaces")
+    cluster.put({"metadata": {"name": "theirs", "namespace": "firesteel"}, "data": {}}, "configmaps")
+    before = set(cluster.store)
+    assert plugin("install").returncode == 0
+    assert "would delete /api/v1/namespaces/firesteel\n" not in plugin("uninstall", "--dry-run").stdout
+    told = plugin("uninstall")
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert told.stdout.splitlines()[-1] == (
+        "namespace/firesteel stays: it has no mark that kubectl firesteel made it; kubectl delete namespace firesteel takes it, with all that is in it"
+    )
+    assert set(cluster.store) == before
+
+
+def test_a_namespace_that_install_made_goes_after_another_install(plugin: Plugin) -> None:
+    for _ in range(2):
+        assert plugin("install").returncode == 0
+    assert plugin.cluster.store[_SPACE]["metadata"]["annotations"] == {"firesteel/made-by": "kubectl-firesteel"}
+    assert plugin("uninstall").returncode == 0
+    assert _SPACE not in plugin.cluster.store

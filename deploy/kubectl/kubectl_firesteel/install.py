@@ -141,6 +141,8 @@ def _put_once(kubectl: Kubectl, item: Object, rendered: Collection[str], *, dry:
         item, told = configuration.fitted_to(item, there, rendered)
     if item["kind"] == "Namespace" and there is not None and not namespaces.is_ours(there):
         item, told = namespaces.as_a_guest(item), f"{name} was there before, so uninstall will leave it"
+    if item["kind"] == "Namespace" and there is None:
+        item = namespaces.marked(item)
     if there is None:
         if not (unborn and "namespace" in item["metadata"]):
             kubectl.create(objects.collection_of(item), item, dry=dry)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The namespace. One that is being deleted stays for seconds or longer, and nothing new is let into it until it is gone.
 
-One that was there before the first installation is somebody's: it gets what lets our pods in, not our name, and stays when we go.
+One that was there before the first installation is somebody's: it gets what lets our pods in, not our name, and stays when we go. Our name
+alone does not tell: `kubectl apply` writes it on one that was there as well. One that this plugin made has its mark.
 """
 
 import time
@@ -12,6 +13,7 @@ from .kubectl import Kubectl, Object, Refused
 
 _STEP: Final = 1.0
 _SECURITY: Final = "pod-security.kubernetes.io/"
+_MARK: Final = {"firesteel/made-by": "kubectl-firesteel"}
 
 
 def path(namespace: str) -> str:
@@ -39,13 +41,23 @@ def ensure(kubectl: Kubectl, namespace: str, seconds: float, say: Callable[[str]
         return False
     labels = {f"{_SECURITY}enforce": "privileged", "app.kubernetes.io/name": "firesteel"}
     item = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}}
-    kubectl.create("/api/v1/namespaces", item)
+    kubectl.create("/api/v1/namespaces", marked(item))
     return True
 
 
 def is_ours(there: Object | None) -> bool:
-    """Whether it was made for Firesteel: by this plugin or by one of the manifests."""
+    """Whether it has our name: from this plugin, or from one of the manifests, which may have found it there."""
     return there is not None and (there["metadata"].get("labels") or {}).get("app.kubernetes.io/name") == "firesteel"
+
+
+def marked(item: Object) -> Object:
+    """As one that this plugin makes, and so takes away."""
+    annotations = {**item["metadata"].get("annotations", {}), **_MARK}
+    return {**item, "metadata": {**item["metadata"], "annotations": annotations}}
+
+
+def is_marked(there: Object) -> bool:
+    return _MARK.items() <= (there["metadata"].get("annotations") or {}).items()
 
 
 def as_a_guest(item: Object) -> Object:

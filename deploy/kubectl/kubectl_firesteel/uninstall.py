@@ -70,7 +70,7 @@ def uninstall(kubectl: Kubectl, wish: Wish, say: Say) -> bool:
     if stays is None:
         clean &= namespaces.delete(kubectl, namespace, seconds, say)
     elif stays:
-        say(f"namespace/{namespace} stays, as it is labelled: {stays}")
+        say(f"namespace/{namespace} stays: {stays}")
     for labelled in kubectl.items("/api/v1/nodes", labelSelector=PROFILE):
         name = labelled["metadata"]["name"]
         say(f"the label stays on {name}: kubectl label node {name} {PROFILE}-")
@@ -111,6 +111,8 @@ def _why_it_stays(kubectl: Kubectl, namespace: str) -> str | None:
         return ""
     if not namespaces.is_ours(there):
         return "it was not made for Firesteel"
+    if not namespaces.is_marked(there):
+        return f"it has no mark that kubectl firesteel made it; kubectl delete namespace {namespace} takes it, with all that is in it"
     pods = kubectl.items(f"/api/v1/namespaces/{namespace}/pods", labelSelector=objects.OTHERS)
     return f"it has pods of others ({', '.join(pod['metadata']['name'] for pod in pods[:3])})" if pods else None
 
