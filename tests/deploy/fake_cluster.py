@@ -18,11 +18,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import kubernetes_validate
 from aiohttp import web
 
+from tests.deploy.fake_queries import at, discovery, fields_match, labels_match
 from tests.deploy.manifests import runs_on
 from tests.deploy.served import Ended, Object, executed, served
 
@@ -39,7 +40,6 @@ _IMMUTABLE: Final = {
     "jobs": ("spec", "template"),
     "clusterrolebindings": ("roleRef",),
 }
-_GROUPS: Final = ("apps", "batch", "networking.k8s.io", "policy", "rbac.authorization.k8s.io")
 
 
 class Wrong(Exception):
@@ -116,7 +116,7 @@ class FakeCluster:
     def answer(self, method: str, path: str, query: Mapping[str, str], body: Object | None) -> Object | str:
         if path == "/version":
             return {"major": "1", "minor": f"{self.minor}+", "gitVersion": f"v1.{self.minor}.0"}
-        if (found := _discovery(path)) is not None:
+        if (found := discovery(path)) is not None:
             return found
         match = _PATH.fullmatch(path)
         if match is None:
@@ -148,8 +148,8 @@ class FakeCluster:
             item
             for item in self.of(plural)
             if (not namespace or item["metadata"].get("namespace") == namespace)
-            and _labels_match(query.get("labelSelector", ""), item["metadata"].get("labels", {}))
-            and _fields_match(query.get("fieldSelector", ""), item)
+            and labels_match(query.get("labelSelector", ""), item["metadata"].get("labels", {}))
+            and fields_match(query.get("fieldSelector", ""), item)
         ]
         # Items of a list have no kind of their own, as in a real answer.
         return {
@@ -186,7 +186,7 @@ class FakeCluster:
         ):
             raise Wrong(409, "Conflict", "the object has been modified")
         path = _IMMUTABLE.get(key[0], ())
-        if path and _at(before, path) != _at(item, path):
+        if path and at(before, path) != at(item, path):
             raise Wrong(422, "Invalid", f"{'.'.join(path)}: field is immutable")
         if dry:
             return item
@@ -222,7 +222,7 @@ class FakeCluster:
         return namespace
 
     def _end_namespaces(self) -> None:
-        for name in [name for name, at in self.ends.items() if time.monotonic() >= at]:
+        for name in [name for name, end in self.ends.items() if time.monotonic() >= end]:
             del self.ends[name]
             for key in [k for k in self.store if name in {k[1], k[2] if k[0] == "namespaces" else ""}]:
                 del self.store[key]
@@ -319,54 +319,9 @@ class FakeCluster:
         metadata = of["metadata"]
         self.put({
             "metadata": {"name": f"{metadata['name']}.{self.version}", "namespace": metadata["namespace"]},
-            "involvedObject": {"kind": of["kind"], "name": metadata["name"]}, "reason": reason, "message": message,
+            "involvedObject": {"kind": of["kind"], "name": metadata["name"], "uid": metadata["uid"]}, "reason": reason, "message": message,
             "lastTimestamp": f"2026-01-01T00:00:00.{self.version:06}Z",
         }, "events")  # fmt: skip
-
-
-# What `kubectl exec ds/NAME` looks up.
-_DAEMONSETS: Final = {"name": "daemonsets", "singularName": "daemonset", "shortNames": ["ds"], "namespaced": True, "kind": "DaemonSet",
-                      "verbs": ["get", "list"]}  # fmt: skip
-
-
-def _discovery(path: str) -> Object | None:
-    if path == "/api":
-        return {"kind": "APIVersions", "versions": ["v1"]}
-    if path == "/apis":
-        versions = [{"groupVersion": f"{group}/v1", "version": "v1"} for group in _GROUPS]
-        groups = [{"name": g, "versions": [v], "preferredVersion": v} for g, v in zip(_GROUPS, versions, strict=True)]
-        return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
-    pods = [{"name": "pods", "singularName": "pod", "namespaced": True, "kind": "Pod", "verbs": ["get", "list"]}]
-    if path == "/api/v1":
-        return {"kind": "APIResourceList", "groupVersion": "v1", "resources": pods}
-    if re.fullmatch(r"/apis/[^/]+/v1", path):
-        found = [_DAEMONSETS] if path == "/apis/apps/v1" else []
-        return {"kind": "APIResourceList", "groupVersion": path.removeprefix("/apis/"), "resources": found}
-    return None
-
-
-def _labels_match(selector: str, labels: Mapping[str, str]) -> bool:
-    for part in filter(None, selector.split(",")):
-        name, equal, value = part.partition("=")
-        if name.endswith("!"):
-            if labels.get(name[:-1]) == value:
-                return False
-        elif (labels.get(name) != value) if equal else name not in labels:
-            return False
-    return True
-
-
-def _fields_match(selector: str, item: Object) -> bool:
-    return all(
-        str(_at(item, name.split(".")) or "") == value
-        for name, _, value in (part.partition("=") for part in filter(None, selector.split(",")))
-    )
-
-
-def _at(item: Any, path: Sequence[str]) -> Any:
-    for name in path:
-        item = item.get(name, {}) if isinstance(item, dict) else {}
-    return item
 
 
 @contextmanager

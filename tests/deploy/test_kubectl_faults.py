@@ -2,6 +2,7 @@
 """What `kubectl firesteel` says where something is not as it should be: pods that are refused, nodes without an agent, a registry that asks
 who one is, writers in between, nodes that do not answer."""
 
+import hashlib
 import json
 import os
 import signal
@@ -100,6 +101,55 @@ def test_a_check_says_why_no_pod_was_made_and_does_not_wait_for_one(plugin: Plug
     assert (told.returncode, row.split()[0]) == (1, "a")
     assert row.endswith(f'-xyz" {_REFUSED}')
     assert names(plugin.cluster, "jobs") == []
+
+
+def refused_before(plugin: Plugin, space: str, kind: str, name: str) -> None:
+    """An event of an object of that name that is gone, which lives for an hour."""
+    plugin.cluster._event({"kind": kind, "metadata": {"name": name, "namespace": space, "uid": "gone"}}, "FailedCreate", "of old")  # fmt: skip
+
+
+def name_of_check(node: str) -> str:
+    return f"firesteel-check-{hashlib.sha256(node.encode()).hexdigest()[:12]}"
+
+
+def test_what_an_earlier_object_of_that_name_was_refused_for_is_over(plugin: Plugin) -> None:
+    plugin.cluster.put({"metadata": {"name": "careful"}}, "namespaces")
+    refused_before(plugin, "careful", "Job", name_of_check("a"))
+    plugin.cluster._job = lambda item: item.update(status={})  # type: ignore[method-assign]
+    told = plugin("check", "-n", "careful", "--node", "a", "--timeout", "2")
+    assert told.stdout.splitlines()[1].endswith("no pod was made, and no event says why"), told.stdout + told.stderr
+    plugin("install", "-n", "careful")
+    refused_before(plugin, "careful", "DaemonSet", "firesteel-core")
+    del (
+        plugin.cluster.store["pods", "careful", "firesteel-core-a"],
+        plugin.cluster.store["pods", "careful", "firesteel-core-b"],
+    )
+    fault = "no agent: its pod is not there yet"
+    assert answers(plugin, "-n", "careful") == (1, [("a", fault), ("b", fault)])
+
+
+def test_a_check_outlives_a_refusal_that_its_controller_gets_over(plugin: Plugin) -> None:
+    """An admission webhook that is away for a moment: the Job's controller asks again."""
+    cluster = plugin.cluster
+    plugin.cluster.work = lambda _pod, _command: (0, json.dumps({"ok": True, "checks": []}), "")
+    make, asked = cluster._job, iter(range(4))
+
+    def later(item: Object) -> None:
+        cluster._event(item, "FailedCreate", "failed calling webhook")
+        item["status"] = {}
+
+    answer = cluster.answer
+
+    def meanwhile(method: str, path: str, query: Mapping[str, str], body: Object | None) -> Object | str:
+        if method == "GET" and path.endswith(f"/jobs/{name_of_check('a')}") and next(asked, None) is None:
+            make(cluster.store["jobs", "firesteel", name_of_check("a")])
+        return answer(method, path, query, body)
+
+    cluster._job = later  # type: ignore[method-assign]
+    cluster.answer = meanwhile  # type: ignore[method-assign]
+    told = plugin("check", "--node", "a", "--timeout", "60")
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert "0 to repair" in told.stdout
 
 
 def test_a_check_asks_every_node_that_would_have_an_agent(plugin: Plugin) -> None:

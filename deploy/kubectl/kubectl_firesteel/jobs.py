@@ -13,6 +13,8 @@ from .kubectl import Kubectl, Object, Refused
 from .refusals import why_no_pod
 
 _STEP: Final = 1.0
+_PATIENCE: Final = 10.0
+"""Until a refusal is believed: the Job's controller asks again after one, two and four seconds, and then ever more rarely."""
 _LABELS: Final = {"app.kubernetes.io/name": "firesteel", "app.kubernetes.io/managed-by": "kubectl"}
 
 
@@ -120,9 +122,9 @@ def run_jobs(kubectl: Kubectl, jobs: Sequence[NodeJob], seconds: float) -> Itera
             if kubectl.delete(path):
                 _wait_until_gone(kubectl, path, seconds)
             kubectl.create(objects.collection_of(job.job), job.job)
-        end = time.monotonic() + seconds
+        began = time.monotonic()
         for job in jobs:
-            yield _result(kubectl, job, end)
+            yield _result(kubectl, job, began, seconds)
     finally:
         for job in jobs:
             kubectl.delete(objects.path_of(job.job))
@@ -136,14 +138,16 @@ def _wait_until_gone(kubectl: Kubectl, path: str, seconds: float) -> None:
         time.sleep(_STEP)
 
 
-def _result(kubectl: Kubectl, job: NodeJob, end: float) -> Result:
+def _result(kubectl: Kubectl, job: NodeJob, began: float, seconds: float) -> Result:
     path, namespace = objects.path_of(job.job), job.job["metadata"]["namespace"]
     while True:
-        status = kubectl.get(path).get("status", {})
+        there = kubectl.get(path)
+        status = there.get("status", {})
         done, failed = status.get("succeeded", 0), status.get("failed", 0)
         is_waiting = not (done or failed or status.get("active"))
-        refused = why_no_pod(kubectl, namespace, "Job", job.job["metadata"]["name"]) if is_waiting else ""
-        if done or failed or refused or time.monotonic() > end:
+        refused = why_no_pod(kubectl, namespace, there) if is_waiting else ""
+        waited = time.monotonic() - began
+        if done or failed or (refused and waited > _PATIENCE) or waited > seconds:
             break
         time.sleep(_STEP)
     pods = kubectl.items(

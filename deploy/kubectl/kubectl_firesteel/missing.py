@@ -57,8 +57,8 @@ def _not_installed(node: str, profile: str, there: Collection[str]) -> Missing:
 
 def _refusal(kubectl: Kubectl, namespace: str, daemonset: Object, present: Sequence[Agent]) -> str:
     """Why it has fewer pods than nodes; empty where it has one for each that it chose."""
-    name, profile = daemonset["metadata"]["name"], daemonset["metadata"]["labels"][PROFILE]
+    profile = daemonset["metadata"]["labels"][PROFILE]
     there = {agent.node for agent in present if agent.profile == profile}
     if daemonset.get("status", {}).get("desiredNumberScheduled", 0) <= len(there):
         return ""
-    return why_no_pod(kubectl, namespace, "DaemonSet", name) or "its pod is not there yet"
+    return why_no_pod(kubectl, namespace, daemonset) or "its pod is not there yet"
