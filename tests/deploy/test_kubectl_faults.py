@@ -301,6 +301,48 @@ def test_a_check_that_is_interrupted_leaves_nothing(plugin: Plugin, number: sign
     assert not [path for path in Path("/proc").glob("[0-9]*/cmdline") if str(plugin.folder / "kubeconfig").encode() in environ(path)]  # fmt: skip
 
 
+def test_a_check_under_nohup_outlives_its_terminal(plugin: Plugin) -> None:
+    plugin.cluster.broken_nodes |= {"a", "b"}
+    with subprocess.Popen(
+        ["nohup", str(PLUGIN), "check", "--timeout", "6"], env=environment_of(plugin.folder), cwd=plugin.folder, start_new_session=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as running:  # fmt: skip
+        until(lambda: len(plugin.cluster.of("jobs")) == 2)
+        os.killpg(running.pid, signal.SIGHUP)
+        out, _err = running.communicate(timeout=60)
+    assert (running.returncode, out.count("ImagePullBackOff")) == (1, 2)
+
+
+def test_a_second_signal_does_not_break_the_cleaning_up(plugin: Plugin) -> None:
+    """A service manager sends SIGTERM and SIGHUP, one after the other."""
+    cluster = plugin.cluster
+    cluster.broken_nodes |= {"a", "b"}
+    cluster.end_seconds = 0.0
+    before = set(cluster.store)
+    answer = cluster.answer
+    pids: list[int] = []
+
+    def slowly(method: str, path: str, query: Mapping[str, str], body: Object | None) -> Object | str:
+        if method == "DELETE" and pids:
+            os.kill(pids[0], signal.SIGHUP)
+            os.kill(pids[0], signal.SIGTERM)
+            time.sleep(0.5)
+        return answer(method, path, query, body)
+
+    cluster.answer = slowly  # type: ignore[method-assign]
+    with subprocess.Popen(
+        [str(PLUGIN), "check", "--timeout", "120"], env=environment_of(plugin.folder), cwd=plugin.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as running:  # fmt: skip
+        until(lambda: len(cluster.of("jobs")) == 2)
+        pids.append(running.pid)
+        running.send_signal(signal.SIGTERM)
+        out, err = running.communicate(timeout=60)
+    assert (running.returncode, out, err) == (130, b"", b"")
+    pids.clear()
+    cluster.answer("GET", "/api/v1/nodes", {}, None)
+    assert set(cluster.store) == before
+
+
 def environ(path: Path) -> bytes:
     """Of a process; nothing of one that is gone."""
     with suppress(OSError):

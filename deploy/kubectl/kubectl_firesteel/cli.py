@@ -17,6 +17,7 @@ _DESCRIPTION = (
     "Firesteel in a cluster: install it, look at it, take it away. Asks through kubectl, with its credentials."
 )
 _EPILOG = "exit codes: 0 done, 1 not as wished, 2 wrong use, 3 the cluster refused or cannot be reached."
+_ENDS = (signal.SIGTERM, signal.SIGHUP)
 _SORTS = ("rate", "errors", "p99", "bytes", "requests")
 
 
@@ -29,8 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if getattr(given, name)
         for part in (f"--{name}", getattr(given, name))
     ]
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+    for number in _ENDS:
+        # Ignored under nohup, whose caller wants this to go on.
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _interrupt)
     kubectl = Kubectl(options, os.environ.get("KUBECTL", "kubectl"))
     try:
         return _run(kubectl, given)
@@ -50,7 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    """As Ctrl-C: Jobs, a namespace made for them, and the proxy go before this does."""
+    """As Ctrl-C: Jobs, a namespace made for them, and the proxy go before this does; another such signal does not end that."""
+    for number in _ENDS:
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
