@@ -326,3 +326,43 @@ def test_a_namespace_that_install_made_goes_after_another_install(plugin: Plugin
     assert plugin.cluster.store[_SPACE]["metadata"]["annotations"] == {"firesteel/made-by": "kubectl-firesteel"}
     assert plugin("uninstall").returncode == 0
     assert _SPACE not in plugin.cluster.store
+
+
+def test_the_level_of_pod_security_that_a_namespace_had_comes_back(plugin: Plugin) -> None:
+    cluster, prefix = plugin.cluster, "pod-security.kubernetes.io/"
+    had = {"team": "platform", f"{prefix}enforce": "baseline", f"{prefix}warn": "restricted"}
+    cluster.put({"metadata": {"name": "tools", "labels": had, "annotations": {"owner": "ada"}}}, "namespaces")
+    changes = "enforce baseline -> privileged, audit unset -> privileged, warn restricted -> privileged"
+    told = f"namespace/tools: {prefix}{changes}; uninstall puts that back"
+    assert told in plugin("install", "-n", "tools", "--dry-run").stdout.splitlines()
+    assert told in plugin("install", "-n", "tools").stdout.splitlines()
+    metadata = cluster.store["namespaces", "", "tools"]["metadata"]
+    metadata["labels"][f"{prefix}warn"] = "baseline"
+    again = plugin("install", "-n", "tools").stdout.splitlines()
+    assert f"namespace/tools: {prefix}warn baseline -> privileged; uninstall puts that back" in again
+    metadata = cluster.store["namespaces", "", "tools"]["metadata"]
+    # Set since then, so whoever did it wants it.
+    del metadata["labels"][f"{prefix}audit"]
+    back = f"namespace/tools: {prefix}enforce privileged -> baseline, warn privileged -> baseline"
+    dry = plugin("uninstall", "-n", "tools", "--dry-run").stdout.splitlines()
+    assert f"would put back {back}" in dry
+    gone = plugin("uninstall", "-n", "tools")
+    assert gone.returncode == 0, gone.stdout + gone.stderr
+    assert f"put back {back}" in gone.stdout.splitlines()
+    metadata = cluster.store["namespaces", "", "tools"]["metadata"]
+    levels = {f"{prefix}enforce": "baseline", f"{prefix}warn": "baseline"}
+    assert (metadata["labels"], metadata["annotations"]) == ({"team": "platform", **levels}, {"owner": "ada"})
+
+
+def test_the_level_stays_for_another_call_where_a_node_was_not_cleaned(plugin: Plugin) -> None:
+    cluster, level = plugin.cluster, "pod-security.kubernetes.io/enforce"
+    cluster.node("old", {"firesteel/profile": "kmod"})
+    cluster.put({"metadata": {"name": "tools", "labels": {level: "baseline"}}}, "namespaces")
+    seen(plugin)
+    plugin("install", "-n", "tools", "--profile", "core", "--profile", "kmod")
+    cluster.broken_nodes.add("old")
+    assert plugin("uninstall", "-n", "tools", "--timeout", "2").returncode == 1
+    cluster.broken_nodes.clear()
+    told = plugin("uninstall", "-n", "tools")
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert cluster.store["namespaces", "", "tools"]["metadata"]["labels"] == {level: "baseline"}

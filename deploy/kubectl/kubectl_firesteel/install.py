@@ -136,13 +136,11 @@ def _put_once(kubectl: Kubectl, item: Object, rendered: Collection[str], *, dry:
     name = f"{item['kind'].lower()}/{item['metadata']['name']}"
     path = objects.path_of(item)
     there = kubectl.find(path)
-    told = ""
+    told: list[str] = []
     if item["kind"] == "ConfigMap":
-        item, told = configuration.fitted_to(item, there, rendered)
-    if item["kind"] == "Namespace" and there is not None and not namespaces.is_ours(there):
-        item, told = namespaces.as_a_guest(item), f"{name} was there before, so uninstall will leave it"
-    if item["kind"] == "Namespace" and there is None:
-        item = namespaces.marked(item)
+        item, *told = configuration.fitted_to(item, there, rendered)
+    if item["kind"] == "Namespace":
+        item, *told = _namespace(item, there)
     if there is None:
         if not (unborn and "namespace" in item["metadata"]):
             kubectl.create(objects.collection_of(item), item, dry=dry)
@@ -150,7 +148,20 @@ def _put_once(kubectl: Kubectl, item: Object, rendered: Collection[str], *, dry:
     else:
         kubectl.replace(path, replacing(item, there), dry=dry)
         done = f"{'would replace' if dry else 'replaced'} {name}"
-    return [done, told] if told else [done]
+    return [done, *filter(None, told)]
+
+
+def _namespace(item: Object, there: Object | None) -> tuple[Object, str, str]:
+    """What is to be written, and what there is to say of it."""
+    if there is None:
+        return namespaces.marked(item), "", ""
+    guest = (
+        ""
+        if namespaces.is_ours(there)
+        else f"namespace/{item['metadata']['name']} was there before, so uninstall will leave it"
+    )
+    item, changed = namespaces.remembering(namespaces.as_a_guest(item) if guest else item, there)
+    return item, guest, changed
 
 
 def replacing(item: Object, there: Object) -> Object:

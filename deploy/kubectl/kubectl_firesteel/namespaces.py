@@ -5,14 +5,20 @@ One that was there before the first installation is somebody's: it gets what let
 alone does not tell: `kubectl apply` writes it on one that was there as well. One that this plugin made has its mark.
 """
 
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import Final
 
 from .kubectl import Kubectl, Object, Refused
 
 _STEP: Final = 1.0
 _SECURITY: Final = "pod-security.kubernetes.io/"
+_LEVEL: Final = "privileged"
+_BEFORE: Final = "firesteel/pod-security-before"
+"""The annotation with what we wrote over, as JSON: label -> value, null where there was none."""
+_CONFLICTS: Final = 10
 _MARK: Final = {"firesteel/made-by": "kubectl-firesteel"}
 
 
@@ -39,7 +45,7 @@ def ensure(kubectl: Kubectl, namespace: str, seconds: float, say: Callable[[str]
     """Whether it had to be made, for Jobs: with the level of Pod Security that they need."""
     if settled(kubectl, namespace, seconds, say) is not None:
         return False
-    labels = {f"{_SECURITY}enforce": "privileged", "app.kubernetes.io/name": "firesteel"}
+    labels = {f"{_SECURITY}enforce": _LEVEL, "app.kubernetes.io/name": "firesteel"}
     item = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}}
     kubectl.create("/api/v1/namespaces", marked(item))
     return True
@@ -64,6 +70,58 @@ def as_a_guest(item: Object) -> Object:
     """What of our Namespace goes into somebody else's: the labels of Pod Security."""
     labels = {name: value for name, value in item["metadata"]["labels"].items() if name.startswith(_SECURITY)}
     return {**item, "metadata": {**item["metadata"], "labels": labels}}
+
+
+def remembering(item: Object, there: Object) -> tuple[Object, str]:
+    """Ours, with the levels of Pod Security that it writes over in one that was there before; and what changes, empty if nothing does."""
+    had = there["metadata"].get("labels") or {}
+    ours = {name: value for name, value in item["metadata"]["labels"].items() if name.startswith(_SECURITY)}
+    changed = {name: had.get(name) for name, value in ours.items() if had.get(name) != value}
+    if not changed or is_marked(there):
+        return item, ""
+    annotations = {**item["metadata"].get("annotations", {}), _BEFORE: json.dumps({**_before(there), **changed})}
+    told = _told(item["metadata"]["name"], {name: (old, ours[name]) for name, old in changed.items()})
+    return {**item, "metadata": {**item["metadata"], "annotations": annotations}}, f"{told}; uninstall puts that back"
+
+
+def put_back(kubectl: Kubectl, namespace: str, say: Callable[[str], None], *, dry: bool = False) -> None:
+    """The levels that it had before us, but those that somebody set since."""
+    for left in reversed(range(_CONFLICTS)):
+        there = kubectl.find(path(namespace))
+        if there is None or _is_ending(there) or _BEFORE not in (there["metadata"].get("annotations") or {}):
+            return
+        labels, annotations = dict(there["metadata"].get("labels") or {}), dict(there["metadata"]["annotations"])
+        back = {name: old for name, old in _before(there).items() if labels.get(name) == _LEVEL}
+        labels = {name: value for name, value in {**labels, **back}.items() if value is not None}
+        del annotations[_BEFORE]
+        metadata = {**there["metadata"], "labels": labels, "annotations": annotations}
+        item = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata, "spec": there.get("spec", {})}
+        try:
+            kubectl.replace(path(namespace), item, dry=dry)
+        except Refused as refused:
+            if refused.status != HTTPStatus.CONFLICT or not left:
+                raise
+            continue
+        if back:
+            told = _told(namespace, {name: (_LEVEL, old) for name, old in back.items()})
+            say(f"{'would put back' if dry else 'put back'} {told}")
+        return
+
+
+def _before(there: Object) -> dict[str, str | None]:
+    """What that annotation has; nothing where somebody wrote something else into it."""
+    try:
+        found = json.loads((there["metadata"].get("annotations") or {}).get(_BEFORE, "{}"))
+    except ValueError:
+        return {}
+    return {name: old for name, old in found.items() if name.startswith(_SECURITY)} if isinstance(found, dict) else {}
+
+
+def _told(namespace: str, changes: Mapping[str, tuple[str | None, str | None]]) -> str:
+    texts = (
+        f"{name.removeprefix(_SECURITY)} {old or 'unset'} -> {new or 'unset'}" for name, (old, new) in changes.items()
+    )
+    return f"namespace/{namespace}: {_SECURITY}{', '.join(texts)}"
 
 
 def delete(kubectl: Kubectl, namespace: str, seconds: float, say: Callable[[str], None]) -> bool:

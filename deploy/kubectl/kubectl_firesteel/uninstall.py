@@ -50,6 +50,8 @@ def uninstall(kubectl: Kubectl, wish: Wish, say: Say) -> bool:
         ]
         for path in paths:
             say(f"would delete {path}")
+        if stays:
+            namespaces.put_back(kubectl, namespace, say, dry=True)
         for node in nodes:
             say(f"would run firesteel uninstall on {node}")
         return True
@@ -70,6 +72,9 @@ def uninstall(kubectl: Kubectl, wish: Wish, say: Say) -> bool:
     if stays is None:
         clean &= namespaces.delete(kubectl, namespace, seconds, say)
     elif stays:
+        # Another call needs them for its Jobs.
+        if clean:
+            namespaces.put_back(kubectl, namespace, say)
         say(f"namespace/{namespace} stays: {stays}")
     for labelled in kubectl.items("/api/v1/nodes", labelSelector=PROFILE):
         name = labelled["metadata"]["name"]
