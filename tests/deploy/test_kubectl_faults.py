@@ -79,6 +79,24 @@ def test_status_says_why_the_agents_pods_were_refused(plugin: Plugin) -> None:
     assert told[-1] == f"a, b: {fault}"
 
 
+def test_a_refusal_is_not_told_of_nodes_that_the_daemonset_leaves_out(plugin: Plugin) -> None:
+    """By a nodeSelector of the chart's values, or by its required terms."""
+    plugin.cluster.node("chosen", {"pool": "shop"})
+    plugin.cluster.node("arm", {"pool": "shop", "kubernetes.io/arch": "arm64"})
+    plugin("install")
+    daemonset = plugin.cluster.store["daemonsets", "firesteel", "firesteel-core"]
+    pod = daemonset["spec"]["template"]["spec"]
+    pod["nodeSelector"] = {**pod.get("nodeSelector", {}), "pool": "shop"}
+    (term,) = pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    term["matchExpressions"].append({"key": "kubernetes.io/arch", "operator": "NotIn", "values": ["arm64"]})
+    labels = plugin.cluster.store["namespaces", "", "firesteel"]["metadata"]["labels"]
+    labels["pod-security.kubernetes.io/enforce"] = "baseline"
+    plugin.cluster._control("daemonsets", daemonset)
+    left_out = "no agent: its DaemonSet does not choose this node"
+    fault = f'no agent: Error creating: pods "firesteel-core-chosen" {_REFUSED}'
+    assert answers(plugin) == (1, [("a", left_out), ("arm", left_out), ("b", left_out), ("chosen", fault)])
+
+
 def test_a_pod_that_no_scheduler_placed_is_its_nodes(plugin: Plugin) -> None:
     plugin.cluster.work = well
     plugin("install")

@@ -3,12 +3,15 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from .agents import Agent
 from .install import installed
 from .kubectl import Kubectl, Object, Refused
-from .objects import OFF, PROFILE, can_be_watched, profile_of
+from .objects import OFF, PROFILE, can_be_watched, chooses, profile_of
 from .refusals import why_no_pod
+
+_LEFT_OUT: Final = "its DaemonSet does not choose this node"
 
 
 @dataclass(frozen=True)
@@ -41,10 +44,13 @@ def missing(kubectl: Kubectl, namespace: str, present: Sequence[Agent], node: st
         if profile not in daemonsets:
             yield _not_installed(name, profile, daemonsets)
             continue
+        if not chooses(daemonsets[profile], item):
+            yield Missing(name, profile, _LEFT_OUT, False)
+            continue
         if profile not in refused:
             refused[profile] = _refusal(kubectl, namespace, daemonsets[profile], present)
         why = refused[profile]
-        yield Missing(name, profile, why or "its DaemonSet does not choose this node", bool(why))
+        yield Missing(name, profile, why or _LEFT_OUT, bool(why))
 
 
 def _not_installed(node: str, profile: str, there: Collection[str]) -> Missing:

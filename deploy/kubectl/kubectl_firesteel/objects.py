@@ -192,6 +192,32 @@ def can_be_watched(node: Object) -> bool:
     )
 
 
+def chooses(daemonset: Object, node: Object) -> bool:
+    """By its nodeSelector and the required terms of its affinity, as far as they are about labels."""
+    pod, labels = daemonset["spec"]["template"]["spec"], node["metadata"].get("labels") or {}
+    affinity = (pod.get("affinity") or {}).get("nodeAffinity") or {}
+    terms = (affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}).get("nodeSelectorTerms")
+    return all(labels.get(name) == value for name, value in (pod.get("nodeSelector") or {}).items()) and (
+        not terms or any(all(_holds(part, labels) for part in term.get("matchExpressions") or ()) for term in terms)
+    )
+
+
+def _holds(part: Object, labels: Object) -> bool:
+    name = part["key"]
+    match part["operator"]:
+        case "In":
+            return labels.get(name) in part["values"]
+        case "NotIn":
+            return labels.get(name) not in part["values"]
+        case "Exists":
+            return name in labels
+        case "DoesNotExist":
+            return name not in labels
+        case _:
+            # Gt and Lt, which our chart does not render.
+            return True
+
+
 def profile_of(node: Object) -> str:
     """Whose agent runs there: as the DaemonSets choose, so core's where the label is missing or is nothing that they know."""
     label = str((node["metadata"].get("labels") or {}).get(PROFILE, ""))
