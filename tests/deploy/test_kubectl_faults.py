@@ -16,6 +16,7 @@ import pytest
 
 from deploy.kubectl.kubectl_firesteel import agents
 from deploy.kubectl.kubectl_firesteel.kubectl import Kubectl, Refused
+from tests.deploy.fake_cluster import Wrong
 from tests.deploy.plugged import Plugin, a_plugin, names  # noqa: F401 - fixture
 from tests.deploy.plugin import PLUGIN, environment_of
 from tests.deploy.served import Ended, Object
@@ -245,6 +246,30 @@ def test_a_status_that_is_written_meanwhile_stops_no_installation(plugin: Plugin
     written = [path for method, path in cluster.requests if method == "PUT" and "/daemonsets/" in path]
     assert len(written) == 4, "three that were outdated, and one"
     assert told.stdout.count("replaced daemonset/firesteel-core") == 1
+
+
+@pytest.mark.parametrize("plural", ["podmonitors", "securitycontextconstraints", "networkpolicies"])
+def test_what_may_not_be_listed_stops_no_installation(plugin: Plugin, plural: str) -> None:
+    """By that the rest of an earlier one is found, after all is put; monitors and OpenShift's constraints are not even asked for."""
+    cluster = plugin.cluster
+    answer, message = cluster.answer, f'{plural} is forbidden: User "ada" cannot list resource'
+
+    def forbidding(method: str, path: str, query: Mapping[str, str], body: Object | None) -> Object | str:
+        if method == "GET" and path.endswith(f"/{plural}"):
+            raise Wrong(403, "Forbidden", message)
+        return answer(method, path, query, body)
+
+    cluster.answer = forbidding  # type: ignore[method-assign]
+    told = plugin("install")
+    assert told.returncode == 0, told.stderr
+    assert "firesteel-core: 2 of 2 ready" in told.stdout.splitlines()
+    sentence = f"what an earlier installation left was not looked for: {message}"
+    assert (sentence in told.stdout.splitlines()) == (plural == "networkpolicies")
+    # It is the first that is asked, so nothing is done by halves.
+    before = dict(cluster.store)
+    gone = plugin("uninstall")
+    assert (gone.returncode, gone.stderr) == (3, f"kubectl firesteel: {message}\n")
+    assert cluster.store == before
 
 
 def test_a_node_that_does_not_answer_is_told_as_its_own_fault(tmp_path: Path) -> None:

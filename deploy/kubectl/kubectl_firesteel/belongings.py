@@ -14,9 +14,10 @@ Found = tuple[str, str, Object]
 """(kind, path, object)."""
 
 
-def in_namespace(kubectl: Kubectl, namespace: str) -> Iterator[Found]:
-    """What carries our label there, what was made last first."""
-    for kind, path, item in _of(kubectl, namespace, namespaced=True):
+def in_namespace(kubectl: Kubectl, namespace: str, *, beside: bool = True) -> Iterator[Found]:
+    """What carries our label there, what was made last first. `beside`: also of the kinds that are never installed here, for which one needs
+    further rights."""
+    for kind, path, item in _of(kubectl, namespace, namespaced=True, beside=beside):
         # The account of every namespace is not ours, whatever its labels.
         if (kind, item["metadata"]["name"]) != ("ServiceAccount", "default"):
             yield kind, path, item
@@ -32,15 +33,15 @@ def secrets(kubectl: Kubectl, namespace: str) -> Iterator[str]:
         yield f"{place}/{name}"
 
 
-def instances(kubectl: Kubectl, namespace: str) -> set[str]:
+def instances(kubectl: Kubectl, namespace: str, *, beside: bool = True) -> set[str]:
     """The names of the releases in it; ours where nothing is left there."""
-    labels = (instance_of(item) for _, _, item in in_namespace(kubectl, namespace))
+    labels = (instance_of(item) for _, _, item in in_namespace(kubectl, namespace, beside=beside))
     return set(filter(None, labels)) or {instance_of(objects.everything()[0])}
 
 
-def of_cluster(kubectl: Kubectl, namespace: str, releases: Collection[str]) -> list[Found]:
+def of_cluster(kubectl: Kubectl, namespace: str, releases: Collection[str], *, beside: bool = True) -> list[Found]:
     """What is in no namespace and for nobody but the accounts in this one. `releases` as `instances` has them."""
-    found = list(_of(kubectl, namespace, namespaced=False))
+    found = list(_of(kubectl, namespace, namespaced=False, beside=beside))
     roles = [entry for entry in found if entry[0] == "ClusterRole"]
     others = [entry for entry in found if entry[0] != "ClusterRole"]
     chosen = [entry for entry in others if _is_for(entry[2], namespace, releases)]
@@ -49,8 +50,10 @@ def of_cluster(kubectl: Kubectl, namespace: str, releases: Collection[str]) -> l
     return chosen + free
 
 
-def _of(kubectl: Kubectl, namespace: str, *, namespaced: bool) -> Iterator[Found]:
+def _of(kubectl: Kubectl, namespace: str, *, namespaced: bool, beside: bool) -> Iterator[Found]:
     for kind, path in reversed(objects.collections(namespace, namespaced=namespaced)):
+        if kind in objects.BESIDE and not beside:
+            continue
         for item in kubectl.items(path, labelSelector=SELECTOR):
             yield kind, f"{path}/{item['metadata']['name']}", item
 

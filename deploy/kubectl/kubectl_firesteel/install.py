@@ -57,7 +57,7 @@ def install(kubectl: Kubectl, wish: Wish, say: Say) -> bool:
         # Pods wait for it, so it comes before them.
         if item["kind"] == "Namespace" and wish.names and certificate.ensure(kubectl, wish.namespace, dry=wish.dry):
             say(f"{'would create' if wish.dry else 'created'} secret/{certificate.SECRET}")
-    for path in superfluous(kubectl, wanted, wish.namespace):
+    for path in _superfluous_as_far_as_told(kubectl, wanted, wish.namespace, say):
         say(f"{'would delete' if wish.dry else 'deleted'} {path.rpartition('/')[2]}")
         if not wish.dry:
             kubectl.delete(path)
@@ -191,16 +191,29 @@ def replacing(item: Object, there: Object) -> Object:
     return result
 
 
+def _superfluous_as_far_as_told(kubectl: Kubectl, wanted: Sequence[Object], namespace: str, say: Say) -> list[str]:
+    """What is installed works without these lists, which take a right of their own."""
+    try:
+        return list(superfluous(kubectl, wanted, namespace))
+    except Refused as refused:
+        if refused.status != HTTPStatus.FORBIDDEN:
+            raise
+        say(f"what an earlier installation left was not looked for: {refused}")
+        return []
+
+
 def superfluous(kubectl: Kubectl, wanted: Sequence[Object], namespace: str) -> Iterator[str]:
     """What an earlier installation in this namespace made and this one has not."""
     kept = {objects.path_of(item) for item in wanted}
     found = [
-        *belongings.in_namespace(kubectl, namespace),
-        *belongings.of_cluster(kubectl, namespace, belongings.instances(kubectl, namespace)),
+        *belongings.in_namespace(kubectl, namespace, beside=False),
+        *belongings.of_cluster(
+            kubectl, namespace, belongings.instances(kubectl, namespace, beside=False), beside=False
+        ),
     ]
-    for kind, path, item in found:
+    for _, path, item in found:
         by_us = item["metadata"]["labels"].get("app.kubernetes.io/managed-by") == "kubectl"
-        if by_us and path not in kept and kind not in objects.BESIDE:
+        if by_us and path not in kept:
             yield path
 
 

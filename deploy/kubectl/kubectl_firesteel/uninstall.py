@@ -41,9 +41,11 @@ def uninstall(kubectl: Kubectl, wish: Wish, say: Say) -> bool:
     secrets = list(belongings.secrets(kubectl, namespace))
     records = helm.records(kubectl, namespace)
     stays = _why_it_stays(kubectl, namespace)
+    # Before anything is done, for not everybody may list all of it.
+    found = list(_paths(kubectl, namespace, releases))
     if wish.dry:
         paths = [
-            *_paths(kubectl, namespace, releases),
+            *found,
             *secrets,
             *(path for record in records if not record.beside for path in record.paths),
             *([namespaces.path(namespace)] if stays is None else []),
@@ -65,7 +67,7 @@ def uninstall(kubectl: Kubectl, wish: Wish, say: Say) -> bool:
         image, like = _small_image(wish, workloads), {**agents_pod(workloads, "kmod"), **wish.images.part_of_pod()}
         jobs = [NodeJob(node, wipe_job(node, namespace, image, like)) for node in nodes]
         clean &= _wipe(kubectl, jobs, seconds, say)
-    for path in dict.fromkeys([*secrets, *_paths(kubectl, namespace, releases)]):
+    for path in dict.fromkeys([*secrets, *found]):
         if kubectl.delete(path):
             say(f"deleted {path.rpartition('/')[0].rpartition('/')[2]}/{path.rpartition('/')[2]}")
     helm.forget(kubectl, records, say, is_all_gone=not list(_paths(kubectl, namespace, releases)))
