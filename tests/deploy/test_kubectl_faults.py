@@ -330,7 +330,8 @@ def test_a_check_that_is_interrupted_leaves_nothing(plugin: Plugin, number: sign
     cluster.broken_nodes |= {"a", "b"}
     cluster.end_seconds = 0.0
     before = set(cluster.store)
-    command = [str(PLUGIN), "check", "--timeout", "120"]
+    # Where the tests run in the background SIGINT is ignored, and what is ignored stays so.
+    command = ["env", "--default-signal=INT,TERM,HUP", str(PLUGIN), "check", "--timeout", "120"]
     with subprocess.Popen(
         command, env=environment_of(plugin.folder), cwd=plugin.folder, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as running:  # fmt: skip
