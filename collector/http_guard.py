@@ -10,7 +10,6 @@ import hmac
 import ipaddress
 import time
 from collections.abc import Awaitable, Callable
-from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
@@ -24,7 +23,7 @@ Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 CONNECTIONS_MAX = 128
 """Open connections per listener."""
 FIRST_REQUEST_SECONDS = 10.0
-"""A connection that has not sent a whole request head by then is closed, after a second look."""
+"""A connection that has not sent a whole request head by then is closed a second later."""
 _SECOND_LOOK_SECONDS = 1.0
 TOKEN_MIN_LENGTH = 16
 _TOKEN_MAX_BYTES = 4096
@@ -195,24 +194,20 @@ class Turnstile:
             return _Refuse()
         protocol = self._server()
         self._silent.add(protocol)
-        asyncio.get_running_loop().call_later(FIRST_REQUEST_SECONDS, self._check, protocol)
+        loop = asyncio.get_running_loop()
+        # In two steps: a loop that was held up for so long has timers first, and what was sent long ago after them.
+        loop.call_later(FIRST_REQUEST_SECONDS, loop.call_later, _SECOND_LOOK_SECONDS, self._check, protocol)
         return protocol
 
     def asked(self, protocol: asyncio.BaseProtocol) -> None:
         """A whole request head arrived on this connection."""
         self._silent.discard(protocol)
 
-    def _check(self, protocol: web.RequestHandler, *, again: bool = True) -> None:
-        if protocol not in self._silent:
-            return
-        if again:
-            # A loop that was held up for so long has timers first, and looks at what was sent long ago after them.
-            second = partial(self._check, protocol, again=False)
-            asyncio.get_running_loop().call_later(_SECOND_LOOK_SECONDS, second)
-            return
-        self._silent.discard(protocol)
-        if protocol.transport is not None:
-            protocol.transport.abort()
+    def _check(self, protocol: web.RequestHandler) -> None:
+        if protocol in self._silent:
+            self._silent.discard(protocol)
+            if protocol.transport is not None:
+                protocol.transport.abort()
 
 
 class _Refuse(asyncio.Protocol):
