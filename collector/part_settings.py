@@ -18,7 +18,7 @@ _COMM_BYTES = 15  # the kernel has no longer names
 
 
 _CARRIERS = {"grpc": "http2", "websocket": "http"}
-"""What cannot be decoded without another protocol, in which it comes."""
+"""What cannot be decoded without another protocol, in which it comes: that is switched on with it, and looked for at its ports."""
 
 
 def engine_settings(config: Config) -> EngineSettings:
@@ -46,7 +46,8 @@ def engine_settings(config: Config) -> EngineSettings:
         url_clustering=config.requests.url_clustering,
         dns_nxdomain_is_error=config.requests.dns_nxdomain_is_error,
         port_rules=tuple(
-            PortRule(port, name if name in PROTOCOLS else None) for port, name in sorted(protocols.ports.items())
+            PortRule(port, _CARRIERS.get(name, name) if name in PROTOCOLS else None)
+            for port, name in sorted(protocols.ports.items())
         ),
         count_verbs=counts_calls(config),
         count_fine=counts_finely(config),

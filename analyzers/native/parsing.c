@@ -42,16 +42,6 @@ enum fs_detected fs_detect(struct fs_engine *e, const struct fs_protocol *p, str
 	return how;
 }
 
-/* Calls of gRPC come in HTTP/2, and a WebSocket begins as a request of HTTP: on their ports those are looked for. */
-static uint8_t carrier_of(uint8_t protocol)
-{
-	switch (protocol) {
-	case FS_PROTOCOL_GRPC: return FS_PROTOCOL_HTTP2;
-	case FS_PROTOCOL_WEBSOCKET: return FS_PROTOCOL_HTTP;
-	default: return protocol;
-	}
-}
-
 /* The port that names the service: the server's, as it is and as it was dialled, or both where no side is known. */
 static uint8_t ruled_protocol(const struct fs_engine *e, const struct fs_connection *c)
 {
@@ -60,7 +50,7 @@ static uint8_t ruled_protocol(const struct fs_engine *e, const struct fs_connect
 		if ((c->role != FS_ROLE_CLIENT && rule->port == c->tuple.local_port) ||
 		    (c->role != FS_ROLE_SERVER && rule->port == c->tuple.remote_port) ||
 		    (c->dialled_port && rule->port == c->dialled_port))
-			return rule->protocol == 255 ? FS_PROTOCOL_NOSUPPORT : carrier_of(rule->protocol);
+			return rule->protocol == 255 ? FS_PROTOCOL_NOSUPPORT : rule->protocol;
 	}
 	return FS_UNDECIDED;
 }

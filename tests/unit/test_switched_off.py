@@ -29,7 +29,11 @@ def without(*off: Protocol) -> int:
 def rows_of(name: str, *, enabled: int = ALL, pinned: Protocol | None = None) -> list[Row]:
     with InProcessEngine(protocols_enabled=enabled) as engine:
         if pinned is not None:
-            engine.config.port_rule[0].port, engine.config.port_rule[0].protocol = PORT, pinned
+            protocols = replace(Config().protocols, ports={PORT: PROTOCOLS[pinned]})
+            (rule,) = engine_settings(replace(Config(), protocols=protocols)).port_rules
+            assert rule.protocol is not None
+            engine.config.port_rule[0].port = rule.port
+            engine.config.port_rule[0].protocol = PROTOCOLS.index(rule.protocol)
             engine.config.port_rules = 1
             engine.config.generation += 1
             engine.tick(0)
