@@ -18,18 +18,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 SOURCES: Final = ROOT / "deploy" / "kubectl" / "kubectl_firesteel"
-# An older Python than the plugin's reads this file, and no other one.
-_START: Final = """\
-# SPDX-License-Identifier: Apache-2.0
-import sys
-
-if sys.version_info < (3, 10):
-    sys.exit("kubectl firesteel: it needs Python 3.10 or later, and %s is %s.%s" % ((sys.executable,) + sys.version_info[:2]))
-
-from kubectl_firesteel.cli import main
-
-sys.exit(main())
-"""
+_START: Final = SOURCES.parent / "kubectl-firesteel"
 _TIME: Final = (2024, 1, 1, 0, 0, 0)
 _MANIFEST: Final = """\
 apiVersion: krew.googlecontainertools.github.com/v1alpha2
@@ -73,7 +62,7 @@ def one_file() -> bytes:
     buffer.seek(0, io.SEEK_END)
     with zipfile.ZipFile(buffer, "a", zipfile.ZIP_DEFLATED) as archive:
         files = {f"kubectl_firesteel/{path.name}": path.read_bytes() for path in SOURCES.iterdir() if path.is_file()}
-        for name, content in sorted({**files, "__main__.py": _START.encode()}.items()):
+        for name, content in sorted({**files, "__main__.py": _START.read_bytes()}.items()):
             entry = zipfile.ZipInfo(name, _TIME)
             entry.compress_type = zipfile.ZIP_DEFLATED
             entry.external_attr = 0o644 << 16

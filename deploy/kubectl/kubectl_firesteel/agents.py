@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from .kubectl import Kubectl, Object, Refused
-from .objects import PROFILE, SELECTOR
+from .objects import PROFILE, SELECTOR, required_terms
 
 CONTAINER: Final = "agent"
 _AT_ONCE: Final = 8
@@ -53,9 +53,8 @@ def _agent(pod: Object) -> Agent:
 
 def _node_of(spec: Object) -> str:
     """Where it runs; where its DaemonSet wants it, as long as no scheduler has put it there: only there it may be."""
-    required = "requiredDuringSchedulingIgnoredDuringExecution"
-    wanted = spec.get("affinity", {}).get("nodeAffinity", {}).get(required, {}).get("nodeSelectorTerms", ())
-    fields = [field for term in wanted for field in term.get("matchFields", ()) if field["key"] == "metadata.name"]
+    terms = required_terms(spec)
+    fields = [field for term in terms for field in term.get("matchFields", ()) if field["key"] == "metadata.name"]
     return str(spec.get("nodeName") or next((field["values"][0] for field in fields), ""))
 
 

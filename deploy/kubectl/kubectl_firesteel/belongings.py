@@ -2,7 +2,7 @@
 """What belongs to the installation in one namespace. Objects of the whole cluster carry the same label whoever made them: another
 release's are told apart by whom they are for (subjects, users), and roles by who is bound to them and by their instance."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
 from . import certificate, objects
@@ -33,10 +33,9 @@ def secrets(kubectl: Kubectl, namespace: str) -> Iterator[str]:
         yield f"{place}/{name}"
 
 
-def instances(kubectl: Kubectl, namespace: str, *, beside: bool = True) -> set[str]:
-    """The names of the releases in it; ours where nothing is left there."""
-    labels = (instance_of(item) for _, _, item in in_namespace(kubectl, namespace, beside=beside))
-    return set(filter(None, labels)) or {instance_of(objects.everything()[0])}
+def instances(ours: Iterable[Found]) -> set[str]:
+    """The names of the releases in a namespace, of which `ours` is what `in_namespace` has; our own where nothing is left there."""
+    return set(filter(None, (instance_of(item) for _, _, item in ours))) or {instance_of(objects.everything()[0])}
 
 
 def of_cluster(kubectl: Kubectl, namespace: str, releases: Collection[str], *, beside: bool = True) -> list[Found]:

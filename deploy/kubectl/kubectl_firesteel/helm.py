@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What Helm remembers of a release that installed Firesteel: by it Helm lists, upgrades and uninstalls, also what is not ours."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from . import objects
-from .belongings import in_namespace, instance_of
+from .belongings import Found, instance_of
 from .kubectl import Kubectl
 
 _RELEASE: Final = "meta.helm.sh/release-name"
@@ -36,10 +36,10 @@ class Record:
         )
 
 
-def records(kubectl: Kubectl, namespace: str) -> list[Record]:
-    """Of each release, with the paths of its Secrets."""
+def records(kubectl: Kubectl, namespace: str, ours: Iterable[Found]) -> list[Record]:
+    """Of each release, with the paths of its Secrets. `ours` is what belongings.in_namespace has."""
     place = f"/api/v1/namespaces/{namespace}/secrets"
-    releases = {instance_of(item) for _, _, item in in_namespace(kubectl, namespace) if objects.is_helms(item)}
+    releases = {instance_of(item) for _, _, item in ours if objects.is_helms(item)}
     return [
         Record(
             release,

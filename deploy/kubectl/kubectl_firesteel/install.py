@@ -10,7 +10,7 @@ from typing import Final
 
 from . import belongings, certificate, configuration, namespaces, objects
 from .kubectl import Kubectl, Object, Refused
-from .objects import PROFILE, SELECTOR
+from .objects import PROFILE, SELECTOR, pod_of
 
 Say = Callable[[str], None]
 _KEPT_FIELDS: Final = ("resourceVersion", "uid")
@@ -205,13 +205,9 @@ def _superfluous_as_far_as_told(kubectl: Kubectl, wanted: Sequence[Object], name
 def superfluous(kubectl: Kubectl, wanted: Sequence[Object], namespace: str) -> Iterator[str]:
     """What an earlier installation in this namespace made and this one has not."""
     kept = {objects.path_of(item) for item in wanted}
-    found = [
-        *belongings.in_namespace(kubectl, namespace, beside=False),
-        *belongings.of_cluster(
-            kubectl, namespace, belongings.instances(kubectl, namespace, beside=False), beside=False
-        ),
-    ]
-    for _, path, item in found:
+    ours = list(belongings.in_namespace(kubectl, namespace, beside=False))
+    of_cluster = belongings.of_cluster(kubectl, namespace, belongings.instances(ours), beside=False)
+    for _, path, item in (*ours, *of_cluster):
         by_us = item["metadata"]["labels"].get("app.kubernetes.io/managed-by") == "kubectl"
         if by_us and path not in kept:
             yield path
@@ -264,8 +260,3 @@ def agents_pod(there: Sequence[Object], profile: str) -> Object:
     agents = [item for item in there if item["kind"] == "DaemonSet"]
     agents.sort(key=lambda item: item["metadata"].get("labels", {}).get(PROFILE) != profile)
     return pod_of(agents[0]) if agents else {}
-
-
-def pod_of(workload: Object) -> Object:
-    pod: Object = workload["spec"]["template"]["spec"]
-    return pod

@@ -38,7 +38,7 @@ def check_job(node: str, profile: str, namespace: str, *, minor: int, images: ob
     """The agent's own pod of that profile, asked what works instead of watching; it writes nothing. `like` as for wipe_job."""
     fitted = objects.fitted([profile], namespace=namespace, minor=minor, images=images)
     daemonset = next(item for item in fitted if item["kind"] == "DaemonSet")
-    pod = daemonset["spec"]["template"]["spec"]
+    pod = objects.pod_of(daemonset)
     (container,) = pod["containers"]
     container["args"] = ["doctor", "--json"]
     # An agent that runs already has the ports; so the check asks for none.

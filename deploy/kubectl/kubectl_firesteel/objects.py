@@ -124,7 +124,7 @@ def _leave_names_out(item: Object) -> None:
         case "ClusterRoleBinding":
             item["subjects"] = [subject for subject in item["subjects"] if not subject["name"].endswith("-names")]
         case "DaemonSet":
-            pod = item["spec"]["template"]["spec"]
+            pod = pod_of(item)
             pod["volumes"] = [volume for volume in pod["volumes"] if volume["name"] != _AUTHORITY]
             (container,) = pod["containers"]
             container["volumeMounts"] = [mount for mount in container["volumeMounts"] if mount["name"] != _AUTHORITY]
@@ -151,6 +151,18 @@ def _fit(workload: Object, minor: int, images: Images) -> None:
         # A field since 1.30, an annotation before.
         if minor < 30 and container["securityContext"].pop("appArmorProfile", None):
             template["metadata"].setdefault("annotations", {})[_ARMOR] = "unconfined"
+
+
+def pod_of(workload: Object) -> Object:
+    """The pod that a DaemonSet, Deployment or Job makes."""
+    pod: Object = workload["spec"]["template"]["spec"]
+    return pod
+
+
+def required_terms(pod: Object) -> list[Object]:
+    """Of which a node must fulfil one, by the pod's affinity; none where it may be any."""
+    affinity = (pod.get("affinity") or {}).get("nodeAffinity") or {}
+    return list((affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}).get("nodeSelectorTerms") or ())
 
 
 def collection_of(item: Object) -> str:
@@ -194,9 +206,8 @@ def can_be_watched(node: Object) -> bool:
 
 def chooses(daemonset: Object, node: Object) -> bool:
     """By its nodeSelector and the required terms of its affinity, as far as they are about labels."""
-    pod, labels = daemonset["spec"]["template"]["spec"], node["metadata"].get("labels") or {}
-    affinity = (pod.get("affinity") or {}).get("nodeAffinity") or {}
-    terms = (affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}).get("nodeSelectorTerms")
+    pod, labels = pod_of(daemonset), node["metadata"].get("labels") or {}
+    terms = required_terms(pod)
     return all(labels.get(name) == value for name, value in (pod.get("nodeSelector") or {}).items()) and (
         not terms or any(all(_holds(part, labels) for part in term.get("matchExpressions") or ()) for term in terms)
     )

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from . import belongings, helm, namespaces, objects
-from .install import agents_pod, installed, pod_of
+from .install import agents_pod, installed
 from .jobs import NodeJob, run_jobs, wipe_job
 from .kubectl import Kubectl, Object, Refused
-from .objects import PROFILE, SELECTOR
+from .objects import PROFILE, SELECTOR, pod_of
 
 Say = Callable[[str], None]
 _STEP: Final = 1.0
@@ -36,13 +36,13 @@ def uninstall(kubectl: Kubectl, wish: Wish, say: Say) -> bool:
     namespace, seconds = wish.namespace, wish.seconds
     workloads = installed(kubectl, namespace)
     nodes = _nodes_to_wipe(kubectl, wish, workloads, say)
-    releases = belongings.instances(kubectl, namespace)
-    # Now, for by the workloads it is seen what Helm installed.
+    # All lists before anything is done, for not everybody may have them; and by the workloads it is seen what Helm installed.
+    ours = list(belongings.in_namespace(kubectl, namespace))
+    releases = belongings.instances(ours)
     secrets = list(belongings.secrets(kubectl, namespace))
-    records = helm.records(kubectl, namespace)
+    records = helm.records(kubectl, namespace, ours)
     stays = _why_it_stays(kubectl, namespace)
-    # Before anything is done, for not everybody may list all of it.
-    found = list(_paths(kubectl, namespace, releases))
+    found = [path for _, path, _ in (*ours, *belongings.of_cluster(kubectl, namespace, releases))]
     if wish.dry:
         paths = [
             *found,
@@ -126,10 +126,10 @@ def _why_it_stays(kubectl: Kubectl, namespace: str) -> str | None:
 
 def _small_image(wish: Wish, workloads: Sequence[Object]) -> str:
     """The installed one; what would be installed, where nothing is any more, or where the command line says from where."""
-    images = [container["image"] for item in workloads for container in pod_of(item)["containers"]]
-    if wish.images.registry or wish.images.tag or not images:
+    if wish.images.registry or wish.images.tag or not workloads:
         would = objects.fitted(["core"], namespace=wish.namespace, minor=0, images=wish.images)
-        images = [container["image"] for item in would if item["kind"] == "DaemonSet" for container in pod_of(item)["containers"]]  # fmt: skip
+        workloads = [item for item in would if item["kind"] == "DaemonSet"]
+    images = [container["image"] for item in workloads for container in pod_of(item)["containers"]]
     return str(next((image for image in images if not image.endswith("-full")), images[0]))
 
 

@@ -62,7 +62,7 @@ def _profiles(there: Sequence[Object]) -> list[str]:
 
 def _images(wished: Images, there: Sequence[Object]) -> Images:
     """From where they came so far, and by which Secrets, where nothing else is wished."""
-    pod = there[0]["spec"]["template"]["spec"]
+    pod = objects.pod_of(there[0])
     secrets = tuple(str(secret["name"]) for secret in pod.get("imagePullSecrets") or ())
     registry = str(pod["containers"][0]["image"]).rpartition("/")[0]
     return Images(wished.registry or registry, wished.tag, wished.secrets or secrets)
