@@ -60,6 +60,7 @@ def test_names_are_as_old_as_what_the_api_server_told(plugin: Plugin, tmp_path: 
             assert shown(plugin, asked) == "current"
             with kube.away():
                 until(lambda: asked.status()["kubernetes"]["fault"], _LONG)
+                until(lambda: asked.status()["kubernetes"]["age_seconds"] >= 1, _LONG)  # less is told as 0 s
                 told = shown(plugin, asked)
                 old = re.fullmatch(r"(\d+)s old", told)
                 assert old is not None, told
