@@ -5,7 +5,7 @@ An account is projected once; afterwards only its growth is added. When the deta
 then on, and the old ones stay as they are until they have been idle for their time.
 """
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Collection, Hashable, Iterable
 from typing import Generic, TypeVar
 
 from analyzers.accounts import Account, Values, growth
@@ -60,6 +60,7 @@ class Feed(Generic[Labels]):
         its time."""
         self._turn += 1
         seen = 0
+        homeless: list[Account[Labels]] = []
         for account in accounts:
             seen += 1
             source = self._sources.get(account.id)
@@ -68,44 +69,65 @@ class Feed(Generic[Labels]):
             source.turn = self._turn
             if source.account is account:
                 continue
-            known = source.account.values if source.account is not None else (0,) * len(account.values)
-            row = self._row(source, account.labels, epoch, now_ns)
-            self._post(row, account, growth(account.values, known), now_ns)
-            source.account = account
-        if seen < len(self._sources):
-            self._forget([key for key, source in self._sources.items() if source.turn != self._turn], brief)
+            row = source.row
+            if row is None or row.ended or source.epoch != epoch:
+                homeless.append(account)
+            else:
+                self._grow(source, account, row, now_ns)
+        left = self._leave(brief) if seen < len(self._sources) else ()
+        self._house(homeless, left, epoch, now_ns)
 
-    def _forget(self, ended: Iterable[int], brief: Callable[[Labels], bool]) -> None:
-        """Accounts that ended."""
-        for key in ended:
+    def _grow(self, source: _Source[Labels], account: Account[Labels], row: Row, now_ns: int) -> None:
+        known = source.account.values if source.account is not None else (0,) * len(account.values)
+        self._post(row, account, growth(account.values, known), now_ns)
+        source.account = account
+
+    def _leave(self, brief: Callable[[Labels], bool]) -> list[Row]:
+        """Forget the accounts that ended. Returns the rows that end with them."""
+        left: list[Row] = []
+        for key in [key for key, source in self._sources.items() if source.turn != self._turn]:
             source = self._sources.pop(key)
             row, account = source.row, source.account
             if row is None or row.ended:
                 continue
             row.feeders -= 1
             if row.feeders == 0 and account is not None and brief(account.labels):
-                self.table.end(row)
+                left.append(row)
+        return left
 
-    def _row(self, source: _Source[Labels], labels: Labels, epoch: int, now_ns: int) -> Row:
-        row = source.row
-        if row is not None and source.epoch == epoch:
-            if not row.ended:
-                return row
-            body = row.body
-        else:
-            body = self._text(labels)
+    def _house(self, homeless: Iterable[Account[Labels]], left: Collection[Row], epoch: int, now_ns: int) -> None:
+        """Find rows for the accounts that have none. A row that was `left` goes on where one of them has its text, for its
+        counters must not fall; only then it is known how many end, and make room for those that had to wait."""
+        waiting: dict[str, list[Account[Labels]]] = {}
+        for account in homeless:
+            source = self._sources[account.id]
+            body = source.row.body if source.row is not None and source.epoch == epoch else self._text(account.labels)
+            row = self.table.row(body, now_ns)
+            if row is None and (body in waiting or len(waiting) < len(left)):
+                waiting.setdefault(body, []).append(account)
+            else:
+                self._settle(account, row, epoch, now_ns)
+        for row in left:
+            if row.feeders == 0:
+                self.table.end(row)
+        for body, accounts in waiting.items():
+            for account in accounts:
+                self._settle(account, self.table.row(body, now_ns), epoch, now_ns)
+
+    def _settle(self, account: Account[Labels], row: Row | None, epoch: int, now_ns: int) -> None:
+        """From now on the account feeds `row`, and the one for all others while that is None."""
+        source = self._sources[account.id]
+        if source.row is not None:
+            source.row.feeders -= 1
         if row is not None:
-            row.feeders -= 1
-        row = self.table.row(body, now_ns)
-        if row is None:
-            if source.epoch != epoch:
-                self.overflowed += 1
-            # Not remembered: the next time it grows there may be room. Nor is its text, of which there may be very many.
-            source.epoch, source.row = epoch, None
-            return self.table.overflow(self._beyond(self._other(labels), epoch), now_ns)
-        row.feeders += 1
+            row.feeders += 1
+        elif source.epoch != epoch:
+            self.overflowed += 1
+        # None is not remembered: the next time it grows there may be room. Nor is its text, of which there may be very many.
         source.epoch, source.row = epoch, row
-        return row
+        if row is None:
+            row = self.table.overflow(self._beyond(self._other(account.labels), epoch), now_ns)
+        self._grow(source, account, row, now_ns)
 
     def _beyond(self, other: Labels, epoch: int) -> str:
         """The text of one of the few rows that stand for all others."""

@@ -5,7 +5,7 @@ import gc
 import itertools
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from analyzers.edges import OTHER
 from analyzers.rows import RequestRow, Role, TcpRow
 from analyzers.snapshot import ACCOUNT_LIMIT, TCP_ACCOUNT_LIMIT, SnapshotBuilder
 from exporters.own import OwnState, TableSizes
+from exporters.registry_otel import OPERATIONS
 from exporters.rows import Shown
 from exporters.settings import MetricsSettings, RowLimits
 from tests.pages import Bench, labels_of, parse, promtool_check, values
@@ -116,15 +117,24 @@ class Memory:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
 
 
-class Ended:
-    """Adds up what rows had counted that are on the page no more: a counter that ends takes its count along."""
+def _in_singles(row: Shown) -> int:
+    return sum(single.value for single in row.singles)
 
-    def __init__(self) -> None:
+
+def _in_buckets(row: Shown) -> int:
+    return sum(row.values[:-1])
+
+
+class Ended:
+    """Adds up what rows had counted that are told no more: a counter that ends takes its count along."""
+
+    def __init__(self, counted: Callable[[Shown], int] = _in_singles) -> None:
         self.count = 0
+        self._counted = counted
         self._known: dict[tuple[str, int], int] = {}
 
     def look(self, rows: Sequence[Shown]) -> None:
-        now = {(row.body, row.created_ns): sum(single.value for single in row.singles) for row in rows}
+        now = {(row.body, row.created_ns): self._counted(row) for row in rows}
         self.count += sum(count for key, count in self._known.items() if key not in now)
         self._known = now
 
@@ -194,9 +204,13 @@ _OPERATIONS = ("http.client.request.duration", "dns.lookup.duration", "messaging
 @pytest.mark.timeout(90 + 20 * TURNS)
 def test_what_is_pushed_keeps_the_caps_too() -> None:
     pushing = Pushing(settings=MetricsSettings(rows=LIMITS, outside_addresses=ADDRESSES))
-    memory = Memory()
+    memory, edges, operations = Memory(), Ended(), {name: Ended(_in_buckets) for name in _OPERATIONS}
     for turn in range(TURNS):
         pushing.feed(bomb(turn, tuple(CONTENTS)), tcp_bomb(turn), now_ns=(turn + 1) * SECOND)
+        told_now = pushing.series.page(pushing.now_ns)
+        edges.look(told_now.traffic.edges)
+        for name, ended in operations.items():
+            ended.look([row for row in told_now.operations if OPERATIONS[ord(row.body[0])].name == name])
         memory.turn(turn + 1)
     points = 0
     for request in pushing.made(OwnState("1")):
@@ -205,10 +219,13 @@ def test_what_is_pushed_keeps_the_caps_too() -> None:
         points += request.items
     assert points < 25 * 300
     told = pushing.push()
-    assert sum(point.as_int for _, point in told.points("firesteel.network.topology.requests")) == TURNS * ROWS
+    assert (
+        sum(point.as_int for _, point in told.points("firesteel.network.topology.requests")) + edges.count
+        == TURNS * ROWS
+    )
     servers: set[str] = set()
-    for name in _OPERATIONS:
-        assert sum(point.count for _, point in told.points(name)) == TURNS * ROWS / 2 / len(_OPERATIONS)
+    for name, ended in operations.items():
+        assert sum(point.count for _, point in told.points(name)) + ended.count == TURNS * ROWS / 2 / len(_OPERATIONS)
         servers |= addresses((labels for labels, _ in told.points(name)), destination="server.address")
     assert len(servers - {OTHER}) <= ADDRESSES
     assert OTHER in servers
