@@ -246,13 +246,7 @@ class Apt:
 
 def _sources(kernel: Kernel) -> Iterator[tuple[str, Sequence[str]]]:
     """Names of mirrors and lines of a sources.list: what apt already uses for Debian, its archive, and no security updates."""
-    if not _KEYRING.exists():
-        raise Lacking("no Debian keyring: apt-get install debian-archive-keyring")
-    form = "$(REPO_URI)|$(ORIGIN)|$(RELEASE)"
-    rows = [line.split("|") for line in _run(["apt-get", "indextargets", "--format", form]).splitlines()]
-    debian = {release.endswith("-security"): uri for uri, origin, release in rows if origin == "Debian"}
-    if False not in debian:
-        raise Lacking(f"no kernel {kernel.name}: this machine's apt sources name no mirror of Debian")
+    debian = _mirrors()
     # What lies in the archive is never signed again.
     mirrors = {"apt's mirror": (debian, ""), "Debian's archive": (_ARCHIVE, " check-valid-until=no")}
     if not kernel.security:
@@ -264,6 +258,23 @@ def _sources(kernel: Kernel) -> Iterator[tuple[str, Sequence[str]]]:
             if security and True in uris:
                 lines.append(f"{deb} {uris[True]} {kernel.suite}-security main")
             yield mirror if security == kernel.security else f"{mirror} without security updates", lines
+
+
+def line_of(suite: str) -> str:
+    """The line of a sources.list for a suite of Debian, from the mirror that apt already uses. Raises Lacking."""
+    return f"deb [signed-by={_KEYRING}] {_mirrors()[False]} {suite} main"
+
+
+def _mirrors() -> dict[bool, str]:
+    """Of Debian, by whether it is of security updates. The first one is always there. Raises Lacking."""
+    if not _KEYRING.exists():
+        raise Lacking("no Debian keyring: apt-get install debian-archive-keyring")
+    form = "$(REPO_URI)|$(ORIGIN)|$(RELEASE)"
+    rows = [line.split("|") for line in _run(["apt-get", "indextargets", "--format", form]).splitlines()]
+    debian = {release.endswith("-security"): uri for uri, origin, release in rows if origin == "Debian"}
+    if False not in debian:
+        raise Lacking("this machine's apt sources name no mirror of Debian")
+    return debian
 
 
 def _run(command: Sequence[str], cwd: Path | None = None, ends: float = NEVER) -> str:

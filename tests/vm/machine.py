@@ -6,7 +6,6 @@ The host's files are seen through 9p, read-only; what the command writes goes to
 """
 
 import os
-import shutil
 import subprocess
 import tempfile
 import threading
@@ -16,8 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.vm import initramfs, kernels
-from tests.vm.kernels import Unpacked, need
+from tests.vm import emulator, initramfs, kernels
+from tests.vm.kernels import Lacking, Unpacked
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PATIENCE_VARIABLE = "FIRESTEEL_VM_PATIENCE"
@@ -39,6 +38,7 @@ _KERNEL_WORDS = (
 )
 
 _AT_ONCE = ("-accel", "tcg,thread=multi")
+_IN_TURN = ("-accel", "tcg,thread=single")
 _COUNTED = ("-accel", "tcg,thread=single", "-icount", "shift=0,sleep=on")
 
 
@@ -96,6 +96,7 @@ def run(
     host does: one processor at a time, slower. Raises Lacking if the kernel or qemu cannot be had here.
     """
     unpacked = kernels.get(kernel)
+    qemu = emulator.get()
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="firesteel-vm-") as made:
         folder = Path(made)
@@ -106,8 +107,9 @@ def run(
         (shared / "command").write_text(command + "\n")
         console = folder / "console"
         machine = [
+            *qemu.command,
             *_machine(unpacked, folder, shared, memory, cpus),
-            *(_COUNTED if counted else _AT_ONCE),
+            *(_COUNTED if counted else _AT_ONCE if qemu.sound else _IN_TURN),
             *(
                 "-serial",
                 f"file:{console}",
@@ -143,7 +145,6 @@ def tell(finished: Finished) -> None:
 
 def _machine(kernel: Unpacked, folder: Path, shared: Path, memory: str, cpus: int) -> list[str]:
     return [
-        need("qemu-system-x86_64", "qemu-system-x86"),
         *("-cpu", "max,la57=off", "-machine", "pc", "-smp", str(cpus), "-m", memory),
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
         *("-kernel", str(kernel.image), "-initrd", str(initramfs.pack(kernel, folder))),
@@ -206,4 +207,8 @@ def _follow(process: "subprocess.Popen[bytes]", seconds: float, told: Callable[[
 
 def available() -> str:
     """Empty, or what is missing here to run any machine."""
-    return "" if shutil.which("qemu-system-x86_64") else "no qemu-system-x86_64: apt-get install qemu-system-x86"
+    try:
+        emulator.of_this_machine()
+    except Lacking as lacking:
+        return str(lacking)
+    return ""
