@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.vm import emulator, kernels, machine, modules
+from tests.vm import debug_kernel, emulator, kernels, machine, modules
 
 _LACKING = 3
 
@@ -16,14 +16,16 @@ def main() -> int:
     """The command's own exit status; 124 after a time-out, 125 when the machine did not live to tell, 3 if it cannot be had here."""
     parser = argparse.ArgumentParser(prog="python -m tests.vm", description=__doc__)
     names = [kernel.name for kernel in kernels.KERNELS]
+    bootable = [*names, kernels.DEBUG.name]
     actions = parser.add_subparsers(dest="action", required=True)
     actions.add_parser("list", help="kernels, and which of them are here")
     fetch = actions.add_parser("fetch", help="have kernels and their headers here, of a week ago at most")
     fetch.add_argument("--compiler", action="store_true", help="also what the kernel module is compiled with")
     fetch.add_argument("--seconds", type=float, default=kernels.NEVER, help="give up after so long in all")
     fetch.add_argument("kernels", nargs="*", choices=[[], *names], default=[], metavar="KERNEL", help="(all)")
+    actions.add_parser("debug-kernel", help="build the kernel that watches over what runs in it: half an hour")
     run = actions.add_parser("run", help="run a command")
-    run.add_argument("--kernel", choices=names, required=True)
+    run.add_argument("--kernel", choices=bootable, required=True)
     run.add_argument("--seconds", type=float, default=300.0, help="kill the machine after so long (300)")
     run.add_argument("--memory", default="2G")
     run.add_argument("--cpus", type=int, default=machine.CPUS)
@@ -40,6 +42,9 @@ def main() -> int:
             ends = time.monotonic() + given.seconds
             _fetch_emulator(ends)
             return max([_fetch(name, given.compiler, ends) for name in given.kernels or names])
+        if given.action == "debug-kernel":
+            print(f"debug: {debug_kernel.build()}")
+            return 0
         return _run(given)
     except kernels.Lacking as lacking:
         print(f"firesteel-vm: {lacking}", file=sys.stderr)
@@ -69,7 +74,7 @@ def _fetch_emulator(ends: float) -> None:
 
 
 def _list() -> int:
-    for kernel in kernels.KERNELS:
+    for kernel in (*kernels.KERNELS, kernels.DEBUG):
         release = kernels.cache() / kernel.name / "release"
         here = release.read_text().strip() if release.exists() else "not here yet"
         print(f"{kernel.name:8} {kernel.suite:10} {here}")

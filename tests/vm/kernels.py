@@ -64,6 +64,8 @@ KERNELS = (
     Kernel("6.12", "trixie"),
     Kernel("newest", "sid", security=False),
 )
+DEBUG = Kernel("debug", "bookworm")
+"""Not fetched but built, see debug_kernel.py; tests that are to run in all kernels leave it out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ def cache() -> Path:
 
 def named(name: str) -> Kernel:
     """Raises ValueError with the names there are."""
-    for kernel in KERNELS:
+    for kernel in (*KERNELS, DEBUG):
         if kernel.name == name:
             return kernel
     raise ValueError(f"no kernel {name}: there are {', '.join(kernel.name for kernel in KERNELS)}")
@@ -104,6 +106,8 @@ def get(name: str) -> Unpacked:
     kernel = named(name)
     with alone(cache()):
         if not _release(name).exists():
+            if kernel is DEBUG:
+                raise Lacking("no kernel debug: python -m tests.vm debug-kernel builds it, in half an hour")
             _fetch(kernel, NEVER)
     return _here(name)
 
