@@ -129,13 +129,15 @@ class Ended:
     """Adds up what rows had counted that are told no more: a counter that ends takes its count along."""
 
     def __init__(self, counted: Callable[[Shown], int] = _in_singles) -> None:
-        self.count = 0
+        self.count = self.rows = 0
         self._counted = counted
         self._known: dict[tuple[str, int], int] = {}
 
     def look(self, rows: Sequence[Shown]) -> None:
         now = {(row.body, row.created_ns): self._counted(row) for row in rows}
-        self.count += sum(count for key, count in self._known.items() if key not in now)
+        ended = [count for key, count in self._known.items() if key not in now]
+        self.count += sum(ended)
+        self.rows += len(ended)
         self._known = now
 
 
@@ -152,11 +154,12 @@ def test_the_page_keeps_its_caps_its_counts_and_its_form() -> None:
         memory.turn(turn + 1)
     page = bench.page()
     assert promtool_check(page) == []
+    print(f"ended: {entities.rows} entities with {entities.count}, {edges.rows} edges with {edges.count}")
     for kind, ended, made in (("entity", entities, TURNS * ROWS // 2), ("topology", edges, TURNS * ROWS)):
         assert sum(values(page, f"kindling_{kind}_request_total").values()) + ended.count == made
         # Where there are as many accounts a sixteenth of them end, the longest idle, and with them the few that had a row of
         # their own; others take the room, until as many came as the ledger keeps.
-        assert ended.count <= 300 * (made // (ACCOUNT_LIMIT - ACCOUNT_LIMIT // 16))
+        assert ended.rows <= 300 * (made // (ACCOUNT_LIMIT - ACCOUNT_LIMIT // 16))
     for name, most in (
         ("entity_request_total", 300), ("topology_request_total", 300), ("tcp_retransmit_total", 100), ("tcp_connect_total", 100),
     ):  # fmt: skip
