@@ -7,23 +7,6 @@
  */
 #include "state.h"
 
-static enum fs_side side_of(const struct fs_connection *c, uint8_t direction)
-{
-	return direction == c->requester ? FS_SIDE_REQUEST : FS_SIDE_RESPONSE;
-}
-
-/* Which part a message of this side plays: the roles of a reversed one are exchanged. */
-static enum fs_side part_of(enum fs_side side, uint32_t flags)
-{
-	return flags & FS_MESSAGE_REVERSED ? (enum fs_side) !side : side;
-}
-
-static bool pairs_by_id(const struct fs_engine *e, const struct fs_connection *c)
-{
-	const struct fs_protocol *p = fs_protocol_of(e, c->protocol);
-	return p && p->pairs_by_id;
-}
-
 static void lose(struct fs_engine *e, struct fs_connection *c, uint8_t direction)
 {
 	struct fs_stream *s = &c->stream[direction];
@@ -39,7 +22,7 @@ void fs_lost(struct fs_engine *e, struct fs_connection *c, uint8_t direction)
 	fs_requests_discard(e, c);
 	c->flags &= ~(uint32_t)FS_C_TRIAL;
 	lose(e, c, direction);
-	if (!pairs_by_id(e, c))
+	if (!fs_pairs_by_id(e, c))
 		lose(e, c, (uint8_t)!direction);
 }
 
@@ -55,52 +38,6 @@ void fs_place_forgotten(struct fs_engine *e, struct fs_connection *c)
 		lose(e, c, direction);
 		c->stream[direction].known = 0;
 		c->stream[direction].of = 0;
-	}
-}
-
-static void bytes_of_nobody(struct fs_engine *e, struct fs_connection *c, enum fs_side part, uint64_t bytes)
-{
-	fs_row_bytes(e, c, part == FS_SIDE_REQUEST ? bytes : 0, part == FS_SIDE_REQUEST ? 0 : bytes);
-}
-
-/* What a request that was called off leaves to say was told when the piece that does so began. */
-static bool is_called_off(const struct fs_stream *s)
-{
-	return s->piece & FS_PIECE_CALLS_OFF;
-}
-
-static bool switches(const struct fs_stream *s)
-{
-	return s->piece & FS_MESSAGE_SKIP && s->piece & FS_MESSAGE_SWITCH;
-}
-
-void fs_message_over(struct fs_engine *e, struct fs_connection *c, uint8_t direction)
-{
-	struct fs_stream *s = &c->stream[direction];
-	enum fs_side part = part_of(side_of(c, direction), s->piece);
-	bool goes_on = s->piece & FS_MESSAGE_OPEN;
-	uint64_t bytes = s->message_bytes;
-	uint32_t request = s->of;
-
-	s->phase = FS_PHASE_HEAD;
-	s->message_bytes = 0;
-	s->of = 0;
-	if (!request) {
-		/* Skipped, or of a request that was answered before its end, or after a silence taken for the end. */
-		bytes_of_nobody(e, c, part, bytes);
-		if (switches(s))
-			fs_protocol_set(e, c, s->next_protocol);
-	} else if (part == FS_SIDE_REQUEST) {
-		if (goes_on || is_called_off(s))
-			fs_request_piece(e, request, s->last_ns, bytes);
-		else
-			fs_request_end(e, c, request, s->last_ns, bytes);
-		if (is_called_off(s))
-			fs_response_end(e, c, request, s->last_ns, 0);
-	} else if (goes_on) {
-		fs_response_piece(e, request, s->last_ns, bytes);
-	} else {
-		fs_response_end(e, c, request, s->last_ns, bytes);
 	}
 }
 
@@ -123,9 +60,9 @@ static void boundary(struct fs_engine *e, struct fs_connection *c, uint8_t direc
 /* A chunked body whose next length was not captured ends, at the latest, where the other side speaks again. */
 static bool body_until_flip(const struct fs_engine *e, struct fs_connection *c, struct fs_stream *s, uint8_t direction)
 {
-	bool alone = side_of(c, direction) == FS_SIDE_REQUEST ? s->of && c->waiting == 1 : c->waiting <= 1;
+	bool alone = fs_side_of(c, direction) == FS_SIDE_REQUEST ? s->of && c->waiting == 1 : c->waiting <= 1;
 
-	if (s->phase == FS_PHASE_HEAD || c->flags & FS_C_PIPELINED || !alone || pairs_by_id(e, c))
+	if (s->phase == FS_PHASE_HEAD || c->flags & FS_C_PIPELINED || !alone || fs_pairs_by_id(e, c))
 		return false;
 	s->phase = FS_PHASE_FLIP;
 	s->remaining = 0;
@@ -162,92 +99,6 @@ void fs_gap(struct fs_engine *e, struct fs_connection *c, uint8_t direction, uin
 		fs_lost(e, c, direction);
 }
 
-static bool start_request(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *k,
-			  struct fs_cursor bytes)
-{
-	struct fs_stream *s = &c->stream[k->direction];
-	const uint32_t flags = e->message.flags;
-
-	if (!(flags & FS_MESSAGE_MORE)) {
-		s->of = fs_request_begin(e, c, s->first_ns, k->pid);
-		if (s->of)
-			fs_text_keep(e, s->of, FS_SIDE_REQUEST, bytes);
-		return s->of;
-	}
-	/* It may be called off when it has all been sent, too. */
-	bool calls_off = e->message.status && !(flags & FS_MESSAGE_OPEN);
-	s->of = calls_off ? fs_request_for(e, c, fs_protocol_by_id(c->protocol)) : fs_request_open(e, c);
-	if (!s->of)
-		return true; /* it was answered before its end, or not seen to begin */
-	if (flags & FS_MESSAGE_TELLS)
-		fs_request_told(e, s->of);
-	if (calls_off) {
-		s->piece |= FS_PIECE_CALLS_OFF;
-		if (fs_waiting_at(e, s->of)->begun)
-			fs_response_told(e, c, s->of);
-		else
-			fs_response_begin(e, c, s->of, s->first_ns);
-	}
-	return true;
-}
-
-static bool start_response(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *k,
-			   struct fs_cursor bytes)
-{
-	struct fs_stream *s = &c->stream[k->direction];
-	const struct fs_protocol *p = fs_protocol_of(e, c->protocol);
-	const uint32_t flags = e->message.flags;
-
-	s->of = fs_request_for(e, c, p);
-	if (!s->of) {
-		e->table->stats.orphan_responses += !(flags & FS_MESSAGE_MORE);
-		/* More was waiting than was seen: asked before anybody looked, or before bytes were lost. */
-		if (!p->pairs_by_id && (!p->unpipelined || c->flags & FS_C_TRIAL))
-			c->flags |= FS_C_PIPELINED | FS_C_OVERLAPS;
-		return p->pairs_by_id;
-	}
-	if (fs_waiting_at(e, s->of)->begun) {
-		if (flags & FS_MESSAGE_TELLS || !(flags & FS_MESSAGE_MORE))
-			fs_response_told(e, c, s->of);
-		return true;
-	}
-	fs_text_keep(e, s->of, FS_SIDE_RESPONSE, bytes);
-	fs_response_begin(e, c, s->of, s->first_ns);
-	return true;
-}
-
-/* A message begins. False if nothing on this connection can be paired any more. */
-static bool start_message(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *k,
-			  struct fs_cursor bytes)
-{
-	struct fs_stream *s = &c->stream[k->direction];
-
-	s->of = 0;
-	s->piece = (uint16_t)e->message.flags;
-	s->next_protocol = e->message.next_protocol;
-	if (s->piece & FS_MESSAGE_SKIP) {
-		if (s->piece & FS_MESSAGE_SETTLES)
-			fs_requests_settle(e, c, e->message.id, s->first_ns);
-		return true;
-	}
-	if (part_of(side_of(c, k->direction), s->piece) == FS_SIDE_REQUEST)
-		return start_request(e, c, k, bytes);
-	return start_response(e, c, k, bytes);
-}
-
-/* A part of the message in progress says more of it than its head did. */
-static void tell_more(struct fs_engine *e, struct fs_connection *c, uint8_t direction)
-{
-	const struct fs_stream *s = &c->stream[direction];
-
-	if (!s->of || !(e->message.flags & FS_MESSAGE_TELLS))
-		return;
-	if (part_of(side_of(c, direction), s->piece) == FS_SIDE_REQUEST)
-		fs_request_told(e, s->of);
-	else
-		fs_response_told(e, c, s->of);
-}
-
 /* What a parser could not take. */
 static void give_up(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *k,
 		    const struct fs_piece *piece)
@@ -275,8 +126,8 @@ static const struct fs_message *oldest_waiting(struct fs_engine *e, const struct
 
 	if (side == FS_SIDE_REQUEST ? !c->reversed : c->reversed == c->waiting)
 		return NULL;
-	while (index && part_of(side, fs_waiting_at(e, index)->message.flags) == FS_SIDE_REQUEST) {
-		if (++passed > FS_WAITING_LOOKED_AT && pairs_by_id(e, c))
+	while (index && fs_part_of(side, fs_waiting_at(e, index)->message.flags) == FS_SIDE_REQUEST) {
+		if (++passed > FS_WAITING_LOOKED_AT && fs_pairs_by_id(e, c))
 			return NULL;
 		index = fs_waiting_at(e, index)->next;
 	}
@@ -293,7 +144,7 @@ static enum fs_framed frame_next(struct fs_engine *e, struct fs_connection *c, c
 
 		if (framed != FS_FRAME_PASSED)
 			return framed;
-		if (!waiting || pairs_by_id(e, c) || !fs_request_passed(e, c, c->stream[k->direction].first_ns))
+		if (!waiting || fs_pairs_by_id(e, c) || !fs_request_passed(e, c, c->stream[k->direction].first_ns))
 			return FS_FRAME_INVALID;
 	}
 }
@@ -302,7 +153,7 @@ static enum fs_framed frame_next(struct fs_engine *e, struct fs_connection *c, c
 static uint64_t parse(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *k, uint64_t at)
 {
 	struct fs_stream *s = &c->stream[k->direction];
-	enum fs_side side = side_of(c, k->direction);
+	enum fs_side side = fs_side_of(c, k->direction);
 	struct fs_piece piece = fs_piece_at(e, s, k, at);
 	enum fs_framed framed = FS_FRAME_INVALID;
 
@@ -332,8 +183,8 @@ static uint64_t parse(struct fs_engine *e, struct fs_connection *c, const struct
 	s->remaining = length - used;
 	s->then = then;
 	if (framed != FS_FRAME_MESSAGE) {
-		tell_more(e, c, k->direction);
-	} else if (!start_message(e, c, k, piece.bytes)) {
+		fs_message_tells(e, c, k->direction);
+	} else if (!fs_message_starts(e, c, k, piece.bytes)) {
 		fs_lost(e, c, k->direction);
 		return 0;
 	}

@@ -6,11 +6,6 @@
  */
 #include "state.h"
 
-static enum fs_side side_of(const struct fs_connection *c, uint8_t direction)
-{
-	return direction == c->requester ? FS_SIDE_REQUEST : FS_SIDE_RESPONSE;
-}
-
 /* What was kept of the exchange in progress. */
 void fs_opaque_forget(struct fs_engine *e, struct fs_connection *c)
 {
@@ -23,7 +18,7 @@ void fs_opaque_forget(struct fs_engine *e, struct fs_connection *c)
 void fs_opaque_text(struct fs_engine *e, struct fs_connection *c, uint8_t direction, struct fs_cursor bytes)
 {
 	bool is_undecoded = c->protocol == FS_PROTOCOL_NOSUPPORT || c->protocol == FS_UNDECIDED;
-	uint32_t limit = e->config.undecoded_bytes, side = side_of(c, direction);
+	uint32_t limit = e->config.undecoded_bytes, side = fs_side_of(c, direction);
 	uint32_t length = fs_left(&bytes) < limit ? (uint32_t)fs_left(&bytes) : limit;
 
 	if (!length || !is_undecoded || !(c->flags & FS_C_EXCHANGE))
@@ -130,7 +125,7 @@ void fs_opaque_bytes(struct fs_engine *e, struct fs_connection *c, uint8_t direc
 {
 	if (c->requester == FS_DIRECTION_UNKNOWN)
 		c->requester = direction;
-	enum fs_side side = side_of(c, direction);
+	enum fs_side side = fs_side_of(c, direction);
 
 	c->flags |= FS_C_SEEN_BYTES;
 	if (side == FS_SIDE_REQUEST) {
@@ -193,7 +188,7 @@ static bool see_refusal(struct fs_engine *e, struct fs_connection *c, const stru
 void fs_opaque_handshake(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *k)
 {
 	struct fs_cursor bytes = fs_cursor_over(k->payload, k->captured, k->captured < k->bytes);
-	enum fs_side side = side_of(c, k->direction);
+	enum fs_side side = fs_side_of(c, k->direction);
 
 	if (c->protocol != FS_PROTOCOL_TLS || c->flags & FS_C_HANDSHAKE_OVER || !k->captured)
 		return;

@@ -164,6 +164,23 @@ static inline const struct fs_protocol *fs_protocol_of(const struct fs_engine *e
 	return id < FS_PROTOCOL_MAX ? e->protocols[id] : NULL;
 }
 
+static inline bool fs_pairs_by_id(const struct fs_engine *e, const struct fs_connection *c)
+{
+	const struct fs_protocol *p = fs_protocol_of(e, c->protocol);
+	return p && p->pairs_by_id;
+}
+
+static inline enum fs_side fs_side_of(const struct fs_connection *c, uint8_t direction)
+{
+	return direction == c->requester ? FS_SIDE_REQUEST : FS_SIDE_RESPONSE;
+}
+
+/* Which part a message of this side plays: the roles of a reversed one are exchanged. */
+static inline enum fs_side fs_part_of(enum fs_side side, uint32_t flags)
+{
+	return flags & FS_MESSAGE_REVERSED ? (enum fs_side) !side : side;
+}
+
 static inline uint32_t fs_index_of(struct fs_engine *e, const struct fs_connection *c)
 {
 	return (uint32_t)((size_t)((const uint8_t *)c - e->connections.base) / e->connections.stride);
@@ -283,6 +300,11 @@ void fs_deliver(struct fs_engine *e, struct fs_connection *c, const struct fs_ch
 void fs_gap(struct fs_engine *e, struct fs_connection *c, uint8_t direction, uint64_t bytes, uint64_t now_ns);
 void fs_lost(struct fs_engine *e, struct fs_connection *c, uint8_t direction);
 void fs_place_forgotten(struct fs_engine *e, struct fs_connection *c);
+
+/* pairing.c */
+bool fs_message_starts(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *chunk,
+		       struct fs_cursor bytes);
+void fs_message_tells(struct fs_engine *e, struct fs_connection *c, uint8_t direction);
 void fs_message_over(struct fs_engine *e, struct fs_connection *c, uint8_t direction);
 
 /* recognition.c */
