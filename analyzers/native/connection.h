@@ -174,7 +174,8 @@ enum fs_was_counted { FS_NOT_COUNTED = 0, FS_COUNTED_UNANSWERED, FS_NOT_TO_COUNT
 struct fs_waiting {
 	uint32_t next, previous;
 	uint32_t connection;
-	uint32_t hash; /* in the index by id; 0: not there */
+	uint32_t hash; /* in the index by id, of the oldest with that id; 0: not there */
+	uint32_t older, newer; /* by id: a ring of those with the same one, the oldest behind the newest; 0 in order */
 	uint64_t first_ns, last_ns;
 	uint64_t bytes;
 	uint64_t response_first_ns, response_last_ns;

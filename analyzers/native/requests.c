@@ -16,6 +16,61 @@ static uint32_t hash_request(uint32_t connection, const struct fs_message *messa
 	return fs_hash_end(fs_mix(fs_mix(FS_HASH_SEED, (uint64_t)connection << 1 | reversed), message->id));
 }
 
+/* The oldest that waits with this id, 0 if none does. */
+static uint32_t oldest_of_id(struct fs_engine *e, uint32_t connection, const struct fs_message *wanted, uint32_t hash)
+{
+	uint32_t probe;
+
+	for (uint32_t i = fs_index_first(&e->by_request, hash, &probe); i;
+	     i = fs_index_next(&e->by_request, hash, &probe)) {
+		const struct fs_waiting *w = fs_waiting_at(e, i);
+		if (w->connection == connection && w->message.id == wanted->id &&
+		    fs_is_reversed(w) == !!(wanted->flags & FS_MESSAGE_REVERSED))
+			return i;
+	}
+	return 0;
+}
+
+/*
+ * A peer chooses its ids, and may choose one for thousands. Each of them in the index would be a run of slots, through
+ * which all that comes and goes is looked for: so only the oldest is there, and leads to the others.
+ */
+static void join_id(struct fs_engine *e, uint32_t index)
+{
+	struct fs_waiting *w = fs_waiting_at(e, index);
+	uint32_t hash = hash_request(w->connection, &w->message);
+	uint32_t oldest = oldest_of_id(e, w->connection, &w->message, hash);
+
+	if (!oldest) {
+		w->older = w->newer = index;
+		w->hash = hash;
+		fs_index_add(&e->by_request, hash, index);
+		return;
+	}
+	struct fs_waiting *first = fs_waiting_at(e, oldest);
+	w->older = first->older;
+	w->newer = oldest;
+	fs_waiting_at(e, first->older)->newer = index;
+	first->older = index;
+}
+
+static void leave_id(struct fs_engine *e, uint32_t index)
+{
+	struct fs_waiting *w = fs_waiting_at(e, index), *next = fs_waiting_at(e, w->newer);
+
+	if (w->newer == index) {
+		fs_index_remove(&e->by_request, w->hash, index);
+	} else {
+		if (w->hash) {
+			fs_index_replace(&e->by_request, w->hash, index, w->newer);
+			next->hash = w->hash;
+		}
+		next->older = w->older;
+		fs_waiting_at(e, w->older)->newer = w->newer;
+	}
+	w->hash = w->older = w->newer = 0;
+}
+
 static void append(struct fs_engine *e, struct fs_connection *c, uint32_t index, bool by_id)
 {
 	struct fs_waiting *w = fs_waiting_at(e, index);
@@ -28,18 +83,17 @@ static void append(struct fs_engine *e, struct fs_connection *c, uint32_t index,
 	c->last_waiting = index;
 	c->waiting++;
 	c->reversed += fs_is_reversed(w);
-	w->hash = by_id ? hash_request(w->connection, &w->message) : 0;
+	w->hash = w->older = w->newer = 0;
 	if (by_id)
-		fs_index_add(&e->by_request, w->hash, index);
+		join_id(e, index);
 }
 
 void fs_request_unlink(struct fs_engine *e, struct fs_connection *c, uint32_t index)
 {
 	struct fs_waiting *w = fs_waiting_at(e, index);
 
-	if (w->hash)
-		fs_index_remove(&e->by_request, w->hash, index);
-	w->hash = 0;
+	if (w->newer)
+		leave_id(e, index);
 	if (w->previous)
 		fs_waiting_at(e, w->previous)->next = w->next;
 	else
@@ -177,19 +231,10 @@ void fs_text_keep(struct fs_engine *e, uint32_t request, enum fs_side side, stru
 			fs_redacted(bytes.at, (uint32_t)length, e->config.capture_bytes, e->texts[request].text[side]);
 }
 
-static uint32_t find(struct fs_engine *e, const struct fs_connection *c, bool is_open)
+static uint32_t oldest_with_this_id(struct fs_engine *e, const struct fs_connection *c)
 {
-	const struct fs_message *wanted = &e->message;
-	uint32_t connection = fs_index_of(e, c), hash = hash_request(connection, wanted), probe;
-
-	for (uint32_t i = fs_index_first(&e->by_request, hash, &probe); i;
-	     i = fs_index_next(&e->by_request, hash, &probe)) {
-		const struct fs_waiting *w = fs_waiting_at(e, i);
-		if (w->connection == connection && w->message.id == wanted->id && !(is_open && w->complete) &&
-		    fs_is_reversed(w) == !!(wanted->flags & FS_MESSAGE_REVERSED))
-			return i;
-	}
-	return 0;
+	uint32_t connection = fs_index_of(e, c);
+	return oldest_of_id(e, connection, &e->message, hash_request(connection, &e->message));
 }
 
 /* Which request a response, now in e->message, belongs to; 0 if none. The oldest one, if several have the same id. */
@@ -199,14 +244,16 @@ uint32_t fs_request_for(struct fs_engine *e, const struct fs_connection *c, cons
 	uint32_t index = c->first_waiting;
 
 	if (p->pairs_by_id)
-		return find(e, c, false);
+		return oldest_with_this_id(e, c);
 	while (index && fs_is_reversed(fs_waiting_at(e, index)) != reversed)
 		index = fs_waiting_at(e, index)->next;
 	return index;
 }
 
-/* Which request goes on with the piece that is now in e->message; 0 if none. */
+/* Which request goes on with the piece that is now in e->message; 0 if none. Of several with its id the newest. */
 uint32_t fs_request_open(struct fs_engine *e, const struct fs_connection *c)
 {
-	return find(e, c, true);
+	uint32_t oldest = oldest_with_this_id(e, c), newest = oldest ? fs_waiting_at(e, oldest)->older : 0;
+
+	return newest && !fs_waiting_at(e, newest)->complete ? newest : 0;
 }

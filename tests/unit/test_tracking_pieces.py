@@ -4,6 +4,7 @@
 The parsers are those of tests/toy_protocols.c: `?` asks and `!` answers by id, `~` greets, `<` and `>` are in order.
 """
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -243,6 +244,72 @@ def test_the_oldest_request_is_looked_for_behind_few_of_the_other_sides(
     engine.feed([c.sends(3, message("!", "PUSH", number=i, flags=REVERSED)) for i in range(pushed)])
     engine.feed([c.receives(4, message("?", "ask", number=2)), c.sends(5, message("!", "@", number=2))])
     assert contents(engine.rows()) == [("ask", seen, 1), ("first", "A", 1)]
+
+
+def asked_and_answered(same: bool) -> float:
+    """CPU seconds of 40 000 exchanges, while 4 000 requests wait that were asked before."""
+    c = server()
+
+    def many(kind: str, numbers: range) -> bytes:
+        return b"".join(message(kind, number=1 if same else number) for number in numbers)
+
+    with InProcessEngine(native=native()) as engine:
+        engine.feed([c.open(0)])
+        engine.feed([c.receives(1, many("?", range(at, at + 200))) for at in range(0, 4000, 200)])
+        news = range(4000, 4080)
+        turns = [[c.receives(at, many("?", news)), c.sends(at + 1, many("!", news))] for at in range(2, 1002, 2)]
+        began = time.process_time()
+        for turn in turns:
+            engine.feed(turn)
+        took = time.process_time() - began
+        engine.tick(SECOND)
+        assert (engine.table.pending, engine.stat("requests")) == (4000, 40_000)
+        return took
+
+
+def test_thousands_of_requests_with_one_id_cost_no_more_than_with_their_own() -> None:
+    """In the index of ids each would be one more that all others are looked for behind: tens of times as much."""
+    assert min(asked_and_answered(True) for _ in range(2)) < 6 * min(asked_and_answered(False) for _ in range(2))
+
+
+def test_of_several_requests_with_one_id_the_oldest_is_answered_first(engine: InProcessEngine) -> None:
+    c = server()
+    names = [f"/{letter}" for letter in "abcdef"]
+    engine.feed([c.open(0)] + [c.receives(1 + i, message("?", name, number=1)) for i, name in enumerate(names)])
+    engine.feed([c.receives(10, message("?", "/other", number=2)), c.sends(11, message("!", "O", number=2))])
+    for i, name in enumerate(names):
+        engine.feed([c.sends(20 + i, message("!", name.upper(), number=1))])
+    expected = [("/other", "O", 1), *((name, name.upper(), 1) for name in names)]
+    assert contents(engine.rows()) == sorted(expected)
+    assert engine.stat("orphan_responses") == 0
+    engine.feed([c.sends(30, message("!", "late", number=1))])
+    assert engine.stat("orphan_responses") == 1
+
+
+def test_requests_with_one_id_that_are_given_up_leave_the_others_to_be_found() -> None:
+    """Of three the oldest went first, the newest goes with the connection; those of another connection stay."""
+    with InProcessEngine(native=native(), no_response_ns=10 * SECOND) as engine:
+        c, other = server(), server(8)
+        engine.feed([c.open(0), other.open(0), other.receives(1, message("?", "/there", number=1))])
+        engine.feed([c.receives(SECOND * i, message("?", f"/{'abc'[i // 6]}", number=1)) for i in (1, 6, 12)])
+        engine.tick(13 * SECOND)
+        assert contents(engine.rows()) == [("/a", "no response", 1), ("/there", "no response", 1)]
+        engine.feed([c.sends(14 * SECOND, message("!", "B", number=1)), c.close(15 * SECOND)])
+        assert ("/b", "B", 1) in contents(engine.rows())
+        assert ("/c", "no response", 1) in contents(engine.rows())
+        engine.tick(16 * SECOND)
+        assert engine.table.pending == 0
+
+
+def test_the_newest_request_with_an_id_is_the_one_that_goes_on(engine: InProcessEngine) -> None:
+    c = server()
+    engine.feed([c.open(0), c.receives(1, message("?", "/a", number=1))])
+    engine.feed([c.receives(2, message("?", "/b", number=1, flags=OPEN))])
+    engine.feed([c.receives(3, message("?", ";" * 90, number=1, flags=MORE))])
+    engine.feed([c.sends(4, message("!", "A", number=1)), c.sends(5, message("!", "B", number=1))])
+    a, b = engine.rows()
+    assert (a.request, a.response, a.request_bytes) == ("/a", "A", 18)
+    assert (b.request, b.response, b.request_bytes) == ("/b", "B", 18 + 106)
 
 
 def test_notices_between_responses_answer_nothing(engine: InProcessEngine) -> None:
