@@ -206,6 +206,13 @@ def test_interim_responses_and_resets() -> None:
         ([(":status", "503")], True, None, "14", 14, True),
         ([(":status", "404"), ("content-type", "text/html")], True, None, "12", 12, True),
         ([(":status", "418")], True, None, "2", 2, True),
+        (OK, True, None, "2", 2, True),
+        (OK, False, [("grpc-message", "why")], "2", 2, True),
+        (OK, False, [("grpc-status", "1000")], "2", 2, True),
+        (OK, False, [("grpc-status", "")], "2", 2, True),
+        ([*OK, ("grpc-status", "0")], False, [("x", "y")], "0", 0, False),
+        ([(":status", "503")], False, [("x", "y")], "14", 14, True),
+        ([(":status", "200"), ("content-type", "text/html")], False, [("x", "y")], "2", 2, True),
     ],
 )
 def test_grpc_status(
@@ -224,6 +231,96 @@ def test_grpc_status(
         peers.send("server", frame(DATA, 0, 1, b"\0\0\0\0\0"))
         peers.head("server", 1, trailers, end=True)
     assert said(peers.calls()) == [("/shop.v1.Orders/Get", content, status, error)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "said_of_it"),
+    [
+        (OK, ("2", 2, True)),
+        ([(":status", "502")], ("14", 14, True)),
+        ([*OK, ("grpc-status", "0")], ("0", 0, False)),
+        ([(":status", "100")], None),
+    ],
+)
+def test_a_call_whose_last_word_is_data(
+    fields: list[tuple[str, str]], said_of_it: tuple[str, int, bool] | None
+) -> None:
+    peers = Peers()
+    peers.head("client", 1, GRPC_REQUEST, end=True)
+    peers.head("server", 1, fields)
+    peers.send("server", frame(DATA, 0, 1, bytes(5)) + frame(DATA, END_STREAM, 1, b""))
+    expected = [("/shop.v1.Orders/Get", *said_of_it)] if said_of_it else []
+    assert said(peers.calls()) == expected
+    assert said(calls_of(HTTP2, split_everywhere(peers.chunks))) == expected
+
+
+def test_what_is_no_call_owes_no_status() -> None:
+    peers = Peers()
+    peers.head("client", 1, get("/a"), end=True)
+    peers.head("server", 1, OK)
+    peers.send("server", frame(DATA, END_STREAM, 1, b"x"))
+    peers.head("client", 3, get("/a"), end=True)
+    peers.head("server", 3, OK)
+    peers.head("server", 3, [("x", "y")], end=True)
+    peers.head("client", 5, get("/a"), end=True)
+    peers.head("server", 5, OK, end=True)
+    assert said(peers.calls()) == [("/a", "200", 200, False)] * 3
+
+
+def test_the_place_of_a_stream_is_used_again() -> None:
+    """The streams 1 and 4097 have one bit: what the first one owed is not owed by the second."""
+    peers = Peers()
+    for stream, fields, tail in ((1, OK, [("x", "y")]), (4097, [(":status", "429")], [("x", "y")])):
+        peers.head("client", stream, GRPC_REQUEST, end=True)
+        peers.head("server", stream, fields)
+        peers.head("server", stream, tail, end=True)
+    assert [(code, error) for _, code, _, error in said(peers.calls())] == [("2", True), ("14", True)]
+
+
+def unknown_status(chunks: list[Chunk], seen: int, missing: int) -> tuple[str, int, bool]:
+    """What is said of one call, of whose last but `missing` server's chunk only the first `seen` bytes were captured."""
+    reader = Conversation(HTTP2)
+    last = max(i for i, (who, _) in enumerate(chunks) if who == "server") - missing
+    for index, (who, data) in enumerate(chunks):
+        reader.feed(who, data, captured=seen if index == last else None)
+    ((_, code, status, error),) = said(reader.close())
+    return code, status, error
+
+
+def test_a_status_that_may_not_have_been_captured_is_not_made_up() -> None:
+    """Trailers, and heads, of which anything is missing: a field, or the table that it refers to."""
+    for fields, tail, fine in (
+        (OK, [("x-long", "y" * 30)], ("2", 2, True)),
+        (OK, [("x-long", "y" * 30), ("grpc-status", "0")], ("0", 0, False)),
+    ):
+        peers = Peers()
+        peers.head("client", 1, GRPC_REQUEST, end=True)
+        peers.head("server", 1, fields)
+        peers.head("server", 1, tail, end=True)
+        whole = len(peers.chunks[-1][1])
+        assert unknown_status(peers.chunks, whole, 0) == fine
+        for seen in range(9, whole):
+            assert unknown_status(peers.chunks, seen, 0) in {("", 0, False), fine}
+            assert fine[2] or unknown_status(peers.chunks, seen, 0)[2] is False
+            assert not fine[2] or unknown_status(peers.chunks, seen, 0) == ("", 0, False)
+        head = len(peers.chunks[-2][1])
+        for seen in range(9, head):
+            found = unknown_status(peers.chunks, seen, 1)
+            assert found[2] is False, (seen, found)
+
+
+def test_a_status_that_stands_in_a_table_nobody_has_is_not_made_up() -> None:
+    peers = Peers()
+    peers.head("server", 1, [("grpc-status", "0")])  # into the server's table
+    late = len(peers.chunks)
+    peers.head("client", 3, GRPC_REQUEST, end=True)
+    peers.head("server", 3, [(":status", "200")])
+    peers.head("server", 3, [("grpc-status", "0")], end=True)
+    peers.head("client", 5, GRPC_REQUEST, end=True)
+    peers.head("server", 5, [(":status", "200"), ("grpc-status", "0")], end=True)
+    # The requests are in a table of their own, which is known from here on.
+    fresh = [*peers.chunks[:1], *peers.chunks[late:]]
+    assert [(code, error) for _, code, _, error in said(calls_of(HTTP2, fresh))] == [("", False), ("", False)]
 
 
 @pytest.mark.parametrize(("code", "status"), [(7, 14), (8, 1), (11, 8), (12, 7), (2, 13)])

@@ -5,7 +5,11 @@
  * A message is one frame, or a header block with its CONTINUATION frames; the id is the stream's. HEADERS open a request or response, DATA go on with it, END_STREAM ends it. Trailers of gRPC
  * and RST_STREAM tell the outcome anew. What a server pushes was asked by nobody and is only counted as bytes.
  *
- * state: both sides' header compression; which streams were answered; the last stream that was opened.
+ * A call of gRPC whose stream ends without a grpc-status has the one that its client makes up, but only where all that
+ * could have said another one was read: the whole head of the response, and its whole trailers if there were any.
+ *
+ * state: both sides' header compression; which streams were answered, and which owe a grpc-status; the last stream that
+ * was opened.
  * method: of a response, what tells (enum fs_http2_telling). note: grpc-status plus 1, or the error code of a reset.
  */
 #include "hpack.h"
@@ -17,34 +21,44 @@
 #define FIRST_CAPACITY 4096 /* RFC 9113, section 6.5.2: SETTINGS_HEADER_TABLE_SIZE */
 #define SETTINGS_MAX_FRAME_SIZE 5
 #define FRAMES_LOOKED_AT 32
-#define ANSWERED_BITS 2048
+#define STREAM_BITS 2048
 #define CALLED_OFF 1 /* any status will do: the client gave its request up */
 #define TRUSTED 1 /* in scratch: no byte of this side was missed since its table was last read */
 
 struct http2_state {
 	struct fs_hpack_table table[2]; /* by enum fs_side */
-	uint64_t answered[ANSWERED_BITS / 64]; /* by stream: its response began */
+	uint64_t answered[STREAM_BITS / 64]; /* by stream: its response began */
+	uint64_t owing[STREAM_BITS / 64]; /* by stream: a call, and nothing of its response has told its status yet */
 	uint32_t highest; /* stream that the client opened; 0: none seen */
 	uint32_t frame_max[2]; /* that this side sends, as the other one allowed; 0: what always is */
 };
 _Static_assert(sizeof(struct http2_state) <= FS_STATE_BYTES, "both directions' tables fit a connection's state");
 
-static void answered_set(struct http2_state *state, uint32_t stream, bool answered)
+static void stream_set(uint64_t *streams, uint32_t stream, bool is_set)
 {
-	uint32_t place = (stream >> 1) % ANSWERED_BITS;
+	uint32_t place = (stream >> 1) % STREAM_BITS;
 	uint64_t bit = 1ull << (place % 64);
-	if (!state)
-		return;
-	if (answered)
-		state->answered[place / 64] |= bit;
+	if (is_set)
+		streams[place / 64] |= bit;
 	else
-		state->answered[place / 64] &= ~bit;
+		streams[place / 64] &= ~bit;
+}
+
+static bool stream_is_set(const uint64_t *streams, uint32_t stream)
+{
+	uint32_t place = (stream >> 1) % STREAM_BITS;
+	return streams[place / 64] >> (place % 64) & 1;
 }
 
 static bool is_answered(const struct http2_state *state, uint32_t stream)
 {
-	uint32_t place = (stream >> 1) % ANSWERED_BITS;
-	return state && state->answered[place / 64] >> (place % 64) & 1;
+	return state && stream_is_set(state->answered, stream);
+}
+
+/* Its response began well, of what it said everything is known, and what must come last was not yet there. */
+static bool owes_status(const struct http2_state *state, uint32_t stream)
+{
+	return is_answered(state, stream) && stream_is_set(state->owing, stream);
 }
 
 static bool belongs_to_a_request(const struct fs_http2_frame *frame)
@@ -96,9 +110,11 @@ static void request_head(struct fs_frame_input *in, const struct fs_http2_frame 
 		out->flags = FS_MESSAGE_MORE | (ends ? 0 : FS_MESSAGE_OPEN);
 		return;
 	}
-	if (state)
+	if (state) {
 		state->highest = frame->stream;
-	answered_set(state, frame->stream, false);
+		stream_set(state->answered, frame->stream, false);
+		stream_set(state->owing, frame->stream, head->is_grpc);
+	}
 	out->flags = ends ? 0 : FS_MESSAGE_OPEN;
 	out->protocol = head->is_grpc ? FS_PROTOCOL_GRPC : 0;
 	out->verb = head->verb;
@@ -111,8 +127,9 @@ static void request_head(struct fs_frame_input *in, const struct fs_http2_frame 
 	write_content(head, in->options, out);
 }
 
+/* `is_read`: each field of it is known. */
 static void response_head(struct fs_frame_input *in, const struct fs_http2_frame *frame,
-			  const struct fs_hpack_head *head, struct fs_message *out)
+			  const struct fs_hpack_head *head, bool is_read, struct fs_message *out)
 {
 	struct http2_state *state = in->state;
 	bool ends = frame->flags & FS_HTTP2_END_STREAM;
@@ -123,13 +140,23 @@ static void response_head(struct fs_frame_input *in, const struct fs_http2_frame
 		out->flags = FS_MESSAGE_INTERIM;
 		return;
 	}
+	bool lacks_status = is_read && !head->grpc_status;
 	if (!head->status && (state ? is_answered(state, frame->stream) : ends)) {
 		out->method = FS_HTTP2_TELLS_TRAILERS;
 		out->flags |= FS_MESSAGE_MORE | FS_MESSAGE_TELLS;
+		if (ends && lacks_status && owes_status(state, frame->stream))
+			out->note = FS_HTTP2_GRPC_UNKNOWN + 1;
 		return;
 	}
+	bool owes = lacks_status && head->status == 200;
 	out->method = FS_HTTP2_TELLS_HEAD;
-	answered_set(state, frame->stream, true);
+	if (ends && owes)
+		out->note = FS_HTTP2_GRPC_UNKNOWN + 1;
+	if (!state)
+		return;
+	stream_set(state->answered, frame->stream, true);
+	if (!owes)
+		stream_set(state->owing, frame->stream, false);
 }
 
 static enum fs_framed frame_block(struct fs_frame_input *in, struct fs_cursor bytes, const struct fs_http2_frame *frame,
@@ -146,7 +173,7 @@ static enum fs_framed frame_block(struct fs_frame_input *in, struct fs_cursor by
 	if (table && table->was_read && in->scratch[0] != TRUSTED)
 		fs_hpack_forget(table);
 	in->scratch[0] = TRUSTED;
-	(void)fs_hpack_read(&block, table, &head);
+	bool is_read = fs_hpack_read(&block, table, &head) && is_whole && !head.has_unknown;
 	if (!is_whole && table)
 		fs_hpack_forget(table);
 	fs_message_begin(out, length);
@@ -157,7 +184,7 @@ static enum fs_framed frame_block(struct fs_frame_input *in, struct fs_cursor by
 	if (in->side == FS_SIDE_REQUEST)
 		request_head(in, frame, &head, out);
 	else
-		response_head(in, frame, &head, out);
+		response_head(in, frame, &head, is_read, out);
 	return FS_FRAME_MESSAGE;
 }
 
@@ -260,6 +287,11 @@ static enum fs_framed frame(struct fs_frame_input *in, struct fs_message *out)
 	fs_message_begin(out, FS_HTTP2_FRAME_HEADER + (uint64_t)frame.length);
 	out->id = frame.stream;
 	out->flags = FS_MESSAGE_MORE | (frame.flags & FS_HTTP2_END_STREAM ? 0 : FS_MESSAGE_OPEN);
+	if (frame.flags & FS_HTTP2_END_STREAM && in->side == FS_SIDE_RESPONSE && owes_status(in->state, frame.stream)) {
+		out->method = FS_HTTP2_TELLS_TRAILERS; /* that there are none */
+		out->note = FS_HTTP2_GRPC_UNKNOWN + 1;
+		out->flags |= FS_MESSAGE_TELLS;
+	}
 	return FS_FRAME_MESSAGE;
 }
 

@@ -14,7 +14,7 @@ static uint16_t grpc_of_http(uint16_t status)
 	case 502:
 	case 503:
 	case 504: return 14;
-	default: return 2;
+	default: return FS_HTTP2_GRPC_UNKNOWN;
 	}
 }
 
