@@ -32,6 +32,10 @@ class Protocol(IntEnum):
     MQTT = 16
 
 
+UNDECIDED = 255
+"""FS_UNDECIDED of analyzers/native/protocol.h."""
+
+
 class Detected(IntEnum):
     NOT_MINE = 0
     REQUEST = 1
@@ -115,7 +119,8 @@ class Message:
     status: int = 0
     flags: Flag = Flag.NONE
     body: Body = Body.DONE
-    next_protocol: Protocol = Protocol.NOSUPPORT
+    next_protocol: Protocol | None = Protocol.NOSUPPORT
+    """None: to be recognised."""
     trace_id: str = ""
     parent_id: str = ""
     id: int = 0
@@ -191,7 +196,7 @@ def message_of(raw: Any) -> Message:
         status=raw.status,
         flags=Flag(raw.flags),
         body=Body(raw.body),
-        next_protocol=Protocol(raw.next_protocol),
+        next_protocol=None if raw.next_protocol == UNDECIDED else Protocol(raw.next_protocol),
         trace_id=_hex(raw.trace_id),
         parent_id=_hex(raw.parent_id),
         id=raw.id,

@@ -6,7 +6,6 @@
 #include "../../probes/include/control.h"
 #include "protocol.h"
 
-#define FS_UNDECIDED 255 /* a connection's protocol before detection has ended */
 #define FS_DIRECTION_UNKNOWN 2
 #define FS_DETECT_TRIES 6 /* messages looked at before a connection is NOSUPPORT */
 #define FS_CLEAN_EXCHANGES 3 /* before message mode */
@@ -84,7 +83,8 @@ enum fs_connection_flag {
 	FS_C_TRIAL = 1 << 25, /* taken up again where nothing seems to wait: to be proven before anything counts */
 	FS_C_NAT_ASKED = 1 << 26, /* of a flow: its translation was looked for again when its second datagram came */
 	FS_C_BUSY_LISTED = 1 << 27, /* of a flow that is not in the idle list */
-	FS_C_UNLISTED = 1 << 28 /* of a flow: too many have its ports for the index of tuples */
+	FS_C_UNLISTED = 1 << 28, /* of a flow: too many have its ports for the index of tuples */
+	FS_C_TUNNEL = 1 << 29 /* it leads elsewhere: its port says nothing of what is spoken */
 };
 
 /* Which end of a connection inside this node tells. */

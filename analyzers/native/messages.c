@@ -217,7 +217,7 @@ static uint64_t advance(struct fs_engine *e, struct fs_connection *c, const stru
 		if (!s->buffered)
 			s->first_ns = k->start_ns;
 		if (c->protocol == FS_UNDECIDED)
-			return fs_recognise(e, c, k) && (c->protocol != FS_UNDECIDED) ? 0 : here;
+			return fs_recognise(e, c, k, at) && (c->protocol != FS_UNDECIDED) ? 0 : here;
 		return parse(e, c, k, at);
 	case FS_PHASE_PARTS: return parse(e, c, k, at);
 	case FS_PHASE_BODY:

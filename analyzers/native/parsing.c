@@ -91,7 +91,8 @@ static bool try_one(struct fs_engine *e, const struct fs_connection *c, const st
 const struct fs_protocol *fs_detect_any(struct fs_engine *e, struct fs_connection *c, uint8_t direction,
 					struct fs_cursor bytes, bool datagram, enum fs_detected *how)
 {
-	uint8_t ruled = ruled_protocol(e, c);
+	bool leads_elsewhere = c->flags & FS_C_TUNNEL;
+	uint8_t ruled = leads_elsewhere ? FS_UNDECIDED : ruled_protocol(e, c);
 	uint32_t key;
 	const struct fs_learned *known = learned(e, c, &key);
 	const struct fs_protocol *first = NULL;
@@ -101,7 +102,7 @@ const struct fs_protocol *fs_detect_any(struct fs_engine *e, struct fs_connectio
 		return NULL;
 	if (ruled != FS_UNDECIDED)
 		first = fs_protocol_of(e, ruled);
-	else if (known->key == key)
+	else if (known->key == key && !leads_elsewhere)
 		first = fs_protocol_of(e, known->protocol);
 	if (first && try_one(e, c, first, direction, bytes, datagram, how))
 		return first;
@@ -140,7 +141,7 @@ void fs_protocol_set(struct fs_engine *e, struct fs_connection *c, uint8_t proto
 	} else if (protocol == FS_PROTOCOL_WEBSOCKET) {
 		/* Heads of frames are short. */
 		fs_mode_set(e, c, FS_MODE_STREAM, e->config.parse_bytes);
-	} else if (protocol != FS_UNDECIDED) {
+	} else if (protocol != FS_UNDECIDED && !(c->flags & FS_C_TUNNEL)) {
 		known->key = key;
 		known->protocol = protocol;
 	}
@@ -165,7 +166,7 @@ void fs_protocol_doubt(struct fs_engine *e, struct fs_connection *c)
 	struct fs_learned *known = learned(e, c, &key);
 
 	e->table->stats.contradictions++;
-	if (known->key == key)
+	if (known->key == key && !(c->flags & FS_C_TUNNEL))
 		known->key = 0;
 	c->failures = 0;
 	c->tries = (uint8_t)(c->tries + 2);

@@ -44,6 +44,7 @@ enum fs_protocol_id {
 	FS_PROTOCOL_COUNT = 17,
 	FS_PROTOCOL_MAX = 32
 };
+#define FS_UNDECIDED 255 /* a connection's protocol before detection has ended */
 /* clang-format on */
 
 /*
@@ -129,7 +130,7 @@ struct fs_message {
 	uint32_t flags; /* enum fs_message_flag */
 	uint16_t status; /* of a response: HTTP status, DNS rcode ... */
 	uint8_t body; /* enum fs_body */
-	uint8_t next_protocol; /* with FS_MESSAGE_SWITCH */
+	uint8_t next_protocol; /* with FS_MESSAGE_SWITCH; of a response FS_UNDECIDED: a tunnel, recognised as if it were new */
 	uint16_t method; /* parser's own: what of the request its response's framing needs */
 	uint8_t protocol; /* counted under this one instead of the connection's (grpc inside http2); 0: the connection's */
 	uint8_t verb; /* of a request: enum fs_verb */
@@ -217,6 +218,12 @@ const char *fs_protocol_name(uint8_t id);
 
 /* Writes the clustered form of a URL path (no query, no fragment, no user-info) into `out`. */
 void fs_cluster_path(struct fs_text target, enum fs_clustering how, struct fs_label *out);
+
+/*
+ * Writes the clustered form of "host:port", what a tunnel leads to: a name is kept, as those of DNS and TLS are; an
+ * address only where all segments of paths are; what stands in front of an "@" never.
+ */
+void fs_cluster_authority(struct fs_text target, enum fs_clustering how, struct fs_label *out);
 
 /* Whether the user left this path out. Of a target that was cut off, only what it begins with can tell. */
 bool fs_path_is_unwanted(struct fs_text target, bool whole, const struct fs_parser_options *options);

@@ -13,11 +13,24 @@ static void settle_before(struct fs_engine *e, struct fs_connection *c, bool is_
 		fs_opaque_flush(e, c);
 }
 
-/* First bytes of a message on a connection whose protocol is not known. True if it is now, or may be with more bytes. */
-bool fs_recognise(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *k)
+/* From here on the connection is a tunnel to somewhere else: what is said there is as little known as on a new one. */
+void fs_recognise_anew(struct fs_engine *e, struct fs_connection *c)
+{
+	c->flags |= FS_C_TUNNEL;
+	c->flags &= ~(uint32_t)(FS_C_PIPELINED | FS_C_OVERLAPS);
+	c->tries = c->clean = c->drained = c->run = 0;
+	fs_protocol_set(e, c, FS_UNDECIDED);
+	fs_mode_set(e, c, FS_MODE_STREAM, e->config.parse_bytes);
+}
+
+/*
+ * First bytes of a message, `at` their place in the chunk, on a connection whose protocol is not known. True if it is
+ * now, or may be with more bytes.
+ */
+bool fs_recognise(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *k, uint64_t at)
 {
 	struct fs_stream *s = &c->stream[k->direction];
-	struct fs_piece piece = fs_piece_at(e, s, k, 0);
+	struct fs_piece piece = fs_piece_at(e, s, k, at);
 	enum fs_detected how = FS_NOT_MINE;
 	const struct fs_protocol *p = NULL;
 
@@ -50,7 +63,7 @@ bool fs_recognise(struct fs_engine *e, struct fs_connection *c, const struct fs_
 	}
 	if (++c->tries >= FS_DETECT_TRIES)
 		fs_protocol_set(e, c, FS_PROTOCOL_NOSUPPORT);
-	fs_opaque_bytes(e, c, k->direction, piece.before + k->bytes, s->first_ns, k->end_ns);
+	fs_opaque_bytes(e, c, k->direction, piece.before + k->bytes - at, s->first_ns, k->end_ns);
 	fs_opaque_text(e, c, k->direction, piece.bytes);
 	fs_unbuffer(e, s);
 	s->phase = FS_PHASE_OPAQUE;

@@ -90,7 +90,10 @@ void fs_response_end(struct fs_engine *e, struct fs_connection *c, uint32_t requ
 		w->request_content = 0;
 		fs_string_release(e, c->content);
 		c->content = content;
-		fs_protocol_set(e, c, next);
+		if (next == FS_UNDECIDED)
+			fs_recognise_anew(e, c);
+		else
+			fs_protocol_set(e, c, next);
 	}
 	fs_request_release(e, request);
 }

@@ -308,7 +308,8 @@ void fs_message_tells(struct fs_engine *e, struct fs_connection *c, uint8_t dire
 void fs_message_over(struct fs_engine *e, struct fs_connection *c, uint8_t direction);
 
 /* recognition.c */
-bool fs_recognise(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *chunk);
+bool fs_recognise(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *chunk, uint64_t at);
+void fs_recognise_anew(struct fs_engine *e, struct fs_connection *c);
 void fs_resynchronise(struct fs_engine *e, struct fs_connection *c, const struct fs_chunk *chunk, bool flipped);
 void fs_asks_again(struct fs_engine *e, struct fs_connection *c, uint8_t direction);
 void fs_give_up_short(struct fs_engine *e, struct fs_connection *c, uint8_t direction);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Paths as labels. The input is the way to cluster (a byte) and the target of a request. */
+/* Paths and authorities as labels. The input is the way to cluster (a byte) and the target of a request. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,6 +33,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	must(label.length == 0 || label.text[0] == '/' ||
 	     fs_text_is((struct fs_text){(uint8_t *)label.text, label.length}, "*"));
+	must(how != FS_CLUSTER_BLANK || label.length == 0);
+	fs_cluster_authority((struct fs_text){exact, (uint32_t)(size - 1)}, how, &label);
+	must(label.length < sizeof(label.text) && label.text[label.length] == 0 && strlen(label.text) == label.length);
+	for (uint32_t i = 0; i < label.length; i++) {
+		char byte = label.text[i];
+		must(byte > ' ' && byte < 0x7f && byte != '@' && byte != '/' && byte != '?' && byte != '#');
+	}
 	must(how != FS_CLUSTER_BLANK || label.length == 0);
 	free(exact);
 	return 0;

@@ -62,7 +62,7 @@ static void check_message(const struct fs_message *message)
 {
 	must(message->length > 0);
 	must(message->body <= FS_BODY_UNTIL_CLOSE);
-	must(message->next_protocol < FS_PROTOCOL_COUNT);
+	must(message->next_protocol < FS_PROTOCOL_COUNT || message->next_protocol == FS_UNDECIDED);
 	must(message->protocol < FS_PROTOCOL_COUNT);
 	must(message->flags < FS_MESSAGE_QUIET << 1);
 	must(!(message->flags & FS_MESSAGE_SETTLES) || message->flags & FS_MESSAGE_SKIP);

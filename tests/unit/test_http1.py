@@ -142,7 +142,7 @@ def test_the_websocket_recording_switches() -> None:
 def test_every_method_is_detected(method: str, version: str) -> None:
     line = f"{method} {'h:443' if method == 'CONNECT' else '/a/b'} HTTP/{version}\r\n".encode()
     assert detect(HTTP, line) is Detected.REQUEST
-    assert request(line + b"Host: h\r\n\r\n").content == ("*" if method == "CONNECT" else "/a/b")
+    assert request(line + b"Host: h\r\n\r\n").content == ("h:443" if method == "CONNECT" else "/a/b")
     for length in range(len(line) - 1):
         assert detect(HTTP, line[:length]) is Detected.TOO_SHORT, line[:length]
 
@@ -399,7 +399,60 @@ def test_an_upgrade_that_is_refused_does_not_switch() -> None:
 def test_connect_switches(status: int) -> None:
     data = head(f"HTTP/1.1 {status} Established", "Content-Length: 9")
     message = response(data, head("CONNECT h:443 HTTP/1.1"))
-    assert (message.flags, message.next_protocol, message.length) == (Flag.SWITCH, Protocol.NOSUPPORT, len(data))
+    assert (message.flags, message.next_protocol, message.length) == (Flag.SWITCH, None, len(data))
+
+
+@pytest.mark.parametrize(
+    ("target", "alphabet", "noparam"),
+    [
+        ("api.example.com:443", "api.example.com:443", "api.example.com:443"),
+        ("API.Example.COM:0443", "api.example.com:443", "api.example.com:443"),
+        ("db-1.prod_a.svc:5432", "db-1.prod_a.svc:5432", "db-1.prod_a.svc:5432"),
+        ("localhost:22", "localhost:22", "localhost:22"),
+        ("10.1.2.3:443", "*:443", "10.1.2.3:443"),
+        ("[2001:DB8::1]:443", "*:443", "[2001:db8::1]:443"),
+        ("[::ffff:1.2.3.4]:8443", "*:8443", "[::ffff:1.2.3.4]:8443"),
+        ("user:secret@api.example.com:443", "api.example.com:443", "api.example.com:443"),
+        ("a@b:secret@api.example.com:443", "api.example.com:443", "api.example.com:443"),
+        ("api.example.com", "api.example.com", "api.example.com"),
+        ("api.example.com:99999", "*", "*"),
+        ("api.example.com:https", "*", "*"),
+        ("h?secret=1:443", "*:443", "*:443"),
+        ("caf\u00e9.example:443", "*:443", "*:443"),
+        ("/path:443", "*:443", "*:443"),
+        (":443", "*:443", "*:443"),
+        ("@", "*", "*"),
+        ("h" * 253 + ":65535", "*:65535", "*:65535"),
+        ("h" * 200 + ":65535", "h" * 200 + ":65535", "h" * 200 + ":65535"),
+    ],
+)
+def test_what_a_tunnel_leads_to(target: str, alphabet: str, noparam: str) -> None:
+    """A name, as those of DNS and TLS, with its port; no address, unless all of a path is kept; never a user."""
+    asked = f"CONNECT {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    expected = {
+        Clustering.ALPHABET: alphabet,
+        Clustering.LEARN: alphabet,
+        Clustering.NOPARAM: noparam,
+        Clustering.BLANK: "",
+    }
+    for how, content in expected.items():
+        framed, message = Parser(HTTP, Side.REQUEST, Options(clustering=how)).frame(asked)
+        assert (framed, message.content, message.length) == (Framed.MESSAGE, content, len(asked)), how
+
+
+def test_what_a_tunnel_leads_to_is_not_guessed_where_it_was_cut_off() -> None:
+    line = b"CONNECT api.example.com:443 HTTP/1.1\r\nHost: x\r\n"
+    # A capture that ends between CR and LF is no request line, of any method.
+    for captured in set(range(len(b"CONNECT a"), len(line))) - {line.index(b"\n")}:
+        framed, message = Parser(HTTP, Side.REQUEST).frame(line[:captured], truncated=True)
+        is_told = captured > line.index(b" HTTP")
+        assert (framed, message.content) == (Framed.MESSAGE, "api.example.com:443" if is_told else "*"), captured
+        assert (message.flags & Flag.CUT, message.body) == (Flag.CUT, Body.UNTIL_FLIP)
+
+
+def test_what_a_client_says_before_its_tunnel_is_there_is_no_request() -> None:
+    message = request(head("CONNECT h:443 HTTP/1.1", "Content-Length: 5"))
+    assert (message.body, message.length) == (Body.UNTIL_FLIP, len(head("CONNECT h:443 HTTP/1.1", "Content-Length: 5")))
 
 
 def test_a_response_whose_request_was_not_seen() -> None:

@@ -4,7 +4,7 @@
  *
  *   origin-form     /a/b?q#f           the path
  *   absolute-form   http://u:p@h/a     the path, "/" if there is none; scheme and authority go
- *   authority-form  h:443              "*": there is no path
+ *   authority-form  h:443              "*": there is no path; what CONNECT asks for, fs_cluster_authority writes
  *   asterisk-form   *                  "*"
  *
  * Query and fragment never come out. `alphabet` keeps segments of ASCII letters, `_` and `-` up to 25 bytes and makes
@@ -156,6 +156,81 @@ void fs_cluster_path(struct fs_text target, enum fs_clustering how, struct fs_la
 		fs_label_byte(out, '/');
 		written = write_segment(out, segment, how);
 	} while (more && written);
+}
+
+/* Letters, digits, hyphens, underscores and dots, with a letter in the last label, which an address has not. */
+static bool is_host_name(struct fs_text host)
+{
+	struct fs_cursor bytes = fs_inside(host);
+	bool has_letter = false;
+	uint8_t byte;
+	while (fs_u8(&bytes, &byte)) {
+		bool is_letter = fs_lower(byte) >= 'a' && fs_lower(byte) <= 'z';
+		if (!is_letter && !(byte >= '0' && byte <= '9') && byte != '-' && byte != '_' && byte != '.')
+			return false;
+		has_letter = is_letter || (has_letter && byte != '.');
+	}
+	return has_letter;
+}
+
+/* An address of either kind, IPv6 in brackets: RFC 3986, section 3.2.2. */
+static bool is_address(struct fs_text host)
+{
+	struct fs_cursor bytes = fs_inside(host);
+	uint8_t byte;
+	fs_accept(&bytes, "[");
+	while (fs_u8(&bytes, &byte)) {
+		uint8_t lower = fs_lower(byte);
+		if (!(lower >= 'a' && lower <= 'f') && !(byte >= '0' && byte <= '9') && byte != '.' && byte != ':' &&
+		    !(byte == ']' && fs_left(&bytes) == 0))
+			return false;
+	}
+	return host.length > 0;
+}
+
+/* Leaves `text` at what stands before its last `stop`, and in `after` what stands behind it. False if there is none. */
+static bool cut_at_last(struct fs_text *text, uint8_t stop, struct fs_text *after)
+{
+	struct fs_cursor bytes = fs_inside(*text);
+	struct fs_text before;
+	uint32_t place = text->length;
+	while (place && fs_peek(&bytes, place - 1) != stop)
+		place--;
+	if (place == 0 || !fs_take(&bytes, place - 1, &before) || !fs_skip(&bytes, 1) ||
+	    !fs_take(&bytes, (uint32_t)fs_left(&bytes), after))
+		return false;
+	*text = before;
+	return true;
+}
+
+void fs_cluster_authority(struct fs_text target, enum fs_clustering how, struct fs_label *out)
+{
+	struct fs_text host = target, before = target, port = {0};
+	uint64_t number;
+	uint8_t byte;
+	out->length = 0;
+	out->text[0] = 0;
+	if (how == FS_CLUSTER_BLANK || target.length == 0)
+		return;
+	if (cut_at_last(&before, '@', &target))
+		host = target;
+	before = host;
+	bool has_port = cut_at_last(&before, ':', &port) && fs_decimal(port, &number) && number <= UINT16_MAX;
+	if (has_port)
+		host = before;
+	if (is_host_name(host) || (how == FS_CLUSTER_NOPARAM && is_address(host))) {
+		struct fs_cursor bytes = fs_inside(host);
+		while (has_room(out, 6) && fs_u8(&bytes, &byte))
+			fs_label_byte(out, (char)fs_lower(byte));
+		if (fs_left(&bytes))
+			out->length = 0; /* longer than a name may be */
+	}
+	if (out->length == 0)
+		fs_label_byte(out, '*');
+	if (has_port) {
+		fs_label_byte(out, ':');
+		fs_label_decimal(out, (uint32_t)number);
+	}
 }
 
 static bool begins_with(const struct fs_cursor *path, const struct fs_path_rule *rule)

@@ -197,6 +197,17 @@ static void write_cut_target(struct fs_text target, enum fs_clustering how, stru
 		fs_label_byte(out, '*');
 }
 
+/* CONNECT's target is an authority: RFC 9112, section 3.2.3. Of one that was cut off nothing is known. */
+static void write_authority(struct fs_text target, bool whole, enum fs_clustering how, struct fs_label *out)
+{
+	struct fs_cursor bytes = fs_inside(target);
+	if (!whole && !fs_take_until(&bytes, ' ', target.length, &target))
+		target.length = 0;
+	fs_cluster_authority(target, how, out);
+	if (out->length == 0 && how != FS_CLUSTER_BLANK)
+		fs_label_byte(out, '*');
+}
+
 /* Where the message ends, from a head that is all here. RFC 9112, section 6.3. */
 static void frame_body(struct fs_frame_input *in, const struct fs_http_fields *head, bool empty, struct fs_message *out)
 {
@@ -252,7 +263,9 @@ static enum fs_framed frame_request(struct fs_frame_input *in, struct fs_message
 	out->verb = method < FS_VERB_COUNT ? (uint8_t)method : 0;
 	if (fs_path_is_unwanted(target, whole, in->options))
 		out->flags |= FS_MESSAGE_UNWANTED;
-	if (whole)
+	if (method == METHOD_CONNECT)
+		write_authority(target, whole, how, &out->content);
+	else if (whole)
 		fs_cluster_path(target, how, &out->content);
 	else
 		write_cut_target(target, how, &out->content);
@@ -261,10 +274,13 @@ static enum fs_framed frame_request(struct fs_frame_input *in, struct fs_message
 	for (int i = 0; i < 8; i++)
 		out->parent_id[i] = head.trace.parent_id[i];
 	out->length = fs_left(&in->bytes) - fs_left(&bytes);
-	if (complete)
-		frame_body(in, &head, false, out);
-	else
+	if (!complete)
 		frame_cut(in, out);
+	else if (method == METHOD_CONNECT)
+		/* It has no body (RFC 9110, section 9.3.6): what comes before the answer is meant for the tunnel already. */
+		out->body = FS_BODY_UNTIL_FLIP;
+	else
+		frame_body(in, &head, false, out);
 	return FS_FRAME_MESSAGE;
 }
 
@@ -292,7 +308,7 @@ static enum fs_framed frame_response(struct fs_frame_input *in, struct fs_messag
 		out->flags = FS_MESSAGE_INTERIM;
 	} else if (asked == METHOD_CONNECT && status < 300) {
 		out->flags = FS_MESSAGE_SWITCH;
-		out->next_protocol = FS_PROTOCOL_NOSUPPORT;
+		out->next_protocol = FS_UNDECIDED;
 	}
 	out->length = fs_left(&in->bytes) - fs_left(&bytes);
 	if (complete)
