@@ -4,6 +4,7 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
+from exporters import registry_cluster as cluster
 from exporters import registry_own as own
 from exporters import registry_traffic as traffic
 from exporters.grafana.expressions import quantile, selector, total
@@ -141,7 +142,11 @@ class Rules:
             return selector(metric, self._prefix, *matchers)
 
         where = "{{ $labels.instance }}"
-        known = f"group by (cluster, job, instance) (last_over_time({of(own.BUILD_INFO)}[1d]))"
+
+        def silent(told: Metric) -> str:
+            """Who told this within a day, and does not answer a scrape."""
+            return f"up == 0 and on (cluster, job, instance) group by (cluster, job, instance) (last_over_time({of(told)}[1d]))"
+
         return (
             Alert(
                 "FiresteelAgentLosesEvents",
@@ -153,15 +158,25 @@ class Rules:
             ),
             Alert(
                 "FiresteelAgentDown",
-                f"up == 0 and on (cluster, job, instance) {known}",
+                # Not by the version: the names service tells one, too.
+                silent(own.DRIVER_INFO),
                 "5m",
                 "critical",
                 f"The agent {where} does not answer",
                 "Its node is only seen from the other ends of its conversations.",
             ),
             Alert(
+                "FiresteelNamesDown",
+                silent(cluster.NAMES_AGENTS),
+                "5m",
+                # Nothing is lost by it: agents follow another replica, or ask the API server.
+                "warning",
+                f"The names service {where} does not answer",
+                "Its agents follow another replica; where there is none, each of them asks the API server itself.",
+            ),
+            Alert(
                 "FiresteelNodeWithoutAgent",
-                # Not by the version: the names service tells one, too.
+                # By the driver, as above.
                 f"count by (cluster) (kube_node_info) - count by (cluster) ({of(own.DRIVER_INFO)}) > 0",
                 "15m",
                 "warning",
