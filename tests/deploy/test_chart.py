@@ -282,6 +282,7 @@ def test_two_releases_share_nothing(helm: str) -> None:
         ("config.protocols.ports.http=http", 'Property name of "http" does not match'),
         ("networkPolicy.nodes={node-a}", "networkPolicy.nodes.0: Does not match pattern"),
         ("names.config.ring.sise=8MiB", "names.config.ring: Additional property sise is not allowed"),
+        ("names.seLinuxOptions.typ=container_t", "typ"),
         ("names.config.listen.names=:9600", "names.config.listen: Additional property names is not allowed"),
     ],
 )
@@ -360,6 +361,27 @@ def test_labels_and_annotations_of_pods_are_those_of_the_names_service_too(helm:
     for workload, _ in manifests.containers(objects):
         metadata = workload["spec"]["template"]["metadata"]
         assert (metadata["labels"]["team"], metadata["annotations"]["mesh"]) == ("a", "none")
+
+
+def test_agents_and_the_names_service_have_variables_and_selinux_of_their_own(helm: str) -> None:
+    """What agents are allowed and told is not the service's: spc_t is next to no confinement, FIRESTEEL_LISTEN_METRICS another's port."""
+    values = {
+        prefix: {"extraEnv": [{"name": "FIRESTEEL_LOG__LEVEL", "value": level}], "seLinuxOptions": {"type": kind}}
+        for prefix, level, kind in (("agents", "debug", "spc_t"), ("names", "warning", "container_t"))
+    }
+    settings = ",".join(
+        f"{prefix}{name}={json.dumps(value)}"
+        for prefix, of in (("", "agents"), ("names.", "names"))
+        for name, value in values[of].items()
+    )
+    objects = template(helm, "names.enabled=true", "openshift.scc.create=true", json_values=settings)
+    for workload, container in manifests.containers(objects):
+        wanted = values["agents" if workload["kind"] == "DaemonSet" else "names"]
+        added = [one for one in container["env"] if one["name"] == "FIRESTEEL_LOG__LEVEL"]
+        assert added == wanted["extraEnv"]
+        assert manifests.pod_of(workload)["securityContext"]["seLinuxOptions"] == wanted["seLinuxOptions"]
+    allowed = manifests.one(objects, "SecurityContextConstraints", "firesteel-names")["seLinuxContext"]
+    assert allowed == {"type": "MustRunAs", "seLinuxOptions": {"type": "container_t"}}
 
 
 def test_dashboards_without_any_label_of_a_sidecar(helm: str) -> None:
