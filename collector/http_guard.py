@@ -127,7 +127,7 @@ async def only_this_machine(request: web.Request, handler: Handler) -> web.Strea
         return refusal(
             421,
             "this listener only answers to localhost, 127.0.0.1 and [::1]",
-            "use http://127.0.0.1, or set listen.api to another address with listen.auth",
+            "use http://127.0.0.1, or have it listen elsewhere: listen.metrics, or listen.api with listen.auth",
         )
     return await handler(request)
 
@@ -167,6 +167,15 @@ def with_gate(gate: Gate, guarded: str, key: str) -> Middleware:
         return await handler(request)
 
     return check
+
+
+def guards(*, loopback: bool, gate: Gate | None, guarded: str, key: str) -> list[Middleware]:
+    """Those that a listener of pages calls for, in the order in which they are asked. `key` is the setting of the gate before what is `guarded`."""
+    asked: list[Middleware] = [only_this_machine] if loopback else []
+    asked.append(read_only)
+    if gate is not None:
+        asked.append(with_gate(gate, guarded, key))
+    return asked
 
 
 async def add_headers(_request: web.Request, response: web.StreamResponse) -> None:

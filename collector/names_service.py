@@ -16,7 +16,7 @@ from typing import Final
 from aiohttp import web
 
 from collector import log, own_state, privileges, system_calls
-from collector.http_guard import Handler, ListenError, Turnstile, add_headers, read_only, refusal, with_gate
+from collector.http_guard import Handler, ListenError, Turnstile, add_headers, guards, read_only, refusal
 from collector.kinds import Endpoint
 from collector.listening import BACKLOG, bind
 from collector.metadata.kube_api import KubeApi, Unavailable
@@ -145,8 +145,10 @@ class NamesService:
         await self._start("listen.names", self._endpoint, app, AGENTS_MAX + _SPARE_CONNECTIONS)
         if listeners.metrics is not None:
             gate = open_gate("listen.metrics_auth", listeners.metrics_auth, self._api)
-            guards = [read_only] if gate is None else [read_only, with_gate(gate, "/metrics", "listen.metrics_auth")]
-            pages = web.Application(middlewares=guards)
+            asked = guards(
+                loopback=listeners.metrics.loopback, gate=gate, guarded="/metrics", key="listen.metrics_auth"
+            )
+            pages = web.Application(middlewares=asked)
             for path, handler in (("/metrics", self._metrics), ("/healthz", self._healthz), ("/readyz", self._readyz)):
                 pages.router.add_get(path, handler)
             await self._start("listen.metrics", listeners.metrics, pages, _SPARE_CONNECTIONS)

@@ -24,10 +24,8 @@ from collector.http_guard import (
     TokenFile,
     Turnstile,
     add_headers,
-    only_this_machine,
-    read_only,
+    guards,
     refusal,
-    with_gate,
 )
 from collector.kinds import Endpoint
 from collector.listen_keys import Listeners
@@ -302,26 +300,17 @@ def metrics_app(view: AgentView, *, loopback: bool, gate: Gate | None = None) ->
     async def index(_request: web.Request) -> web.Response:
         return web.Response(text="firesteel: /metrics /healthz /readyz\n")
 
-    app = web.Application(middlewares=_guards(loopback, gate, "/metrics", "listen.metrics_auth"))
+    asked = guards(loopback=loopback, gate=gate, guarded="/metrics", key="listen.metrics_auth")
+    app = web.Application(middlewares=[explain_bad_queries, *asked])
     for path, handler in (("/", index), ("/metrics", metrics), ("/healthz", healthz), ("/readyz", readyz)):
         app.router.add_get(path, handler)
     return app
 
 
-def _guards(loopback: bool, gate: Gate | None, guarded: str, key: str) -> list[Middleware]:
-    """Those that a listener calls for, in the order in which they are asked."""
-    guards: list[Middleware] = [explain_bad_queries]
-    if loopback:
-        guards.append(only_this_machine)
-    guards.append(read_only)
-    if gate is not None:
-        guards.append(with_gate(gate, guarded, key))
-    return guards
-
-
 def api_app(routes: ApiRoutes, endpoint: Endpoint, gate: Gate | None) -> web.Application:
     """The live page and the API behind the guards that its endpoint calls for."""
-    app = web.Application(middlewares=_guards(endpoint.loopback, gate, "/api", "listen.auth"))
+    asked = guards(loopback=endpoint.loopback, gate=gate, guarded="/api", key="listen.auth")
+    app = web.Application(middlewares=[explain_bad_queries, *asked])
     routes.add_to(app)
     return app
 

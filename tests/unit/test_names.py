@@ -450,8 +450,8 @@ def test_its_page_is_for_those_that_the_configuration_admits(gate: str, tmp_path
         command = [*FIRESTEEL, "names", *(part for setting in settings for part in ("--set", setting))]
         trusted = ssl.create_default_context(cafile=cert)
 
-        def status(path: str, token: str = "") -> int:
-            headers = {"Authorization": f"Bearer {token}"} if token else {}
+        def status(path: str, token: str = "", host: str = "localhost") -> int:
+            headers = {"Host": host} | ({"Authorization": f"Bearer {token}"} if token else {})
             asked = urllib.request.Request(f"https://127.0.0.1:{pages}{path}", headers=headers)
             try:
                 with urllib.request.urlopen(asked, timeout=5, context=trusted) as answer:
@@ -467,11 +467,14 @@ def test_its_page_is_for_those_that_the_configuration_admits(gate: str, tmp_path
                 tokens = ("", AGENT, "a-scrapers-token", "a-token-in-a-file")
                 told = {token: status("/metrics", token) for token in tokens}
                 assert status("/healthz") == 200
+                # A web page elsewhere whose name was made to resolve to loopback.
+                rebound = [status(path, tokens[-1], "rebound.example") for path in ("/metrics", "/healthz", "/readyz")]
             finally:
                 process.send_signal(signal.SIGTERM)
                 process.communicate(timeout=20)
     admitted = {"none": set(tokens), "kubernetes": {"a-scrapers-token"}, "file": {"a-token-in-a-file"}}[gate]
     assert told == {token: 200 if token in admitted else 401 for token in tokens}
+    assert rebound == [421, 421, 421]
 
 
 def _another_authority(folder: Path) -> Path:
