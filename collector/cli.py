@@ -173,7 +173,16 @@ def _top_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--once", action="store_true", help="print once instead of going on")
     parser.add_argument("--sort", choices=TOP_SORTS, default="rate", help="what comes first (default: rate)")
     parser.add_argument("--level", choices=TOP_LEVELS, default="workload", help="what a line is (default: workload)")
+    parser.add_argument(
+        "--lines", type=_lines, metavar="N", help="at most so many edges (default: as there is room for)"
+    )
     parser.add_argument("--interval", type=_seconds, default=2.0, metavar="SECONDS", help="between looks (default: 2)")
+
+
+def _lines(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of lines, 1 or more")
+    return int(text)
 
 
 def _seconds(text: str) -> float:
@@ -226,6 +235,7 @@ def _top(given: Arguments) -> int:
                 as_json=given.json,
                 sort=given.sort,
                 level=given.level,
+                most=given.lines,
                 interval=given.interval,
             )
         except KeyboardInterrupt:

@@ -124,15 +124,17 @@ def top(
     as_json: bool = False,
     sort: str = "rate",
     level: str = "workload",
+    most: int | None = None,
     interval: float = INTERVAL_SECONDS,
     console: Console | None = None,
 ) -> Exit:
     """Shows the agent's edges until an interrupt, or once. Raises Unanswered if there is no agent to begin with.
 
-    Where standard output is no terminal it prints once. `as_json` prints one JSON object per look.
+    Where standard output is no terminal it prints once. `as_json` prints one JSON object per look. `most` is how many edges
+    it shows, None for as many as there are, or as a terminal has room for.
     """
     console = console or Console()
-    look = _Look(client, sort, level)
+    look = _Look(client, sort, level, most)
     look.refresh()
     time.sleep(min(interval, FIRST_INTERVAL_SECONDS))
     look.refresh()
@@ -159,8 +161,8 @@ def top(
 class _Look:
     """The newest answers, and what they look like."""
 
-    def __init__(self, client: Source, sort: str, level: str) -> None:
-        self._client, self._sort, self._level = client, sort, level
+    def __init__(self, client: Source, sort: str, level: str, most: int | None) -> None:
+        self._client, self._sort, self._level, self._most = client, sort, level, most
         self._topology: dict[str, Any] = {}
         self._status: dict[str, Any] = {}
         self._requests: list[dict[str, Any]] = []
@@ -174,12 +176,13 @@ class _Look:
         self._topology, self._status, self.trouble = topology, status, ""
 
     def as_json(self) -> dict[str, Any]:
+        found = lines(self._topology, self._sort)
         return {
             "version": self._topology["version"],
             "level": self._level,
             "window_seconds": self._topology["window_seconds"],
-            "edges": [asdict(line) for line in lines(self._topology, self._sort)],
-            "left_off": self._topology["left_off"],
+            "edges": [asdict(line) for line in found[: self._most]],
+            "left_off": self._topology["left_off"] + len(found) - len(found[: self._most]),
             "lost": self._status["loss"]["total"],
             "requests": self._requests,
         }
@@ -190,6 +193,7 @@ class _Look:
         room = height - _FRAME_LINES if height else None
         below = min(len(self._requests), max(3, int(room * _STREAM_SHARE))) if room else min(20, len(self._requests))
         above = max(3, room - below) if room else len(found)
+        above = above if self._most is None else min(above, self._most)
         parts: list[RenderableType] = [self._head(found)]
         if found:
             parts.append(edge_table(found[:above], self._sort, wide=width >= 110))

@@ -147,6 +147,24 @@ def test_top_and_explain(plugin: Plugin, agent: Agent) -> None:
     assert told.stdout.startswith("as the agent on a has it:\n10.0.0.1")
 
 
+def test_top_of_one_node_shows_as_many_lines_as_asked_for(plugin: Plugin, agent: Agent) -> None:
+    asked: list[Sequence[str]] = []
+    inside = plugin.cluster.work
+
+    def work(pod: Object, command: Sequence[str]) -> Ended:
+        asked.append(command)
+        return inside(pod, command)
+
+    plugin("install")
+    plugin.cluster.work = work
+    one = plugin("top", "--node", "a", "--lines", "7", "--sort", "p99")
+    assert (one.returncode, asked[-1]) == (0, ["firesteel", "top", "--sort", "p99", "--lines", "7"]), one.stderr
+    # Which an agent of the version before does not know.
+    plugin("top", "--node", "a")
+    assert asked[-1] == ["firesteel", "top", "--sort", "rate"]
+    assert plugin("top", "--lines", "-1").returncode == 2
+
+
 def test_uninstall_cleans_nodes_of_the_module(plugin: Plugin) -> None:
     plugin.cluster.node("old", {"firesteel/profile": "kmod"})
     plugin("install", "--profile", "core", "--profile", "kmod")

@@ -123,6 +123,21 @@ def test_once_prints_edges_and_requests() -> None:
     assert "22:14:50.000" in text
 
 
+def test_no_more_lines_than_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    everything = lines(Answering(agent()).get("/api/v1/topology", level="workload"))
+    assert len(everything) > 1
+    text = output(Answering(agent()), most=1)
+    assert f"and {len(everything) - 1} more" in text
+    top(Answering(agent()), once=True, as_json=True, interval=0.0, most=1)
+    told = json.loads(capsys.readouterr().out)
+    assert (len(told["edges"]), told["left_off"]) == (1, len(everything) - 1)
+    for wrong in ("0", "-1", "many"):
+        with pytest.raises(SystemExit) as refused:
+            main(["top", "--lines", wrong])
+        assert refused.value.code == 2
+        assert "1 or more" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("sort", SORTS)
 def test_a_narrow_terminal_leaves_columns_out_but_none_that_is_sorted_by_breaks(sort: str) -> None:
     text = output(Answering(agent()), width=80, sort=sort)

@@ -102,6 +102,12 @@ def _images(given: argparse.Namespace) -> Images:
     return Images(given.image_registry, given.tag, tuple(given.image_pull_secret or ()))
 
 
+def _lines(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of lines, 1 or more")
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("-n", "--namespace", default="firesteel", help="where Firesteel is (default: firesteel)")
@@ -133,7 +139,10 @@ def _parser() -> argparse.ArgumentParser:
     command("status", "How every agent is: driver, loss, age of names.", node)
     seen = command("top", "The busiest edges of all nodes; with --node, live.", node)
     seen.add_argument("--sort", choices=_SORTS, default="rate", help="what comes first (default: rate)")
-    seen.add_argument("--lines", type=int, default=30, help="at most (default: 30)")
+    seen.add_argument(
+        "--lines", type=_lines, metavar="N",
+        help=f"at most so many edges (default: {views.LINES}; live, what the terminal has room for)",
+    )  # fmt: skip
     asked = command("explain", "Who is behind an address.", node)
     asked.add_argument("address", metavar="ADDRESS[:PORT]")
     packed = command("bundle", "Write an archive for somebody who helps, without secrets.")

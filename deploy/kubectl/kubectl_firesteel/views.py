@@ -11,6 +11,8 @@ from .missing import Missing, missing
 from .tables import span, table
 
 Say = Callable[[str], None]
+LINES: Final = 30
+"""Edges of all nodes that top shows unless told otherwise."""
 _WIDTH: Final = 100
 _QUIET_SECONDS: Final = 120.0
 """A source of names that has nothing to say gives a sign each minute; after so long without one, names are as old as they are."""
@@ -101,11 +103,16 @@ def _remarks(answers: Sequence[Answer]) -> list[str]:
     return [f"{', '.join(nodes)}: {text}" for text, nodes in where.items()]
 
 
-def top(kubectl: Kubectl, namespace: str, node: str, *, sort: str, lines: int, as_json: bool, say: Say) -> int:
-    """With a node: its own `firesteel top`, live. Without: the busiest edges of all nodes, once. An exit code."""
+def top(kubectl: Kubectl, namespace: str, node: str, *, sort: str, lines: int | None, as_json: bool, say: Say) -> int:
+    """With a node: its own `firesteel top`, live. Without: the busiest edges of all nodes, once. An exit code.
+
+    `lines` is how many edges to show, None where nobody said.
+    """
     whom = agents(kubectl, namespace, node)
     if node and whom and not whom[0].why_not and not as_json:
-        return kubectl.attach(namespace, whom[0].pod, CONTAINER, "firesteel", "top", "--sort", sort)
+        # Only where it was asked for: an agent of the version before does not know it.
+        most = [] if lines is None else ["--lines", str(lines)]
+        return kubectl.attach(namespace, whom[0].pod, CONTAINER, "firesteel", "top", "--sort", sort, *most)
     if not whom:
         say("[]" if as_json else _nobody(namespace, node))
         return 1
@@ -116,11 +123,12 @@ def top(kubectl: Kubectl, namespace: str, node: str, *, sort: str, lines: int, a
         found += [{"node": answer.agent.node, **line} for line in answer.told.get("edges", ())]
     key = {"rate": "rate", "errors": "failed", "p99": "p99", "bytes": "received", "requests": "requests"}[sort]
     found.sort(key=lambda line: line.get(key) or 0, reverse=True)
+    shown = found[: LINES if lines is None else lines]
     if as_json:
-        say(json.dumps(found[:lines], indent=2))
+        say(json.dumps(shown, indent=2))
     else:
         heads = ["NODE", "FROM", "TO", "PROTOCOL", "PER SECOND", "FAILED", "P99"]
-        say(table(heads, [_edge(line) for line in found[:lines]]))
+        say(table(heads, [_edge(line) for line in shown]))
     for fault in faults:
         say(fault)
     return 1 if faults else 0
