@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -22,6 +22,7 @@ from scripts.demo.servers import ROOT
 
 _CLONE_NEWNS = 0x00020000
 _STOP_SECONDS = 40.0
+_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Where cgroup v2 is mounted: beside v1 on a hybrid machine, else alone.
 _HIERARCHIES = (Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup"))
 
@@ -41,12 +42,24 @@ def main() -> int:
     if lacking := missing():
         print(f"demo: missing here: apt-get install --no-install-recommends {' '.join(lacking)}", file=sys.stderr)
         return 1
+    for number in _ENDS:
+        signal.signal(number, _give_up)
     try:
         with ExitStack() as stack:
             return _run(given, stack)
     except CannotStart as fault:
         print(f"demo: {fault}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("demo: given up before the shop was there", file=sys.stderr)
+        return 130
+
+
+def _give_up(_number: int, _frame: FrameType | None) -> None:
+    """Before there is a node: what was laid out goes, and no second signal ends that."""
+    for number in _ENDS:
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _run(given: argparse.Namespace, stack: ExitStack) -> int:
@@ -69,24 +82,27 @@ def _run(given: argparse.Namespace, stack: ExitStack) -> int:
     command += [str(folder), "--rate", str(given.rate), "--visits", str(given.visits)]
     command += ["--first-port", str(given.first_port)] if given.first_port is not None else []
     command += ["--no-grafana"] if given.no_grafana else []
+    # The end of its standard input tells the node to stop; said again it changes nothing.
+    heard, said = os.pipe()
+    stopped: list[int] = []
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        if not stopped:
+            stopped.append(number)
+            os.close(said)
+
     with _out_of_unit(stack):
-        node = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, start_new_session=True)
-    assert node.stdin is not None
-    said = node.stdin
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        """The end of its standard input tells the node to stop; said again it changes nothing."""
-        said.close()
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, stop)
-    return _ended(node)
+        # Before it is there: one that comes in between is its to hear as well.
+        for number in _ENDS:
+            signal.signal(number, stop)
+        node = subprocess.Popen(command, cwd=ROOT, stdin=heard, start_new_session=True)
+    os.close(heard)
+    return _ended(node, stopped)
 
 
-def _ended(node: subprocess.Popen[bytes]) -> int:
-    """Waits without end until told to stop, then no longer than the node may take."""
-    assert node.stdin is not None
-    while not node.stdin.closed:
+def _ended(node: subprocess.Popen[bytes], stopped: Sequence[int]) -> int:
+    """Waits without end until something is in `stopped`, then no longer than the node may take."""
+    while not stopped:
         try:
             return node.wait(0.5)
         except subprocess.TimeoutExpired:

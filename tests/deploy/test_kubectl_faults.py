@@ -357,31 +357,49 @@ def test_a_check_under_nohup_outlives_its_terminal(plugin: Plugin) -> None:
     assert (running.returncode, out.count("ImagePullBackOff")) == (1, 2)
 
 
-def test_a_second_signal_does_not_break_the_cleaning_up(plugin: Plugin) -> None:
-    """A service manager sends SIGTERM and SIGHUP, one after the other."""
+@pytest.mark.parametrize(
+    ("first", "others", "told"),
+    [
+        (signal.SIGTERM, (signal.SIGHUP, signal.SIGTERM), b""),
+        (signal.SIGINT, (signal.SIGINT, signal.SIGINT), b"still taking away what was made"),
+        (None, (signal.SIGINT, signal.SIGTERM), b"still taking away what was made"),
+    ],
+    ids=["service-manager", "impatient", "while-it-cleans-up"],
+)
+def test_a_second_signal_does_not_break_the_cleaning_up(
+    plugin: Plugin, first: signal.Signals | None, others: Sequence[signal.Signals], told: bytes
+) -> None:
+    """A service manager sends SIGTERM and SIGHUP, one after the other; people press Ctrl-C until something happens."""
     cluster = plugin.cluster
     cluster.broken_nodes |= {"a", "b"}
     cluster.end_seconds = 0.0
     before = set(cluster.store)
     answer = cluster.answer
     pids: list[int] = []
+    cleaning: list[bool] = []
 
     def slowly(method: str, path: str, query: Mapping[str, str], body: Object | None) -> Object | str:
-        if method == "DELETE" and pids:
-            os.kill(pids[0], signal.SIGHUP)
-            os.kill(pids[0], signal.SIGTERM)
-            time.sleep(0.5)
+        # Before the Jobs are made, those of an earlier call are deleted.
+        if method == "DELETE" and pids and (cleaning or len(cluster.of("jobs")) == 2):
+            cleaning.append(True)
+            for number in others:
+                os.kill(pids[0], number)
+                time.sleep(0.25)
         return answer(method, path, query, body)
 
     cluster.answer = slowly  # type: ignore[method-assign]
+    # Without a first signal the Jobs time out, and what comes while they are deleted is the first.
+    command = ["env", "--default-signal=INT,TERM,HUP", str(PLUGIN), "check", "--timeout", "120" if first else "3"]
     with subprocess.Popen(
-        [str(PLUGIN), "check", "--timeout", "120"], env=environment_of(plugin.folder), cwd=plugin.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as running:  # fmt: skip
-        until(lambda: len(cluster.of("jobs")) == 2)
+        command, env=environment_of(plugin.folder), cwd=plugin.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as running:
         pids.append(running.pid)
-        running.send_signal(signal.SIGTERM)
+        if first:
+            until(lambda: len(cluster.of("jobs")) == 2)
+            running.send_signal(first)
         out, err = running.communicate(timeout=60)
-    assert (running.returncode, out, err) == (130, b"", b"")
+    assert (running.returncode, out) == (130, b"")
+    assert told in err if told else err == b""
     pids.clear()
     cluster.answer("GET", "/api/v1/nodes", {}, None)
     assert set(cluster.store) == before

@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 
-from . import namespaces, objects
+from . import interrupts, namespaces, objects
 from .install import agents_pod, installed, minor_of
 from .jobs import NodeJob, Result, check_job, run_jobs
 from .kubectl import Kubectl, Object
@@ -27,14 +27,18 @@ def check(
     minor = minor_of(kubectl)
     aside = _unsaid if as_json else say
     there = installed(kubectl, namespace)
-    made = namespaces.ensure(kubectl, namespace, seconds, aside)
     by_name = {str(item["metadata"]["name"]): item for item in sorted(nodes, key=lambda item: item["metadata"]["name"])}
     jobs = [
         NodeJob(name, check_job(name, profile, namespace, minor=minor, images=images, like=agents_pod(there, profile)))
         for name, profile in ((name, profile_of(item)) for name, item in by_name.items())
         if profile != OFF
     ]
+    made = False
     try:
+        if namespaces.settled(kubectl, namespace, seconds, aside) is None:
+            with interrupts.to_the_end():
+                namespaces.make(kubectl, namespace)
+                made = True
         results = list(run_jobs(kubectl, jobs, seconds))
         if as_json:
             say(json.dumps([{"node": r.node, "doctor": report_of(r), "fault": r.fault} for r in results], indent=2))
@@ -42,7 +46,8 @@ def check(
             say(as_table(results, by_name))
     finally:
         if made:
-            kubectl.delete(namespaces.path(namespace))
+            with interrupts.to_the_end():
+                kubectl.delete(namespaces.path(namespace))
     # Whoever installs next finds it gone, and not on its way.
     if made:
         namespaces.delete(kubectl, namespace, seconds, aside)

@@ -3,13 +3,11 @@
 
 import argparse
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
-from . import bundle, check, install, uninstall, upgrade, views
+from . import bundle, check, install, interrupts, uninstall, upgrade, views
 from .kubectl import Kubectl, Refused
 from .objects import PROFILES, Images, version
 
@@ -17,7 +15,6 @@ _DESCRIPTION = (
     "Firesteel in a cluster: install it, look at it, take it away. Asks through kubectl, with its credentials."
 )
 _EPILOG = "exit codes: 0 done, 1 not as wished, 2 wrong use, 3 the cluster refused or cannot be reached."
-_ENDS = (signal.SIGTERM, signal.SIGHUP)
 _SORTS = ("rate", "errors", "p99", "bytes", "requests")
 
 
@@ -30,10 +27,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if getattr(given, name)
         for part in (f"--{name}", getattr(given, name))
     ]
-    for number in _ENDS:
-        # Ignored under nohup, whose caller wants this to go on.
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, _interrupt)
+    interrupts.raise_once()
+    try:
+        return _through(options, given)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _through(options: Sequence[str], given: argparse.Namespace) -> int:
+    """Asks through a kubectl of its own, which is gone at the end; answers the exit code, or raises KeyboardInterrupt."""
     kubectl = Kubectl(options, os.environ.get("KUBECTL", "kubectl"))
     try:
         return _run(kubectl, given)
@@ -46,17 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"kubectl firesteel: {error.filename or 'here'}: {error.strerror}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        return 130
     finally:
-        kubectl.close()
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    """As Ctrl-C: Jobs, a namespace made for them, and the proxy go before this does; another such signal does not end that."""
-    for number in _ENDS:
-        signal.signal(number, signal.SIG_IGN)
-    raise KeyboardInterrupt
+        with interrupts.to_the_end():
+            kubectl.close()
 
 
 def _run(kubectl: Kubectl, given: argparse.Namespace) -> int:

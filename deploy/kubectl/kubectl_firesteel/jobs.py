@@ -4,11 +4,11 @@
 import hashlib
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from . import objects
+from . import interrupts, objects
 from .kubectl import Kubectl, Object, Refused
 from .refusals import why_no_pod
 
@@ -114,8 +114,8 @@ def _job(what: str, node: str, namespace: str, pod: Object, annotations: Object)
     }
 
 
-def run_jobs(kubectl: Kubectl, jobs: Sequence[NodeJob], seconds: float) -> Iterator[Result]:
-    """All at once; results in the order of the nodes. They are deleted whatever happens."""
+def run_jobs(kubectl: Kubectl, jobs: Sequence[NodeJob], seconds: float) -> Generator[Result]:
+    """All at once; results in the order of the nodes. They are deleted whatever happens, once this is closed."""
     try:
         for job in jobs:
             path = objects.path_of(job.job)
@@ -126,8 +126,20 @@ def run_jobs(kubectl: Kubectl, jobs: Sequence[NodeJob], seconds: float) -> Itera
         for job in jobs:
             yield _result(kubectl, job, began, seconds)
     finally:
-        for job in jobs:
+        with interrupts.to_the_end():
+            _delete(kubectl, jobs)
+
+
+def _delete(kubectl: Kubectl, jobs: Sequence[NodeJob]) -> None:
+    """Raises what one of them met, after all were tried."""
+    met: Refused | None = None
+    for job in jobs:
+        try:
             kubectl.delete(objects.path_of(job.job))
+        except Refused as refused:
+            met = refused
+    if met is not None:
+        raise met
 
 
 def _wait_until_gone(kubectl: Kubectl, path: str, seconds: float) -> None:

@@ -41,14 +41,11 @@ def settled(kubectl: Kubectl, namespace: str, seconds: float, say: Callable[[str
     return there
 
 
-def ensure(kubectl: Kubectl, namespace: str, seconds: float, say: Callable[[str], None]) -> bool:
-    """Whether it had to be made, for Jobs: with the level of Pod Security that they need."""
-    if settled(kubectl, namespace, seconds, say) is not None:
-        return False
+def make(kubectl: Kubectl, namespace: str) -> None:
+    """One for Jobs, which is not there: with the level of Pod Security that they need. Raises Refused."""
     labels = {f"{_SECURITY}enforce": _LEVEL, "app.kubernetes.io/name": "firesteel"}
     item = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}}
     kubectl.create("/api/v1/namespaces", marked(item))
-    return True
 
 
 def is_ours(there: Object | None) -> bool:

@@ -3,6 +3,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Final
 
@@ -63,7 +64,9 @@ def uninstall(kubectl: Kubectl, wish: Wish, say: Say) -> bool:
     clean = _wait_for_pods(kubectl, namespace, seconds, say)
     if nodes:
         # An earlier call may have taken all of it away but what is on a node that could not be reached.
-        stays = None if namespaces.ensure(kubectl, namespace, seconds, say) else stays
+        if namespaces.settled(kubectl, namespace, seconds, say) is None:
+            namespaces.make(kubectl, namespace)
+            stays = None
         image, like = _small_image(wish, workloads), {**agents_pod(workloads, "kmod"), **wish.images.part_of_pod()}
         jobs = [NodeJob(node, wipe_job(node, namespace, image, like)) for node in nodes]
         clean &= _wipe(kubectl, jobs, seconds, say)
@@ -135,12 +138,14 @@ def _small_image(wish: Wish, workloads: Sequence[Object]) -> str:
 
 def _wipe(kubectl: Kubectl, jobs: Sequence[NodeJob], seconds: float, say: Say) -> bool:
     clean = True
-    for result in run_jobs(kubectl, jobs, seconds):
-        for line in result.output.strip().splitlines() or [result.fault or "said nothing"]:
-            say(f"{result.node}: {line}")
-        if not result.succeeded:
-            say(f"{result.node} is not clean: {_BY_HAND}")
-        clean &= result.succeeded
+    # Closed here: an interrupt while a line is printed is none of the Jobs' own.
+    with closing(run_jobs(kubectl, jobs, seconds)) as results:
+        for result in results:
+            for line in result.output.strip().splitlines() or [result.fault or "said nothing"]:
+                say(f"{result.node}: {line}")
+            if not result.succeeded:
+                say(f"{result.node} is not clean: {_BY_HAND}")
+            clean &= result.succeeded
     return clean
 
 
