@@ -3,7 +3,7 @@
 
 `python -m deploy.images.assemble FOLDER`, with the environment of `make build`: as a step of the Dockerfile, and as it is in CI. There is no shell and
 no package manager in the result. Everything has the time of SOURCE_DATE_EPOCH, so the same build gives the same bytes. What is in
-it, is in usr/share/firesteel/sbom.spdx.json.
+it, is in usr/share/firesteel/sbom.spdx.json, and its licences in usr/share/doc.
 """
 
 import compileall
@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from deploy.images import bill
+from deploy.images import bill, licences
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PREFIX: Final = Path("usr/local")
@@ -49,6 +49,7 @@ _DYNLOAD_LEFT_OUT: Final = (
 )
 # Loaded by name at run time, so no program mentions them.
 LIBRARIES: Final = ("libseccomp.so.2", "libgcc_s.so.1", "libnss_dns.so.2", "libnss_files.so.2")
+_AUTHORITIES: Final = Path("/etc/ssl/certs/ca-certificates.crt")
 _SOURCE: Final = {".c", ".h", ".sh", ".conf"}
 # What building leaves beside sources; of it only what is for this machine, and for the agent, is named one by one.
 _BUILT: Final = {".a", ".d", ".new", ".o", ".so", ".tmp"}
@@ -70,6 +71,7 @@ def main(out: Path) -> None:
     _system_files(out)
     _strip(out)
     libraries = _shared_libraries(out)
+    _licences(out, stdlib, libraries)
     _compile(out, packages)
     _bill_of_materials(out, distributions, libraries)
     for path in [out, *out.rglob("*")]:
@@ -169,10 +171,9 @@ def _system_files(out: Path) -> None:
     (out / "etc/passwd").write_text("root:x:0:0:root:/root:/sbin/nologin\nfiresteel:x:65532:65532::/:/sbin/nologin\n")
     (out / "etc/group").write_text("root:x:0:\nfiresteel:x:65532:\n")
     (out / "etc/nsswitch.conf").write_text("passwd: files\ngroup: files\nhosts: files dns\n")
-    authorities = Path("/etc/ssl/certs/ca-certificates.crt")
-    target = out / "etc/ssl/certs/ca-certificates.crt"
+    target = out / _AUTHORITIES.relative_to("/")
     target.parent.mkdir(parents=True)
-    shutil.copy2(authorities, target)
+    shutil.copy2(_AUTHORITIES, target)
     wanted = Path(ssl.get_default_verify_paths().openssl_cafile)
     if wanted != Path("/") / target.relative_to(out):
         link = out / wanted.relative_to("/")
@@ -226,6 +227,17 @@ def _shared_libraries(out: Path) -> list[Path]:
         (out / loader.parts[1]).symlink_to(f"usr/{loader.parts[1]}")
     _strip(folder)
     return sorted(path for name, path in found.items() if "ld-linux" not in name)
+
+
+def _licences(out: Path, stdlib: Path, libraries: list[Path]) -> None:
+    """Of every Debian package that something of is in the image."""
+    source = Path(sysconfig.get_path("stdlib"))
+    modules = [source / path.relative_to(stdlib) for path in stdlib.rglob("*") if path.is_file()]
+    taken = licences.owners([Path(sys.executable).resolve(), *libraries, *modules])
+    # Whose file is made when it is installed, so that dpkg knows no owner of it.
+    licences.write(
+        out, {*taken.values(), "ca-certificates"}, [ROOT / "LICENSE", *sorted((ROOT / "LICENSES").iterdir())]
+    )
 
 
 def _compile(out: Path, packages: Path) -> None:

@@ -99,6 +99,22 @@ def test_the_bill_of_materials_names_every_package(tree: Path) -> None:
     assert len({part["SPDXID"] for part in bill["packages"]}) == len(bill["packages"])
 
 
+def test_licences_of_what_is_debians_are_there(tree: Path) -> None:
+    """Of each package that the list of parts names, whole, with the texts that they refer to."""
+    bill = json.loads((tree / "usr/share/firesteel/sbom.spdx.json").read_text())
+    packages = {
+        part["name"] for part in bill["packages"] if part["SPDXID"].startswith("SPDXRef-deb-") and part["versionInfo"]
+    }
+    documents = {path.parent.name: path for path in tree.glob("usr/share/doc/*/copyright")}
+    assert {"libc6", "ca-certificates"} <= packages | {"ca-certificates"} <= documents.keys()
+    for package, path in documents.items():
+        assert path.read_bytes() == (Path("/usr/share/doc") / package / "copyright").read_bytes()
+        assert not path.is_symlink()
+    assert (tree / "usr/share/common-licenses/LGPL-2.1").is_file()
+    ours = {path.name for path in (tree / "usr/share/doc/firesteel").iterdir()}
+    assert {"LICENSE", "GPL-2.0-only.txt"} <= ours
+
+
 def test_commands_answer(tree: Path, tmp_path: Path) -> None:
     told = inside(tree, tmp_path, "version")
     assert told.stdout.startswith("firesteel 0.1.0, event contract 1"), told.stderr

@@ -59,6 +59,15 @@ def test_the_small_one_is_whole_and_answers(made: dict[str, Path]) -> None:
     assert answered(made["small"]).startswith("firesteel 0.1.0, event contract 1")
 
 
+def test_whoever_hands_them_on_hands_on_licences(made: dict[str, Path]) -> None:
+    """Of Debian's interpreter and its libraries, which the small image takes without the packages."""
+    for root in made["small"], made["full"]:
+        documents = {path.parent.name for path in root.glob("usr/share/doc/*/copyright")}
+        assert {"libc6", "libssl3", "ca-certificates"} <= documents
+        assert any(re.fullmatch(r"libpython3\.\d+-stdlib", name) for name in documents), documents
+        assert (root / "usr/share/doc/firesteel/LICENSE").is_file()
+
+
 def answered(root: Path) -> str:
     return chroot.told(root, "/usr/local/bin/firesteel", "version")
 
