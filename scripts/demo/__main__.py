@@ -22,7 +22,7 @@ from scripts.demo.servers import ROOT
 
 _CLONE_NEWNS = 0x00020000
 _STOP_SECONDS = 40.0
-_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Where cgroup v2 is mounted: beside v1 on a hybrid machine, else alone.
 _HIERARCHIES = (Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup"))
 
@@ -42,7 +42,7 @@ def main() -> int:
     if lacking := missing():
         print(f"demo: missing here: apt-get install --no-install-recommends {' '.join(lacking)}", file=sys.stderr)
         return 1
-    for number in _ENDS:
+    for number in ENDS:
         signal.signal(number, _give_up)
     try:
         with ExitStack() as stack:
@@ -57,7 +57,7 @@ def main() -> int:
 
 def _give_up(_number: int, _frame: FrameType | None) -> None:
     """Before there is a node: what was laid out goes, and no second signal ends that."""
-    for number in _ENDS:
+    for number in ENDS:
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
@@ -93,7 +93,7 @@ def _run(given: argparse.Namespace, stack: ExitStack) -> int:
 
     with _out_of_unit(stack):
         # Before it is there: one that comes in between is its to hear as well.
-        for number in _ENDS:
+        for number in ENDS:
             signal.signal(number, stop)
         node = subprocess.Popen(command, cwd=ROOT, stdin=heard, start_new_session=True)
     os.close(heard)

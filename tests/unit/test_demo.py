@@ -1,18 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `make demo` says and chooses before it starts anything; how it runs is tests/kernel/test_demo.py."""
 
+import argparse
 import os
 import re
+import signal
 import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from scripts.demo import __main__ as entry
-from scripts.demo import grafana, node, programs
+from scripts.demo import grafana, network, node, programs, servers
 from scripts.demo.monitoring import DASHBOARDS, Ports
+from tests.receivers import until
 from tests.servers import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -157,3 +165,61 @@ def test_what_grafana_is_given(tmp_path: Path) -> None:
     provider = yaml.safe_load((provisioning / "dashboards" / "firesteel.yaml").read_text())["providers"][0]
     copied = {path.name for path in Path(provider["options"]["path"]).glob("*.json")}
     assert copied == {path.name for path in DASHBOARDS.glob("*.json")} != set()
+
+
+@pytest.fixture
+def _as_root(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr("sys.argv", ["demo"])
+    monkeypatch.setattr(entry, "missing", list)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in entry.ENDS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def pressed() -> None:
+    """Ctrl-C, seen by Python at once."""
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.01)
+
+
+@pytest.mark.usefixtures("_as_root")
+def test_what_was_laid_out_goes_though_ctrl_c_is_pressed_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone: list[str] = []
+
+    def run(_given: argparse.Namespace, stack: ExitStack) -> int:
+        stack.callback(gone.append, "folder")
+        stack.callback(pressed)
+        pressed()
+        return 0
+
+    monkeypatch.setattr(entry, "_run", run)
+    assert (entry.main(), gone) == (130, ["folder"])
+
+
+@pytest.mark.usefixtures("_as_root")
+def test_the_node_is_told_once_and_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A node that says what it does: it stops when its standard input ends, and takes its time."""
+    node_like = tmp_path / "unshare"
+    node_like.write_text('#!/bin/sh\necho began >"$0.told"\ncat\nsleep 1\necho stopped >>"$0.told"\n')
+    node_like.chmod(0o755)
+    told = tmp_path / "unshare.told"
+    monkeypatch.setattr(entry, "program", lambda _name: str(node_like))
+    monkeypatch.setattr(entry, "_folder", lambda: nullcontext(tmp_path))
+    monkeypatch.setattr(entry, "_out_of_unit", lambda _stack: nullcontext())
+    monkeypatch.setattr(network, "lay_out", lambda: None)
+    monkeypatch.setattr(grafana, "remove", lambda _folder: None)
+    monkeypatch.setattr(servers, "bank", lambda _folder: SimpleNamespace(stop=pressed))
+
+    def impatient() -> None:
+        until(told.exists)
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.2)
+
+    thread = threading.Thread(target=impatient)
+    thread.start()
+    assert entry.main() == 0
+    thread.join()
+    assert told.read_text() == "began\nstopped\n"
