@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 
-from . import interrupts, namespaces, objects
+from . import namespaces, objects
 from .install import agents_pod, installed, minor_of
 from .jobs import NodeJob, Result, check_job, run_jobs
 from .kubectl import Kubectl, Object
@@ -33,23 +33,14 @@ def check(
         for name, profile in ((name, profile_of(item)) for name, item in by_name.items())
         if profile != OFF
     ]
-    made = False
-    try:
-        if namespaces.settled(kubectl, namespace, seconds, aside) is None:
-            with interrupts.to_the_end():
-                namespaces.make(kubectl, namespace)
-                made = True
+    with namespaces.for_jobs(kubectl, namespace, seconds, aside) as is_made:
         results = list(run_jobs(kubectl, jobs, seconds))
         if as_json:
             say(json.dumps([{"node": r.node, "doctor": report_of(r), "fault": r.fault} for r in results], indent=2))
         else:
             say(as_table(results, by_name))
-    finally:
-        if made:
-            with interrupts.to_the_end():
-                kubectl.delete(namespaces.path(namespace))
     # Whoever installs next finds it gone, and not on its way.
-    if made:
+    if is_made:
         namespaces.delete(kubectl, namespace, seconds, aside)
     return all(_is_well(result) for result in results)
 

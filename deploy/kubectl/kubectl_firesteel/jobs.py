@@ -8,9 +8,10 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from . import interrupts, objects
+from . import objects
 from .kubectl import Kubectl, Object, Refused
 from .refusals import why_no_pod
+from .temporary import taken_away
 
 _STEP: Final = 1.0
 _PATIENCE: Final = 10.0
@@ -116,30 +117,16 @@ def _job(what: str, node: str, namespace: str, pod: Object, annotations: Object)
 
 def run_jobs(kubectl: Kubectl, jobs: Sequence[NodeJob], seconds: float) -> Generator[Result]:
     """All at once; results in the order of the nodes. They are deleted whatever happens, once this is closed."""
-    try:
+    # First of all, so that who may delete none makes none.
+    for path in [path for path in (objects.path_of(job.job) for job in jobs) if kubectl.delete(path)]:
+        _wait_until_gone(kubectl, path, seconds)
+    with taken_away(kubectl) as made:
         for job in jobs:
-            path = objects.path_of(job.job)
-            if kubectl.delete(path):
-                _wait_until_gone(kubectl, path, seconds)
+            made.append(objects.path_of(job.job))
             kubectl.create(objects.collection_of(job.job), job.job)
         began = time.monotonic()
         for job in jobs:
             yield _result(kubectl, job, began, seconds)
-    finally:
-        with interrupts.to_the_end():
-            _delete(kubectl, jobs)
-
-
-def _delete(kubectl: Kubectl, jobs: Sequence[NodeJob]) -> None:
-    """Raises what one of them met, after all were tried."""
-    met: Refused | None = None
-    for job in jobs:
-        try:
-            kubectl.delete(objects.path_of(job.job))
-        except Refused as refused:
-            met = refused
-    if met is not None:
-        raise met
 
 
 def _wait_until_gone(kubectl: Kubectl, path: str, seconds: float) -> None:

@@ -5,13 +5,16 @@ One that was there before the first installation is somebody's: it gets what let
 alone does not tell: `kubectl apply` writes it on one that was there as well. One that this plugin made has its mark.
 """
 
+import contextlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Final
 
+from . import interrupts
 from .kubectl import Kubectl, Object, Refused
+from .temporary import taken_away
 
 _STEP: Final = 1.0
 _SECURITY: Final = "pod-security.kubernetes.io/"
@@ -41,8 +44,20 @@ def settled(kubectl: Kubectl, namespace: str, seconds: float, say: Callable[[str
     return there
 
 
-def make(kubectl: Kubectl, namespace: str) -> None:
-    """One for Jobs, which is not there: with the level of Pod Security that they need. Raises Refused."""
+@contextlib.contextmanager
+def for_jobs(kubectl: Kubectl, namespace: str, seconds: float, say: Callable[[str], None]) -> Iterator[bool]:
+    """It is there in the body, settled as above. Yields whether it is made for that: then it is deleted after it, whatever happens, and may
+    still be on its way."""
+    with taken_away(kubectl) as made:
+        if settled(kubectl, namespace, seconds, say) is None:
+            with interrupts.to_the_end():
+                _make(kubectl, namespace)
+                made.append(path(namespace))
+        yield bool(made)
+
+
+def _make(kubectl: Kubectl, namespace: str) -> None:
+    """With the level of Pod Security that Jobs need."""
     labels = {f"{_SECURITY}enforce": _LEVEL, "app.kubernetes.io/name": "firesteel"}
     item = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}}
     kubectl.create("/api/v1/namespaces", marked(item))
@@ -122,11 +137,9 @@ def _told(namespace: str, changes: Mapping[str, tuple[str | None, str | None]]) 
 
 
 def delete(kubectl: Kubectl, namespace: str, seconds: float, say: Callable[[str], None]) -> bool:
-    """Whether it is gone in that time, with all that was in it."""
+    """Whether it is gone in that time, with all that was in it; it may be already."""
     there = kubectl.find(path(namespace))
-    if there is None:
-        return True
-    if not _is_ending(there):
+    if there is not None and not _is_ending(there):
         kubectl.delete(path(namespace))
     gone = not _is_ending(_waited_for(kubectl, namespace, seconds))
     say(f"deleted namespace/{namespace}" if gone else f"namespace/{namespace} {_does_not_go(namespace)}")

@@ -63,13 +63,13 @@ def uninstall(kubectl: Kubectl, wish: Wish, say: Say) -> bool:
         say(f"deleted {item['kind'].lower()}/{item['metadata']['name']}")
     clean = _wait_for_pods(kubectl, namespace, seconds, say)
     if nodes:
-        # An earlier call may have taken all of it away but what is on a node that could not be reached.
-        if namespaces.settled(kubectl, namespace, seconds, say) is None:
-            namespaces.make(kubectl, namespace)
-            stays = None
         image, like = _small_image(wish, workloads), {**agents_pod(workloads, "kmod"), **wish.images.part_of_pod()}
         jobs = [NodeJob(node, wipe_job(node, namespace, image, like)) for node in nodes]
-        clean &= _wipe(kubectl, jobs, seconds, say)
+        # An earlier call may have taken all of it away but what is on a node that could not be reached.
+        with namespaces.for_jobs(kubectl, namespace, seconds, say) as is_made:
+            clean &= _wipe(kubectl, jobs, seconds, say)
+        if is_made:
+            stays = None
     for path in dict.fromkeys([*secrets, *found]):
         if kubectl.delete(path):
             say(f"deleted {path.rpartition('/')[0].rpartition('/')[2]}/{path.rpartition('/')[2]}")
