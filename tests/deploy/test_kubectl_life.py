@@ -3,12 +3,12 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 
 from tests.agents import Agent
-from tests.deploy.fake_cluster import Key
+from tests.deploy.fake_cluster import FakeCluster, Key
 from tests.deploy.plugged import Plugin, a_plugin, an_agent, names  # noqa: F401 - fixtures
 from tests.deploy.served import Ended, Object
 
@@ -32,10 +32,26 @@ def test_check_install_uninstall_and_install_at_once(plugin: Plugin) -> None:
         assert set(plugin.cluster.store) == before
 
 
+def delete_until_it_is_seen(cluster: FakeCluster) -> None:
+    """The namespace: it is on its way out until somebody looks at it, however late that is, and gone when that one looks again."""
+    space, answer = "/api/v1/namespaces/firesteel", cluster.answer
+    cluster.end_seconds = 3600
+    answer("DELETE", space, {}, None)
+    cluster.end_seconds = 0
+
+    def seen(method: str, path: str, query: Mapping[str, str], body: Object | None) -> Object | str:
+        found = answer(method, path, query, body)
+        if (method, path) == ("GET", space) and "firesteel" in cluster.ends:
+            cluster.ends["firesteel"] = 0
+        return found
+
+    cluster.answer = seen  # type: ignore[method-assign]
+
+
 @pytest.mark.parametrize("command", ["install", "check"])
 def test_a_namespace_that_is_being_deleted_is_waited_for(plugin: Plugin, command: str) -> None:
     plugin("install")
-    plugin.cluster.answer("DELETE", "/api/v1/namespaces/firesteel", {}, None)
+    delete_until_it_is_seen(plugin.cluster)
     uid = plugin.cluster.store[_SPACE]["metadata"]["uid"]
     told = plugin(command)
     assert told.stdout.splitlines()[0] == "waiting until namespace/firesteel is gone, which is being deleted"
