@@ -202,7 +202,9 @@ void fs_authority_lost_payload(struct fs_engine *e, struct fs_connection *c, uin
 	other->flags |= FS_C_SWITCHED | FS_C_MIDSTREAM;
 	c->flags |= FS_C_SWITCHED;
 	other->last_direction = FS_DIRECTION_UNKNOWN;
-	if (fs_is_opaque(other->protocol) || other->protocol == FS_UNDECIDED)
+	/* Of a tunnel only the end that told saw how it was opened. */
+	other->flags |= c->flags & FS_C_TUNNEL;
+	if (fs_is_opaque(other->protocol) || other->protocol == FS_UNDECIDED || c->flags & FS_C_TUNNEL)
 		fs_protocol_set(e, other, FS_UNDECIDED);
 	decide(e, other);
 	fs_mode_set(e, other, FS_MODE_STREAM, e->config.parse_bytes);

@@ -147,14 +147,15 @@ static inline void fs_index_remove(struct fs_index *index, uint32_t hash, uint32
 		fs_index_use(index, index->least);
 }
 
-/* Another entry takes the place of one that is there. */
+/* Another entry takes the place of one that is there; nothing happens if it is not. */
 static inline void fs_index_replace(struct fs_index *index, uint32_t hash, uint32_t entry, uint32_t with)
 {
 	uint32_t probe = hash & index->mask;
 
-	while (index->slots[probe] != ((uint64_t)hash << 32 | entry))
+	while (index->slots[probe] && index->slots[probe] != ((uint64_t)hash << 32 | entry))
 		probe = (probe + 1) & index->mask;
-	index->slots[probe] = (uint64_t)hash << 32 | with;
+	if (index->slots[probe])
+		index->slots[probe] = (uint64_t)hash << 32 | with;
 }
 
 #define FS_HASH_SEED 0x2545f4914f6cdd1dull

@@ -16,6 +16,7 @@ static void settle_before(struct fs_engine *e, struct fs_connection *c, bool is_
 /* From here on the connection is a tunnel to somewhere else: what is said there is as little known as on a new one. */
 void fs_recognise_anew(struct fs_engine *e, struct fs_connection *c)
 {
+	fs_requests_discard(e, c); /* what was said after the CONNECT and before its answer */
 	c->flags |= FS_C_TUNNEL;
 	c->flags &= ~(uint32_t)(FS_C_PIPELINED | FS_C_OVERLAPS);
 	c->tries = c->clean = c->drained = c->run = 0;

@@ -93,7 +93,8 @@ static void put(struct blank_text *text, uint8_t byte)
 static bool put_line(struct blank_text *text, const uint8_t *line, uint32_t length, bool is_field)
 {
 	uint32_t shown = length;
-	struct blanks seen = {false, false, 0, 0};
+	/* What CONNECT asks for is an authority, in which a user stands first. */
+	struct blanks seen = {.after_colon = !is_field && starts_with(line, length, "connect ")};
 	bool was_blanked = false, secret = is_field && is_secret(line, length, &shown);
 
 	for (uint32_t i = 0; i < shown && text->used < text->limit; i++) {

@@ -63,13 +63,27 @@ static bool end_early(struct fs_engine *e, struct fs_connection *c, uint32_t req
 	return true;
 }
 
+/* An interim answer ends nothing of a request that lasts until the other side speaks, where nothing else was said since. */
+static void go_on_asking(struct fs_engine *e, struct fs_connection *c, uint32_t request)
+{
+	const struct fs_waiting *w = fs_waiting_at(e, request);
+	struct fs_stream *s = &c->stream[fs_direction_of(c, w)];
+
+	if (w->message.body != FS_BODY_UNTIL_FLIP || c->waiting > 1 || s->phase != FS_PHASE_HEAD || s->buffered)
+		return;
+	s->phase = FS_PHASE_FLIP;
+	s->of = request;
+}
+
 void fs_response_end(struct fs_engine *e, struct fs_connection *c, uint32_t request, uint64_t last_ns, uint64_t bytes)
 {
 	struct fs_waiting *w = fs_waiting_at(e, request);
 
 	fs_response_piece(e, request, last_ns, bytes);
-	if (w->answer_flags & FS_MESSAGE_INTERIM)
+	if (w->answer_flags & FS_MESSAGE_INTERIM) {
+		go_on_asking(e, c, request);
 		return;
+	}
 	bool is_early = end_early(e, c, request);
 	uint8_t next = w->answer_flags & FS_MESSAGE_SWITCH ? w->next_protocol : FS_UNDECIDED;
 	fs_request_unlink(e, c, request);

@@ -8,9 +8,9 @@
 
 static uint8_t row_protocol(const struct fs_connection *c, const struct fs_counted *counted)
 {
-	if (counted->protocol)
-		return counted->protocol;
-	return c->protocol == FS_UNDECIDED ? FS_PROTOCOL_NOSUPPORT : c->protocol;
+	uint8_t protocol = counted->protocol ? counted->protocol : c->protocol;
+
+	return protocol == FS_UNDECIDED ? FS_PROTOCOL_NOSUPPORT : protocol;
 }
 
 /* A port that only names one connection is in no key; where no side is known, those from 32768 on are such. */

@@ -415,6 +415,8 @@ def test_connect_switches(status: int) -> None:
         ("user:secret@api.example.com:443", "api.example.com:443", "api.example.com:443"),
         ("a@b:secret@api.example.com:443", "api.example.com:443", "api.example.com:443"),
         ("api.example.com", "api.example.com", "api.example.com"),
+        ("api.example.com.:443", "api.example.com:443", "api.example.com:443"),
+        (".:443", "*:443", "*:443"),
         ("api.example.com:99999", "*", "*"),
         ("api.example.com:https", "*", "*"),
         ("h?secret=1:443", "*:443", "*:443"),

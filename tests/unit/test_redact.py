@@ -51,3 +51,8 @@ def test_the_first_line_is_no_field() -> None:
     assert shown("GET http://auth.example/key HTTP/1.1\r\nHost: x\r\n\r\n") == (
         "GET http://auth.example/key HTTP/1.1 \nHost: x \n"
     )
+
+
+@pytest.mark.parametrize("user", [SECRET, f"bob:{SECRET}", f"bob@h:{SECRET}"])
+def test_the_user_of_what_a_proxy_is_asked_to_connect_to_is_blanked(user: str) -> None:
+    assert shown(f"CONNECT {user}@h:443 HTTP/1.1\r\nHost: h:443\r\n\r\n") == "CONNECT *@h:443 HTTP/1.1 \nHost: h:443 \n"

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from analyzers.contract import PROTOCOLS
 from tests.events import (
     EXEC,
     EXIT,
@@ -26,6 +27,8 @@ MS = 1_000_000
 CLIENT, SERVER = ("10.0.0.1", 40000), ("10.0.0.2", 80)
 GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+CONNECT, THERE = b"CONNECT store:6379 HTTP/1.1\r\nHost: store:6379\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n"
+PING, PONG = b"*1\r\n$4\r\nPING\r\n", b"+PONG\r\n"
 
 
 @pytest.fixture
@@ -226,6 +229,23 @@ def test_the_other_end_takes_over_with_the_next_request_when_the_telling_one_bec
         engine.feed([client.sends(t, GET), asked, server.sends(t + 5, OK), client.receives(t + 6, OK)])
     assert parties(engine) == [("client", "curl", "nginx", 3), ("server", "nginx", "curl", 2)]
     assert engine.mode(2) == "silent"
+
+
+def test_the_end_that_takes_over_in_a_tunnel_knows_that_it_is_one(engine: InProcessEngine) -> None:
+    """The server's port is said to speak HTTP: of what is in its tunnel that says nothing."""
+    engine.config.port_rule[0].port, engine.config.port_rule[0].protocol = 80, PROTOCOLS.index("http")
+    engine.config.port_rules = 1
+    engine.config.generation += 1
+    engine.tick(0)
+    client, server = ends()
+    engine.feed([client.open(0), server.open(1)])
+    talk = [(CONNECT, THERE), *[(PING, PONG)] * 9]
+    for i, (asked, answer) in enumerate(talk):
+        t = 100 * i + 10
+        told = server.receives(t + 1, asked if i < 3 else b"", length=len(asked), reason=0 if i < 3 else SYSCALL)
+        engine.feed([client.sends(t, asked), told, server.sends(t + 5, answer), client.receives(t + 6, answer)])
+    counts = {(row.role, row.protocol): row.count for row in engine.rows()}
+    assert counts == {("server", "http"): 1, ("server", "redis"): 2, ("client", "redis"): 6}
 
 
 @pytest.mark.parametrize("closes", [False, True])

@@ -92,6 +92,39 @@ def test_a_client_that_speaks_before_the_tunnel_is_there(together: bool) -> None
     assert {"orphan_responses", "resyncs"}.isdisjoint(stats)
 
 
+@pytest.mark.parametrize(
+    "interim", [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"]
+)
+def test_an_interim_answer_opens_no_tunnel_and_ends_nothing(interim: bytes) -> None:
+    (_, hello), *rest = load("tls13").chunks
+    talk = (("client", ASKED), ("server", interim), ("client", hello), ("server", THERE), *rest)
+    rows, stats = counted(events_of(Conversation("made", "http", talk)))
+    assert TUNNEL in kinds(rows)
+    assert {row.protocol for row in rows} == {"http", "tls"}
+    assert {"orphan_responses", "resyncs", "discarded_exchanges"}.isdisjoint(stats)
+
+
+def test_what_was_asked_between_a_connect_and_its_answer_is_no_request_of_the_tunnel() -> None:
+    """A client that pipelines: its GET behind the CONNECT is what the tunnel gets, and nobody's request."""
+    inner = [
+        (f"/{letter}".encode(), answer) for letter, answer in (("c", OK), ("d", OK.replace(b"200", b"500")), ("e", OK))
+    ]
+    asked = [part for path, answer in inner for part in (("client", GET.replace(b"/a", path)), ("server", answer))]
+    early = (
+        ("client", GET),
+        ("client", ASKED),
+        ("server", OK),
+        ("client", GET.replace(b"/a", b"/b")),
+        ("server", THERE),
+    )
+    rows, stats = counted(events_of(Conversation("made", "http", (*early, *asked))))
+    assert kinds(rows) == sorted([
+        ("http", "/a", "200", False, 1), TUNNEL,
+        ("http", "/c", "200", False, 1), ("http", "/d", "500", True, 1), ("http", "/e", "200", False, 1),
+    ])  # fmt: skip
+    assert stats["discarded_exchanges"] == 1
+
+
 def test_what_nobody_decodes_in_a_tunnel_is_counted_under_what_it_leads_to() -> None:
     rows, _ = counted(events_of(through(*BANNERS, *SEALED)))
     found = kinds(rows)

@@ -218,6 +218,9 @@ void fs_cluster_authority(struct fs_text target, enum fs_clustering how, struct 
 	bool has_port = cut_at_last(&before, ':', &port) && fs_decimal(port, &number) && number <= UINT16_MAX;
 	if (has_port)
 		host = before;
+	before = host;
+	if (cut_at_last(&before, '.', &target) && target.length == 0)
+		host = before; /* the name of the same host: RFC 1034, section 3.1 */
 	if (is_host_name(host) || (how == FS_CLUSTER_NOPARAM && is_address(host))) {
 		struct fs_cursor bytes = fs_inside(host);
 		while (has_room(out, 6) && fs_u8(&bytes, &byte))
