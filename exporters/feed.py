@@ -82,18 +82,18 @@ class Feed(Generic[Labels]):
         self._post(row, account, growth(account.values, known), now_ns)
         source.account = account
 
-    def _leave(self, brief: Callable[[Labels], bool]) -> list[Row]:
-        """Forget the accounts that ended. Returns the rows that end with them."""
-        left: list[Row] = []
+    def _leave(self, brief: Callable[[Labels], bool]) -> Collection[Row]:
+        """Forget the accounts that ended. Returns the rows that end with them, where no other account feeds them."""
+        left: dict[Row, None] = {}
         for key in [key for key, source in self._sources.items() if source.turn != self._turn]:
             source = self._sources.pop(key)
             row, account = source.row, source.account
             if row is None or row.ended:
                 continue
             row.feeders -= 1
-            if row.feeders == 0 and account is not None and brief(account.labels):
-                left.append(row)
-        return left
+            if account is not None and brief(account.labels):
+                left[row] = None
+        return left.keys()
 
     def _house(self, homeless: Iterable[Account[Labels]], left: Collection[Row], epoch: int, now_ns: int) -> None:
         """Find rows for the accounts that have none. A row that was `left` goes on where one of them has its text, for its

@@ -42,8 +42,8 @@ def feed() -> Feed[str]:
     return Feed(1, LIMIT, str.lower, post, lambda _labels: "OTHER")
 
 
-def shown(feed: Feed[str], ledger: Ledger, turn: int, *, brief: bool = True) -> dict[str, int]:
-    feed.take(ledger.accounts.values(), 1, turn, lambda _labels: brief)
+def shown(feed: Feed[str], ledger: Ledger, turn: int, *, brief: bool = True, epoch: int = 1) -> dict[str, int]:
+    feed.take(ledger.accounts.values(), epoch, turn, lambda _labels: brief)
     return {row.body: row.values[0] for row in feed.table.show(turn, 0, 0)}
 
 
@@ -92,6 +92,21 @@ def test_who_found_no_room_has_it_when_it_grows_once_there_is_some(feed: Feed[st
     ledger.count("D", 4)
     assert shown(feed, ledger, 2) == {"a": 1, "b": 1, "d": 3, "other": 1}
     assert feed.overflowed == 1
+
+
+def test_a_row_that_one_account_leaves_and_another_only_because_texts_change_ends_too(
+    ledger: Ledger,
+) -> None:
+    texts = {"A": "a", "AA": "a", "B": "b"}
+    feed: Feed[str] = Feed(1, LIMIT, lambda labels: texts.get(labels, labels.lower()), post, lambda _labels: "OTHER")
+    for labels in ("A", "AA", "B"):
+        ledger.count(labels, 1)
+    assert shown(feed, ledger, 1) == {"a": 2, "b": 1}
+    texts["AA"] = "aa"
+    ledger.put_out("A")
+    for labels in ("AA", "B"):
+        ledger.count(labels, 2)
+    assert shown(feed, ledger, 2, epoch=2) == {"b": 2, "aa": 1}
 
 
 def test_a_row_that_is_not_brief_keeps_its_room(feed: Feed[str], ledger: Ledger) -> None:

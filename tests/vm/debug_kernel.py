@@ -29,7 +29,7 @@ def build() -> str:
         need(program, package)
     place = kernels.cache() / DEBUG.name
     with alone(kernels.cache()):
-        if (place / "release").exists():
+        if (place / "release").exists() and (place / _CONFIG.name).read_text() == _CONFIG.read_text():
             return (place / "release").read_text().strip()
         new = place.with_name(f"{DEBUG.name}.new")
         with_apt(DEBUG, new, lambda apt: apt.unpack((_SOURCE,), new / "source", new / "packages"))
@@ -42,6 +42,7 @@ def build() -> str:
         _make(tree, "bzImage", "modules")
         release = _make(tree, "-s", "kernelrelease").split()[-1]
         _install(tree, release, new / "root")
+        shutil.copyfile(_CONFIG, new / _CONFIG.name)
         (new / "release").write_text(release + "\n")
         shutil.rmtree(place, ignore_errors=True)
         new.rename(place)
@@ -52,14 +53,17 @@ def module() -> Path:
     """firesteel.ko for it, of today's sources. Raises Lacking where it was never built, AssertionError with the compiler's words."""
     kernel = kernels.get(DEBUG.name)
     folder = kernels.cache() / f"{DEBUG.name}.modules"
-    shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(_PROBES / "kmod", folder / "kmod", ignore=shutil.ignore_patterns("*.o", "*.ko", "*.mod*", ".*"))
-    shutil.copytree(_PROBES / "include", folder / "include")
-    tree = kernel.root.with_name("tree")
-    made = subprocess.run(
-        [need("make", "make"), "-C", str(folder / "kmod"), f"KERNEL_BUILD={tree}"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    with alone(folder):
+        for part in ("kmod", "include"):
+            shutil.rmtree(folder / part, ignore_errors=True)
+        built = shutil.ignore_patterns("*.o", "*.ko", "*.mod*", ".*")
+        shutil.copytree(_PROBES / "kmod", folder / "kmod", ignore=built)
+        shutil.copytree(_PROBES / "include", folder / "include")
+        tree = kernel.root.with_name("tree")
+        made = subprocess.run(
+            [need("make", "make"), "-C", str(folder / "kmod"), f"KERNEL_BUILD={tree}"],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
     if made.returncode != 0 or "warning:" in made.stderr:
         raise AssertionError(f"no module for {kernel.release}, or not without warnings:\n{made.stdout}{made.stderr}")
     return folder / "kmod/firesteel.ko"

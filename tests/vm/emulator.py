@@ -48,7 +48,10 @@ def get() -> Emulator:
     if here.sound:
         return here
     try:
-        return fetched()
+        newer = fetched()
+        if not newer.sound:
+            raise Lacking(f"this release's backports have {'.'.join(map(str, newer.version))} only")
+        return newer
     except Lacking as lacking:
         found = ".".join(map(str, here.version))
         print(f"firesteel-vm: qemu {found} runs one processor at a time, twice as long: {lacking}", file=sys.stderr)
