@@ -105,8 +105,10 @@ RUNS: Final = (
         "with a stand-in for the engine; the images of the README were built by hand",
     ),
     Run(r"make kubectl-plugin|sudo install build/kubectl/kubectl-firesteel .*", Way.TYPED, _PLUGIN),
-    Run(r"kubectl firesteel .*|kubectl -n firesteel exec .*", Way.TYPED, _PLUGIN, "against an API server of our own"),
-    Run(r"kubectl -n firesteel port-forward .*", Way.NOT_RUN, "", "no API server of ours forwards ports"),
+    Run(
+        r"kubectl firesteel .*|kubectl -n firesteel (exec|port-forward) .*", Way.TYPED, _PLUGIN,
+        "against an API server of our own, which stands for the kubelets as well",
+    ),
     Run(
         r"helm (install|upgrade|template) .*", Way.DRY, f"{_CLUSTER}::test_helm_renders_it",
         f"rendered; installed and upgraded by hand: {_REAL_HELM}, {_NEEDS_REAL}",

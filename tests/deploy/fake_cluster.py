@@ -24,6 +24,7 @@ import kubernetes_validate
 from aiohttp import web
 
 from tests.deploy.fake_queries import at, discovery, fields_match, labels_match
+from tests.deploy.forwarded import forwarded
 from tests.deploy.manifests import runs_on
 from tests.deploy.served import Ended, Object, executed, served
 
@@ -67,6 +68,8 @@ class FakeCluster:
     """(method, path with query)."""
     broken_nodes: set[str] = field(default_factory=set)
     """Where no image can be pulled."""
+    ports: dict[int, int] = field(default_factory=dict)
+    """What `kubectl port-forward` reaches: a port of a pod, and that of loopback which stands for it."""
     end_seconds: float = 2.0
     """How long a namespace that is being deleted stays."""
     ends: dict[str, float] = field(default_factory=dict)
@@ -345,6 +348,8 @@ async def _handle(cluster: FakeCluster, request: web.Request) -> web.StreamRespo
             raise Wrong(401, "Unauthorized", "Unauthorized")
         if request.path.endswith("/exec"):
             return await _exec(cluster, request)
+        if request.path.endswith("/portforward"):
+            return await _port_forward(cluster, request)
         text = await request.text()
         body = json.loads(text) if text else None
         found = await asyncio.to_thread(cluster.answer, request.method, request.path, request.query, body)
@@ -361,6 +366,16 @@ async def _exec(cluster: FakeCluster, request: web.Request) -> web.StreamRespons
     namespace, name = request.path.split("/")[-4], request.path.split("/")[-2]
     pod = cluster.store["pods", namespace, name]
     socket = await executed(request, lambda command: cluster.work(pod, command))
+    if socket is None:
+        raise Wrong(400, "BadRequest", "only WebSockets are served here")
+    return socket
+
+
+async def _port_forward(cluster: FakeCluster, request: web.Request) -> web.StreamResponse:
+    namespace, name = request.path.split("/")[-4], request.path.split("/")[-2]
+    if ("pods", namespace, name) not in cluster.store:
+        raise Wrong(404, "NotFound", f'pods "{name}" not found')
+    socket = await forwarded(request, cluster.ports.__getitem__)
     if socket is None:
         raise Wrong(400, "BadRequest", "only WebSockets are served here")
     return socket

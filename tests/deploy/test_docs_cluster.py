@@ -5,7 +5,9 @@ them, the certificate of the names service. And the scrape job that the quick st
 import os
 import re
 import shlex
+import signal
 import subprocess
+import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -20,7 +22,7 @@ from tests.deploy import manifests
 from tests.deploy.fake_cluster import FakeCluster, fake_cluster
 from tests.deploy.served import Ended, Object
 from tests.documents import ROOT, blocks
-from tests.servers import program
+from tests.servers import free_port, program
 
 pytestmark = pytest.mark.timeout(300)
 _HERE: Final = "tests/deploy/test_docs_cluster.py"
@@ -35,6 +37,7 @@ ORDER: Final = (
     "kubectl firesteel install --image-registry registry.example.com/tools",
     "kubectl firesteel status",
     "kubectl firesteel top",
+    "kubectl -n firesteel port-forward ds/firesteel-core 9501",
     "kubectl -n firesteel exec ds/firesteel-core -- firesteel status",
     "kubectl firesteel uninstall",
 )
@@ -64,29 +67,54 @@ def cluster(tmp_path: Path, agent: Agent) -> Iterator[FakeCluster]:
     with fake_cluster(37, tmp_path, work) as made:
         made.node("a")
         made.node("b")
+        made.ports[9501] = agent.api_port
         yield made
 
 
-def typed(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """By a shell in the clone, with kubectl's file in `folder` and programs of /usr/local/bin in its `bin`."""
+def environment_of(folder: Path) -> dict[str, str]:
+    """With kubectl's file in `folder`, and programs of its `bin` before others."""
     own = folder / "bin"
     own.mkdir(exist_ok=True)
     found = f"{own}:{Path(program('kubectl')).parent}:{os.environ['PATH']}"
-    environment = {**of_a_terminal(), "PATH": found, "KUBECONFIG": str(folder / "kubeconfig"), "HOME": str(folder),
-                   "KUBECTL_REMOTE_COMMAND_WEBSOCKETS": "true"}  # fmt: skip
-    ours = line.removeprefix("sudo ").replace("/usr/local/bin/", f"{own}/")
+    return {**of_a_terminal(), "PATH": found, "KUBECONFIG": str(folder / "kubeconfig"), "HOME": str(folder),
+            "KUBECTL_REMOTE_COMMAND_WEBSOCKETS": "true", "KUBECTL_PORT_FORWARD_WEBSOCKETS": "true"}  # fmt: skip
+
+
+def typed(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """By a shell in the clone; what is for /usr/local/bin goes into the `bin` of `folder`."""
+    environment = environment_of(folder)
+    ours = line.removeprefix("sudo ").replace("/usr/local/bin/", f"{folder}/bin/")
     return subprocess.run(
         ["bash", "-c", ours], cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=_SECONDS
     )
+
+
+def page_through(line: str, folder: Path) -> bytes:
+    """What a browser gets while a line that forwards a port goes on, which Ctrl-C then ends: on another port here than the one that it names."""
+    remote, here = line.rsplit(maxsplit=1)[-1], free_port()
+    command = ["bash", "-c", f"exec {line.removesuffix(remote)}{here}:{remote}"]
+    forwarding = subprocess.Popen(command, cwd=ROOT, env=environment_of(folder), stdout=subprocess.PIPE, text=True)
+    assert forwarding.stdout is not None
+    try:
+        assert forwarding.stdout.readline() == f"Forwarding from 127.0.0.1:{here} -> {remote}\n"
+        with urllib.request.urlopen(f"http://127.0.0.1:{here}/", timeout=20) as answer:
+            return bytes(answer.read())
+    finally:
+        forwarding.send_signal(signal.SIGINT)
+        forwarding.communicate(timeout=20)
 
 
 def test_every_line_of_the_plugin_has_its_turn() -> None:
     assert {line.text for line in PLUGIN} == set(ORDER)
 
 
-def test_the_plugin_as_the_page_has_it(cluster: FakeCluster, tmp_path: Path) -> None:
+def test_the_plugin_as_the_page_has_it(cluster: FakeCluster, agent: Agent, tmp_path: Path) -> None:
     told = {}
     for line in ORDER:
+        if "port-forward" in line:
+            with urllib.request.urlopen(f"http://127.0.0.1:{agent.api_port}/", timeout=20) as answer:
+                assert page_through(line, tmp_path) == answer.read()
+            continue
         done = typed(line, tmp_path)
         # What is not as wished is told as 1: what the machine that tests lacks, and of the agent here, that it has no driver.
         assert done.returncode in ({0, 1} if "check" in line else {1} if "status" in line else {0}), (
