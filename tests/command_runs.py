@@ -23,7 +23,7 @@ class Way(Enum):
     SAME = "a test that CI runs does the same in words of its own"
     DRY = "a test that CI runs has the program say what it would do"
     STAGE = "a stage of CI types it"
-    BY_HAND = "a test does it that CI does not run, or only where somebody has built what it needs"
+    BUILT = "a test types it that CI does not run, or only where somebody has built what it needs"
     NOT_RUN = "nothing runs it"
 
 
@@ -31,13 +31,15 @@ class Way(Enum):
 class Run:
     """`line` is a regular expression for a whole bare line. `where` is a test (`FILE::NAME`), or of STAGE `NAME: COMMAND`, more of them by `; `.
 
-    `why` is what differs from the line, what a test by hand needs, or why nothing runs it.
+    `why` is what differs from the line, what a test of BUILT needs, or why nothing runs it. `built` is a test like those of BUILT, of a line
+    that CI runs in its own way.
     """
 
     line: str
     way: Way
     where: str = ""
     why: str = ""
+    built: str = ""
 
 
 _RUN: Final = "tests/unit/test_docs_run.py"
@@ -46,8 +48,10 @@ _START: Final = "tests/kernel/test_quick_start.py::test_the_second_step"
 _CLUSTER: Final = "tests/deploy/test_docs_cluster.py"
 _PLUGIN: Final = f"{_CLUSTER}::test_the_plugin_as_the_page_has_it"
 _REAL: Final = "tests/deploy/test_real_api.py"
-_REAL_HELM: Final = f"{_REAL}::test_helm_installs_and_uninstalls"
+_REAL_HELM: Final = f"{_REAL}::test_helm_as_the_pages_have_it"
+_REAL_FILE: Final = f"{_REAL}::test_one_file_as_the_pages_have_it"
 _NEEDS_REAL: Final = "make kube-api, FIRESTEEL_REAL_API=1"
+_MACHINE: Final = "tests/vm/test_docs.py"
 
 RUNS: Final = (
     # A clone, and what make does in it.
@@ -87,14 +91,11 @@ RUNS: Final = (
         "with stand-ins for headers and compiler; the stage vm builds and loads the real one",
     ),
     Run(
-        r"rmmod firesteel", Way.BY_HAND,
-        "tests/vm/test_kmod.py::test_readers_are_killed_and_the_module_unloaded_again_and_again_under_load",
-        "make test-vm; it unloads by the system call",
+        r"rmmod firesteel|rm -r /var/lib/firesteel/modules", Way.BUILT,
+        f"{_MACHINE}::test_what_stays_on_a_node_is_taken_off", "make test-vm",
     ),
-    Run(r"rm -r /var/lib/firesteel/modules", Way.NOT_RUN, "", "a folder that every system's rm removes"),
     Run(
-        r"\.venv/bin/python -m tests\.vm run .*", Way.BY_HAND, "tests/vm/test_machine.py::test_output_status_and_files_come_out",
-        "make test-vm",
+        r"\.venv/bin/python -m tests\.vm run .*", Way.BUILT, f"{_MACHINE}::test_one_command_under_another_kernel", "make test-vm",
     ),
     Run(r"\.venv/bin/python -m tests\.vm list", Way.TYPED, _LOOKS),
     Run(r"\.venv/bin/python -m tests\.vm fetch newest", Way.STAGE, "vm: .venv/bin/python -m tests.vm fetch"),
@@ -110,16 +111,19 @@ RUNS: Final = (
         "against an API server of our own, which stands for the kubelets as well",
     ),
     Run(
-        r"helm (install|upgrade|template) .*", Way.DRY, f"{_CLUSTER}::test_helm_renders_it",
-        f"rendered; installed and upgraded by hand: {_REAL_HELM}, {_NEEDS_REAL}",
+        r"helm (install|upgrade) .*", Way.DRY, f"{_CLUSTER}::test_helm_renders_it",
+        f"rendered; typed: {_NEEDS_REAL}", _REAL_HELM,
+    ),
+    Run(
+        r"helm template .*", Way.DRY, f"{_CLUSTER}::test_helm_renders_it",
+        f"rendered; typed: {_NEEDS_REAL}", _REAL_FILE,
     ),
     Run(
         r"helm uninstall .*|kubectl label namespace .*|kubectl delete namespace .*|kubectl label node NODE firesteel/profile=bcc",
-        Way.BY_HAND, _REAL_HELM, _NEEDS_REAL,
+        Way.BUILT, _REAL_HELM, _NEEDS_REAL,
     ),
     Run(
-        r"kubectl (apply|delete) -f deploy/manifests/firesteel\.yaml", Way.BY_HAND,
-        f"{_REAL}::test_one_file_applied_and_deleted", f"{_NEEDS_REAL}; another file, and this one in a dry run",
+        r"kubectl (apply|delete) -f deploy/manifests/firesteel\.yaml", Way.BUILT, _REAL_FILE, _NEEDS_REAL,
     ),
     Run(
         r"openssl req .*|kubectl create (namespace|secret) .*", Way.TYPED,
@@ -161,8 +165,9 @@ def rows_of(line: str) -> list[Run]:
 
 def run_by(test: str) -> Iterator[Line]:
     """The lines that a test takes out of the documents: those whose row names it as `FILE::NAME`."""
+    taking = {Way.TYPED, Way.DRY, Way.BUILT}
     for line in LINES:
-        if any(row.where == test and row.way in {Way.TYPED, Way.DRY} for row in rows_of(line.text)):
+        if any(row.built == test or (row.where == test and row.way in taking) for row in rows_of(line.text)):
             yield line
 
 

@@ -7,6 +7,7 @@ Its own version is in the middle of those that we support; the schemas of the ol
 import json
 import os
 import re
+import shlex
 import subprocess
 import tarfile
 import time
@@ -19,6 +20,7 @@ import pytest
 from collector.capabilities import PROFILES
 from tests.agents import Agent, running_agent
 from tests.cluster.real_api import KUBERNETES
+from tests.command_runs import of_a_terminal, run_by
 from tests.deploy import manifests
 from tests.deploy.definitions import KINDS, definitions
 from tests.deploy.manifests import FILES, FOLDER, ROOT
@@ -31,6 +33,9 @@ pytestmark = pytest.mark.timeout(600)
 SPACE = "/api/v1/namespaces/firesteel"
 DAEMONSETS = "/apis/apps/v1/namespaces/firesteel/daemonsets"
 _LONG = 120.0
+_HERE = "tests/deploy/test_real_api.py"
+HELM_LINES = [line.text for line in run_by(f"{_HERE}::test_helm_as_the_pages_have_it")]
+FILE_LINES = [line.text for line in run_by(f"{_HERE}::test_one_file_as_the_pages_have_it")]
 _CHARTS = {
     "everything": (
         *(f"profiles.{name}.enabled=true" for name in PROFILES), "names.enabled=true", "monitoring.podMonitor.enabled=true",
@@ -214,6 +219,91 @@ def test_helm_installs_and_uninstalls(cluster: RealCluster) -> None:
     assert kubectl(cluster, "label", "node", "a", "firesteel/profile-").returncode == 0
     gone(cluster)
     until(lambda: ours(cluster) == before)
+
+
+class Typist:
+    """Types lines of the documents in a clone, each named by how it begins, until there is none left."""
+
+    def __init__(self, cluster: RealCluster, lines: list[str]) -> None:
+        self.cluster = cluster
+        self.left = list(lines)
+        self.programs = cluster.folder / "bin"
+        self.programs.mkdir(exist_ok=True)
+        for name, path in (("helm", _helm()), ("kubectl", program("kubectl"))):
+            (self.programs / name).unlink(missing_ok=True)
+            (self.programs / name).symlink_to(path)
+
+    def types(self, begins: str, **instead: str) -> str:
+        """The one line that begins so, by a shell, with words in capitals replaced as its reader would; what it prints."""
+        (line,) = (line for line in self.left if line.startswith(begins))
+        self.left.remove(line)
+        for word, here in instead.items():
+            line = re.sub(rf"\b{word}\b", shlex.quote(here), line)
+        # A published Helm knows of itself for which Kubernetes it renders, one that Go built does not.
+        line = line.replace("helm template ", f"helm template --kube-version {KUBERNETES} ")
+        folder = self.cluster.folder
+        environment = {**of_a_terminal(), "PATH": f"{self.programs}:{os.environ['PATH']}", "HOME": str(folder),
+                       "KUBECONFIG": str(folder / "kubeconfig")}  # fmt: skip
+        told = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", line], cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
+            timeout=_LONG,
+        )  # fmt: skip
+        assert told.returncode == 0, f"{line}: {told.stdout}{told.stderr}"
+        return told.stdout
+
+
+def monitors(cluster: RealCluster) -> set[tuple[str, str]]:
+    """What the operator and the sidecar of Grafana look for: by kind, the label that they ask for."""
+    told = kubectl(cluster, "get", "podmonitors,prometheusrules,configmaps", "-n", "firesteel", "-o", "json").stdout
+    labels = {"PodMonitor": "release", "PrometheusRule": "release", "ConfigMap": "grafana_dashboard"}
+    found = ((item["kind"], item["metadata"]["labels"].get(labels[item["kind"]], ""))
+             for item in json.loads(told)["items"] if "labels" in item["metadata"])  # fmt: skip
+    return {(kind, label) for kind, label in found if label}
+
+
+def test_helm_as_the_pages_have_it(cluster: RealCluster) -> None:
+    """Every line of it, in the order of the pages: agents on both Linux nodes, off the one that gets another profile, and nothing at the end."""
+    before, page = ours(cluster), Typist(cluster, HELM_LINES)
+    assert "STATUS: deployed" in page.types("helm install ")
+    page.types("kubectl label namespace ")
+    (namespace,) = (item for item in cluster.items("/api/v1/namespaces") if item["metadata"]["name"] == "firesteel")
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "privileged"
+    until(lambda: progress(cluster, "firesteel-core") == (2, 2, 2))
+    assert images(cluster) == {"registry.example.com/tools/firesteel:0.1.0"}
+    page.types("kubectl label node ", NODE="b")
+    until(lambda: [pod["spec"]["nodeName"] for pod in cluster.items(f"{SPACE}/pods")] == ["a"])
+    assert kubectl(cluster, "label", "node", "b", "firesteel/profile-").returncode == 0
+    until(lambda: progress(cluster, "firesteel-core") == (2, 2, 2))
+    assert monitors(cluster) == set()
+    assert "STATUS: deployed" in page.types("helm upgrade ", RELEASE="prom")
+    assert monitors(cluster) == {("PodMonitor", "prom"), ("PrometheusRule", "prom"), ("ConfigMap", "1")}
+    assert images(cluster) == {"registry.example.com/tools/firesteel:0.1.0"}, "the values of the installation stay"
+    page.types("helm uninstall ")
+    # It made the namespace and leaves it, which is why the page has one line more.
+    assert {("Namespace", "firesteel")} == {
+        one for one in ours(cluster) - before if one[0] in {"Namespace", "DaemonSet"}
+    }
+    page.types("kubectl delete namespace ")
+    assert ours(cluster) == before
+    assert page.left == []
+
+
+def test_one_file_as_the_pages_have_it(cluster: RealCluster) -> None:
+    """Applied, the operator's objects beside it, and deleted."""
+    before, page = ours(cluster), Typist(cluster, FILE_LINES)
+    page.types("kubectl apply ")
+    until(lambda: progress(cluster, "firesteel-core") == (2, 2, 2))
+    assert sorted(pod["spec"]["nodeName"] for pod in cluster.items(f"{SPACE}/pods")) == ["a", "b"]
+    assert monitors(cluster) == set()
+    page.types("helm template ", RELEASE="prom")
+    assert monitors(cluster) == {("PodMonitor", "prom"), ("PrometheusRule", "prom"), ("ConfigMap", "1")}
+    page.types("kubectl delete ")
+    assert ours(cluster) == before
+    assert page.left == []
+
+
+def images(cluster: RealCluster) -> set[str]:
+    return {pod["spec"]["containers"][0]["image"] for pod in cluster.items(f"{SPACE}/pods")}
 
 
 def _helm() -> str:
