@@ -77,6 +77,11 @@ class Budgeted:
         found = json.loads(self.agent.get("/api/v1/traces?limit=1000"))["requests"]
         return len([one for one in found if one["destination"]["port"] == self.server.port])
 
+    def samples(self, wanted: int) -> int:
+        """The same, which are told a moment after the requests are counted."""
+        self.agent.wait(lambda _: self.sampled() >= wanted, 20)
+        return self.sampled()
+
     def problem(self) -> str:
         """What status says is left out; empty if nothing is."""
         found = [one["what"] for one in self.agent.status()["problems"] if "to stay within its budget" in one["what"]]
@@ -128,8 +133,7 @@ def test_the_agent_does_less_step_by_step_counts_on_and_comes_back(tmp_path: Pat
             )
             assert one.stream() == (200 if level < 1 else 503)
             handed_out = REQUESTS if level < 2 else 0
-            one.agent.wait(lambda _, wanted=sampled + handed_out: one.sampled() >= wanted, 20)
-            assert one.sampled() - sampled == handed_out
+            assert one.samples(sampled + handed_out) - sampled == handed_out
             paths = {row.labels["request_content"] for row in moved}
             assert paths == ({f"/level{'abcde'[level]}"} if level < 3 else {""})
             assert {row.labels["ip"] for row in moved} == ({"127.0.0.1"} if level < 4 else {""})
