@@ -40,7 +40,7 @@ def main() -> int:
             return _list()
         if given.action == "fetch":
             ends = time.monotonic() + given.seconds
-            _fetch_emulator(ends)
+            print(emulator.get(ends), flush=True)
             return max([_fetch(name, given.compiler, ends) for name in given.kernels or names])
         if given.action == "debug-kernel":
             print(f"debug: {debug_kernel.build()}")
@@ -62,15 +62,6 @@ def _fetch(name: str, compiler: bool, ends: float) -> int:
     kept = f"; there was no newer one to be had: {why}" if why else ""
     print(f"{name}: {unpacked.release}{with_what} in {unpacked.root}, fetched {days:.0f} days ago{kept}", flush=True)
     return 0
-
-
-def _fetch_emulator(ends: float) -> None:
-    """Where this machine's is too old for several processors at once. Without it machines are slower, not absent."""
-    if not emulator.of_this_machine().sound:
-        try:
-            print(f"qemu {'.'.join(map(str, emulator.fetched(ends).version))}", flush=True)
-        except kernels.Lacking as lacking:
-            print(f"no newer qemu: {lacking}", flush=True)
 
 
 def _list() -> int:

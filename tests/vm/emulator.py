@@ -3,7 +3,7 @@
 
 Hooks are put into code while another processor runs it. Up to 8.0 qemu may go on with what it had translated of the old code
 (https://lore.kernel.org/lkml/, July 2023, "qemu-x86_64 booting with 8.0.0 stil see int3"). With 7.2 a kernel that puts kretprobes of its
-own on and takes them off again stands still or panics within minutes, with no module there; with 10.0 it does not
+own on and takes them off again panicked once in five runs of a minute, with no module there; with 10.0 it did not in four
 (docs/decisions/0026-which-emulator.md).
 """
 
@@ -30,11 +30,13 @@ _FILES: Final = ("usr/share/qemu", "usr/share/seabios")
 
 @dataclass(frozen=True, slots=True)
 class Emulator:
-    """`command` starts it. Where it is not `sound` several processors may only run in turn; `why` there is no better one."""
+    """`command` starts it. Where it is not `sound` several processors may only run in turn."""
 
     command: tuple[str, ...]
     version: tuple[int, int]
-    why: str = ""
+
+    def __str__(self) -> str:
+        return f"qemu {'.'.join(map(str, self.version))}"
 
     @property
     def sound(self) -> bool:
@@ -42,20 +44,19 @@ class Emulator:
 
 
 @cache
-def get() -> Emulator:
-    """The one to use, fetched if there is none that is sound. Raises Lacking where there is none at all."""
+def get(ends: float = NEVER) -> Emulator:
+    """The one to use, fetched until `ends` if there is none that is sound. Raises Lacking where there is none at all."""
     here = of_this_machine()
     if here.sound:
         return here
     try:
-        newer = fetched()
+        newer = _fetched(ends)
         if not newer.sound:
-            raise Lacking(f"this release's backports have {'.'.join(map(str, newer.version))} only")
-        return newer
+            raise Lacking(f"this release's backports have {newer} only")
     except Lacking as lacking:
-        found = ".".join(map(str, here.version))
-        print(f"firesteel-vm: qemu {found} runs one processor at a time, twice as long: {lacking}", file=sys.stderr)
-        return Emulator(here.command, here.version, str(lacking))
+        print(f"firesteel-vm: {here} runs one processor at a time, twice as long: {lacking}", file=sys.stderr)
+        return here
+    return newer
 
 
 def of_this_machine() -> Emulator:
@@ -64,7 +65,7 @@ def of_this_machine() -> Emulator:
     return Emulator((program,), _version(program))
 
 
-def fetched(ends: float = NEVER) -> Emulator:
+def _fetched(ends: float) -> Emulator:
     """Debian's backport, in a folder beside the kernels: its libraries are those of the release. Raises Lacking."""
     place = kernels.cache() / "qemu"
     with alone(kernels.cache()):
