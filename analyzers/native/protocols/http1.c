@@ -93,7 +93,7 @@ static bool is_target(struct fs_text target, uint16_t method)
 	return scheme > 0 && fs_skip(&bytes, scheme) && fs_accept(&bytes, "://");
 }
 
-/* "GET /path HTTP/1.1"; of a line that the capture cut off, the version is not asked for. */
+/* "GET /path HTTP/1.1"; of a line that the capture cut off, the version is not asked for, nor the second half of its end. */
 static bool read_request_line(struct fs_text line, bool whole, uint16_t *method, struct fs_text *target)
 {
 	struct fs_cursor bytes = fs_inside(line);
@@ -101,9 +101,12 @@ static bool read_request_line(struct fs_text line, bool whole, uint16_t *method,
 	if (!fs_take_until(&bytes, ' ', METHOD_MAX + 1, &token) || !is_method_token(token))
 		return false;
 	*method = method_of(token);
-	if (!whole)
-		return *method != METHOD_OTHER && fs_take(&bytes, (uint32_t)fs_left(&bytes), target) &&
+	if (!whole) {
+		size_t left = fs_left(&bytes);
+		left -= left && fs_peek(&bytes, left - 1) == '\r';
+		return *method != METHOD_OTHER && fs_take(&bytes, (uint32_t)left, target) &&
 		       is_target(*target, *method);
+	}
 	if (fs_left(&bytes) < sizeof(" HTTP/1.1") || !fs_take(&bytes, (uint32_t)(fs_left(&bytes) - 9), target))
 		return false;
 	return fs_accept(&bytes, " HTTP/1.") && (fs_peek(&bytes, 0) == '0' || fs_peek(&bytes, 0) == '1') &&
