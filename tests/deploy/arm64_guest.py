@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The first process of an arm64 machine whose root is the small image: does what `/orders.json` says, tells it on the console.
+"""The first process of an arm64 machine whose root is one of the images: does what `/orders.json` says, tells it on the console.
 
 Run by the image's own interpreter, with nothing but its standard library and the image's one command. Every answer is a line
 `FIRESTEEL ` and base64 of compressed JSON, so that nothing of it is lost between the kernel's own words. Then the machine ends.
@@ -35,7 +35,9 @@ _MOUNTS = (
 )
 _SIOCSIFFLAGS, _UP_AND_RUNNING, _POWER_OFF = 0x8914, 0x41, 0x4321FEDC
 FIRESTEEL, PYTHON = "/usr/local/bin/firesteel", "/usr/local/bin/python3"
-_ENVIRONMENT = {"PATH": "/usr/local/bin", "NODE_NAME": "a-node", "FIRESTEEL_CONFIG": "/orders/empty.yaml"}
+# Behind the first there is something in the full image only.
+_PATH = "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_ENVIRONMENT = {"PATH": _PATH, "NODE_NAME": "a-node", "FIRESTEEL_CONFIG": "/orders/empty.yaml"}
 _METRICS, _API, PORT, REFUSED = 9101, 9102, 8000, 9
 _LOG = Path("/tmp/agent.log")
 _QUIET_SECONDS, _COUNTED_SECONDS = 30.0, 300.0
@@ -88,8 +90,10 @@ def main() -> None:
         tell("machine", uname=list(os.uname()))
         for command in orders["commands"]:
             run(command)
-        for column in orders["columns"]:
-            watch(column)
+        for program in orders.get("programs", []):
+            run(program[1:], program[0])
+        for driver, column in orders["drivers"]:
+            watch(driver, column)
     except BaseException:  # noqa: BLE001 - the first process may not end
         tell("fault", text=traceback.format_exc())
     sys.stdout.flush()
@@ -102,13 +106,14 @@ def tell(what: str, **answer: object) -> None:
     print("FIRESTEEL", base64.b64encode(zlib.compress(text)).decode(), flush=True)
 
 
-def run(command: list[str]) -> None:
+def run(command: list[str], program: str = FIRESTEEL) -> None:
     began = time.monotonic()
     ended = subprocess.run(
-        [FIRESTEEL, *command], env=_ENVIRONMENT, capture_output=True, text=True, check=False, cwd="/orders"
+        [program, *command], env=_ENVIRONMENT, capture_output=True, text=True, check=False, cwd="/orders"
     )
     tell(
         "run",
+        program=program,
         command=command,
         status=ended.returncode,
         output=ended.stdout,
@@ -117,11 +122,11 @@ def run(command: list[str]) -> None:
     )
 
 
-def watch(column: str) -> None:
-    """An agent with this column of hooks ("": whichever it takes), a server, a client, and what is counted of these."""
+def watch(driver: str, column: str) -> None:
+    """An agent with this driver and column of hooks ("": whichever it takes), a server, a client, and what is counted of these."""
     environment = {**_ENVIRONMENT, **({"FIRESTEEL_CORE_COLUMN": column} if column else {})}
     settings = (f"listen.metrics=127.0.0.1:{_METRICS}", f"listen.api=127.0.0.1:{_API}", "metrics.scrape_interval=1s",
-                "ring.size=8MiB", "driver=core")  # fmt: skip
+                "ring.size=8MiB", f"driver={driver}")  # fmt: skip
     options = [part for setting in settings for part in ("--set", setting)]
     began = time.monotonic()
     server = subprocess.Popen([PYTHON, "-c", _SERVER], env=_ENVIRONMENT, stdin=subprocess.DEVNULL)
@@ -144,7 +149,7 @@ def watch(column: str) -> None:
         if agent.poll() is None:
             agent.terminate()
         found["ended"] = agent.wait(300)
-        tell("watch", column=column, log=_LOG.read_text(), **found)
+        tell("watch", driver=driver, column=column, log=_LOG.read_text(), **found)
 
 
 def asked(port: int, path: str) -> str:

@@ -33,8 +33,8 @@ exec chroot "$1" sh -c 'cd "$0" && exec sh -c "$1"' "$3" "$4"
 """
 
 
-def debian(folder: Path) -> None:
-    """Debian as its slim image is, from the mirror that apt uses here."""
+def debian(folder: Path, architecture: str = "") -> None:
+    """Debian as its slim image is, from the mirror that apt uses here; of another architecture where its programs can run (foreign.py)."""
     told = subprocess.run(
         ["apt-get", "indextargets", "--format", "$(ORIGIN)|$(RELEASE)|$(REPO_URI)"],
         capture_output=True, text=True, check=True,
@@ -42,8 +42,10 @@ def debian(folder: Path) -> None:
     mirrors = {line.rpartition("|")[2] for line in told.stdout.splitlines() if line.startswith(f"Debian|{SUITE}|")}
     assert mirrors, f"this machine's apt sources name no mirror of {SUITE}"
     left_out = [f"--dpkgopt=path-exclude={place}" for place in _LEFT_OUT]
+    # mmdebstrap only looks where a whole system has its list of emulators.
+    foreign = [f"--architectures={architecture}", "--skip=check/qemu"] if architecture else []
     _run(
-        program("mmdebstrap"), "--quiet", "--mode=root", "--variant=minbase", *left_out,
+        program("mmdebstrap"), "--quiet", "--mode=root", "--variant=minbase", *foreign, *left_out,
         "--dpkgopt=path-include=/usr/share/doc/*/copyright", SUITE, str(folder), min(mirrors),
     )  # fmt: skip
 

@@ -2,12 +2,14 @@
 """An arm64 image that was built somewhere: what is in it, and that it counts and replays in an emulated machine as the code here does.
 
 `FIRESTEEL_ARM64_IMAGE` is the folder of its root, `FIRESTEEL_ARM64_KERNEL` an arm64 kernel's vmlinuz (with BTF; without the second
-only the files are looked at); docs/testing.md. `FIRESTEEL_ARM64_COLUMNS` leaves columns of hooks out.
+only the files are looked at); docs/testing.md. `FIRESTEEL_ARM64_COLUMNS` leaves columns of hooks out. `FIRESTEEL_ARM64_FULL` is the root of
+a full image in which that kernel's headers were installed: bcc and the module are compiled in it, and an agent counts with each.
 """
 
 import base64
 import contextlib
 import json
+import math
 import os
 import re
 import struct
@@ -21,7 +23,7 @@ import pytest
 
 from analyzers.recording import pack_head
 from tests import conversations, events
-from tests.agents import FIRESTEEL, ROOT, series_of, total
+from tests.agents import FIRESTEEL, ROOT, Series, series_of, total
 from tests.deploy import arm64_guest, trees
 from tests.vm import initramfs, machine
 from tests.vm.kernels import need
@@ -30,7 +32,9 @@ IMAGE = Path(os.environ.get("FIRESTEEL_ARM64_IMAGE", "/nowhere"))
 KERNEL = os.environ.get("FIRESTEEL_ARM64_KERNEL", "")
 RECORDINGS = ROOT / "tests" / "recordings"
 REPLAYED = ("demo.fsrec", "conversations.fsrec", "shop-any.pcapng", "shop-lo-nano.pcap", "shop-snaplen-100.pcap")
+FULL = Path(os.environ.get("FIRESTEEL_ARM64_FULL", "/nowhere"))
 COLUMNS = os.environ.get("FIRESTEEL_ARM64_COLUMNS", "trampolines socket-tracepoints kprobes").split()
+COMPILED = ("bcc", "kmod")
 _SECONDS = 1800
 
 pytestmark = pytest.mark.timeout(machine.patient(_SECONDS) + 300)
@@ -51,16 +55,20 @@ def test_it_is_small_and_whole() -> None:
 def orders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the machine finds below /orders."""
     folder = tmp_path_factory.mktemp("orders")
-    (folder / "empty.yaml").write_text("")
     for name in REPLAYED:
         place = RECORDINGS / name if name.endswith(".fsrec") else RECORDINGS / "captures" / name
         if name != "conversations.fsrec":
             (folder / name).write_bytes(place.read_bytes())
     _conversations(folder / "conversations.fsrec")
     commands = [["version"], ["check-config"], ["doctor", "--json"], *(["replay", "--json", name] for name in REPLAYED)]
-    (folder / "orders.json").write_text(json.dumps({"commands": commands, "columns": COLUMNS}))
-    (folder / "guest.py").write_bytes(Path(arm64_guest.__file__).read_bytes())
+    _hand_over(folder, {"commands": commands, "drivers": [("core", column) for column in COLUMNS]})
     return folder
+
+
+def _hand_over(folder: Path, orders: dict[str, Any]) -> None:
+    (folder / "empty.yaml").touch()
+    (folder / "orders.json").write_text(json.dumps(orders))
+    (folder / "guest.py").write_bytes(Path(arm64_guest.__file__).read_bytes())
 
 
 def _conversations(path: Path) -> None:
@@ -77,14 +85,34 @@ def _conversations(path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def answers(orders: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What one machine told that has the image as its root."""
-    archive = tmp_path_factory.mktemp("machine") / "initramfs"
+    return booted(IMAGE, orders, tmp_path_factory.mktemp("machine"))
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """The same of the full image and what it compiles."""
+    folder = tmp_path_factory.mktemp("full")
+    _hand_over(
+        folder,
+        {
+            "commands": [["version"], ["doctor", "--json"]],
+            "programs": [["/usr/local/bin/recompile-module.sh"]],
+            "drivers": [(driver, "") for driver in COMPILED],
+        },
+    )
+    return booted(FULL, folder, tmp_path_factory.mktemp("machine"))
+
+
+def booted(image: Path, orders: Path, folder: Path) -> list[dict[str, Any]]:
+    """What a machine told that has the image as its root, and what it is to do below /orders."""
+    archive = folder / "initramfs"
     with archive.open("wb") as out:
-        for piece in initramfs.trees((IMAGE, ""), (orders, "orders")):
+        for piece in initramfs.trees((image, ""), (orders, "orders")):
             out.write(piece)
+    memory = 1 + math.ceil(5 * archive.stat().st_size / 2**30)  # as it is, unpacked, and what compilers take
     command = [
         need("qemu-system-aarch64", "qemu-system-arm"), "-machine", "virt", "-cpu", "cortex-a76", "-accel", "tcg,thread=multi",
-        "-smp", str(machine.CPUS), "-m", "2G", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+        "-smp", str(machine.CPUS), "-m", f"{memory}G", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
         "-kernel", KERNEL, "-initrd", str(archive), "-serial", "stdio",
         "-append", f"console=ttyAMA0 panic=-1 loglevel=2 rdinit={arm64_guest.PYTHON} -- -P /orders/guest.py",
     ]  # fmt: skip
@@ -144,16 +172,33 @@ def test_a_recording_gives_the_same_bytes(name: str, answers: list[dict[str, Any
 @emulated
 @pytest.mark.parametrize("column", COLUMNS)
 def test_it_counts(column: str, answers: list[dict[str, Any]]) -> None:
-    (answer,) = [one for one in answers if one["what"] == "watch" and one["column"] == column]
-    assert "status" in answer, answer["log"]
-    assert answer["status"]["driver"]["name"] == "core"
-    page, port = series_of(answer["page"]), arm64_guest.PORT
+    page = counted(answers, "core", column)
     assert total(page, "firesteel_driver_info", driver="core", hooks=column) == 1
-    counted = {
+
+
+@emulated
+@pytest.mark.skipif(not FULL.is_dir(), reason="optional: no full arm64 image: FIRESTEEL_ARM64_FULL=folder")
+@pytest.mark.parametrize("driver", COMPILED)
+def test_what_the_full_image_compiles_counts(driver: str, compiled: list[dict[str, Any]]) -> None:
+    (script,) = [one for one in compiled if one["what"] == "run" and one["program"].endswith("recompile-module.sh")]
+    assert script["status"] == 0, script["errors"]
+    page = counted(compiled, driver, "")
+    assert total(page, "firesteel_driver_info", driver=driver) == 1
+
+
+def counted(answers: list[dict[str, Any]], driver: str, column: str) -> list[Series]:
+    """The page of the agent that had this driver, which is right of all that the client did."""
+    (answer,) = [
+        one for one in answers if one["what"] == "watch" and (one["driver"], one["column"]) == (driver, column)
+    ]
+    assert "status" in answer, answer["log"]
+    assert answer["status"]["driver"]["name"] == driver
+    page, port = series_of(answer["page"]), arm64_guest.PORT
+    requests = {
         status: total(page, "kindling_entity_request_total", port=str(port), response_content=status)
         for status in ("404", "200")
     }
-    assert counted == {"404": arm64_guest.MISSING, "200": arm64_guest.THERE}
+    assert requests == {"404": arm64_guest.MISSING, "200": arm64_guest.THERE}
     assert total(page, "kindling_topology_request_total", dst_port=str(port)) == arm64_guest.MISSING + arm64_guest.THERE
     refused = {"dst_port": str(arm64_guest.REFUSED), "success": "false"}
     assert total(page, "kindling_tcp_connect_total", **refused) == arm64_guest.REFUSALS
@@ -166,3 +211,4 @@ def test_it_counts(column: str, answers: list[dict[str, Any]]) -> None:
     assert (int(engine["CapBnd"], 16), engine["Uid"].split()[0], engine["Seccomp"]) == (0, "65532", "2")
     assert answer["ended"] == 0
     assert "Traceback" not in answer["log"]
+    return page
