@@ -13,7 +13,7 @@ import pytest
 from deploy.kubectl.kubectl_firesteel import objects
 from tests.agents import Agent
 from tests.deploy.manifests import FILES, ROOT, Object, manifest, objects_of
-from tests.deploy.plugged import Agent, Plugin, a_plugin, an_agent, names  # noqa: F401 - fixtures
+from tests.deploy.plugged import Plugin, a_plugin, an_agent, names  # noqa: F401 - fixtures
 
 # Monitors and constraints belong to an operator, which the cluster of our own has not.
 RENDERED = [name for name in FILES if name not in {"firesteel-prometheus-operator", "firesteel-openshift"}]
