@@ -64,7 +64,7 @@ RUNS: Final = (
     ),
     Run(r"make test", Way.STAGE, "test: make test"),
     Run(r"make test .*|make test-unit .*|make bench", Way.DRY, f"{_RUN}::test_make_would_do_it"),
-    Run(r"make test-vm", Way.STAGE, "vm: make test-vm", "on two kernels, of its tests those of test_drivers.py"),
+    Run(r"make test-vm", Way.STAGE, "vm: make test-vm", "on two kernels those of test_drivers.py, on a third of test_container.py and test_docs.py"),
     Run(
         r"make lint", Way.STAGE,
         "ruff: make lint-ruff; mypy: make lint-types; layers: make lint-layers; c: make lint-c; shell: make lint-shell",

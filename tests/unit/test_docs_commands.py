@@ -13,7 +13,18 @@ import yaml
 
 from collector.schema import KEYS
 from exporters import registry
-from tests.command_rules import BLOCKS, COMMANDS, ENDINGS, LANGUAGES, PAGES, SECTIONS, fault_of, named, setting_fault
+from tests.command_rules import (
+    BLOCKS,
+    COMMANDS,
+    ENDINGS,
+    LANGUAGES,
+    PAGES,
+    RULES,
+    SECTIONS,
+    fault_of,
+    named,
+    setting_fault,
+)
 from tests.documents import ROOT, Block, Command, commands
 
 FAULTY: Final = (
@@ -77,6 +88,32 @@ def inline(page: Path) -> Iterator[str]:
     """Every `piece of code` in running text."""
     text = re.sub(r"^ *```.*?^ *```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     yield from INLINE.findall(text)
+
+
+def spoken(code: str) -> str:
+    """A command in running text as somebody could type it; nothing where it is none, or a form: `firesteel record [options] FILE`."""
+    words = code.removeprefix("sudo ").split()
+    known = words and (words[0] in RULES or words[0].startswith(("scripts/", ".venv/bin/")))
+    if not known or len(words) < 2 or "[" in code or words[0] == "helm":
+        return ""
+    # One that is only named lacks what it is to be given.
+    return f"{code} --help" if words[0] == "firesteel" and len(words) == 2 else code
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_command_in_the_text_is_one_that_exists(page: Path) -> None:
+    lines = "".join(f"{line}\n" for line in map(spoken, inline(page)) if line)
+    found = commands(Block(page, 1, "sh", lines))
+    assert [(command.line, fault) for command in found if (fault := fault_of(command))] == []
+
+
+def test_a_faulty_command_in_the_text_is_seen() -> None:
+    told = [
+        spoken(code)
+        for code in ("sudo firesteel stats", "make tests", "kubectl aply -f x.yaml", "scripts/build.sh all")
+    ]
+    assert all(fault_of(command) for command in commands(Block(ROOT / "README.md", 1, "sh", "\n".join(told) + "\n")))
+    assert [spoken(code) for code in ("firesteel", "ring.size", "firesteel record [options] FILE")] == ["", "", ""]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

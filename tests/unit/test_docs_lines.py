@@ -11,7 +11,7 @@ from tests.command_runs import LINES, RUNS, Line, Run, Way, rows_of
 from tests.documents import ROOT
 
 _CI: Final = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-# Groups of the stages test, grafana-test and deploy; the stage vm has one file.
+# Groups of the stages test, grafana-test and deploy; of the stage vm, what it never leaves out because it is late.
 _GROUPS: Final = frozenset({"unit", "replay", "live", "kernel", "cluster", "grafana", "deploy"})
 _BUILT: Final = frozenset({"tests/deploy/test_real_api.py", "tests/deploy/test_image_arm64.py"})
 
