@@ -273,6 +273,7 @@ def test_two_releases_share_nothing(helm: str) -> None:
         ("image.digest=sha256:12", "image.digest"),
         ("appArmor=off", "appArmor"),
         ("tolerration=x", "tolerration"),
+        ("enabled=sometimes", "- enabled: Invalid type"),
         ("config.listen.metrics=:9600", "config.listen: Additional property metrics is not allowed"),
         ("config.driver=core", "config: Additional property driver is not allowed"),
         ("config.ring.sise=8MiB", "config.ring: Additional property sise is not allowed"),
@@ -397,3 +398,20 @@ def test_a_policy_that_would_let_everybody_in_is_refused(helm: str) -> None:
     ended = run(helm, "template", "firesteel", str(CHART), "--kube-version", "1.37.0", "--set-json", values)
     assert ended.returncode != 0
     assert "networkPolicy.nodes: Array must have at least 1 items" in ended.stderr
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_a_dependency_of_another_chart(helm: str, enabled: bool, tmp_path: Path) -> None:
+    """With the condition that such charts usually have, whose value Helm hands down too."""
+    about = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    needed = {"name": about["name"], "version": about["version"], "condition": "firesteel.enabled"}
+    outer = {"apiVersion": "v2", "name": "platform", "version": "1.0.0", "dependencies": [needed]}
+    values = {"global": {"team": "a"}, "firesteel": {"enabled": enabled, "metricsPort": 9600}}
+    (tmp_path / "charts").mkdir()
+    (tmp_path / "charts" / "firesteel").symlink_to(CHART)
+    for name, content in (("Chart.yaml", outer), ("values.yaml", values)):
+        (tmp_path / name).write_text(yaml.safe_dump(content))
+    ended = run(helm, "template", "platform", str(tmp_path), "--kube-version", "1.37.0")
+    assert ended.returncode == 0, ended.stderr
+    found = manifests.of_kind(manifests.objects_of(ended.stdout), "DaemonSet")
+    assert [manifests.agent_of(one)["ports"][0]["hostPort"] for one in found] == ([9600] if enabled else [])
