@@ -17,6 +17,7 @@ import yaml
 from collector.capabilities import PROFILES
 from collector.config import Source, load
 from collector.schema import KEYS, Config, value_of
+from exporters.grafana.__main__ import RULES, files
 from scripts.values_schema import OF_AGENTS
 from tests.deploy import manifests
 from tests.deploy.manifests import ROOT, Object
@@ -130,6 +131,23 @@ def test_dashboards_and_rules_are_those_of_the_repository(helm: str) -> None:
     (rule,) = manifests.of_kind(objects, "PrometheusRule")
     (source,) = manifests.objects_of((ROOT / "deploy/prometheus/firesteel-rules.yaml").read_text())
     assert rule["spec"] == source
+
+
+def test_dashboards_and_rules_have_the_agents_prefix(helm: str) -> None:
+    """They are what `python -m exporters.grafana --prefix` writes; of the default's names nothing is left."""
+    parts = ("dashboards.enabled=true", "monitoring.prometheusRule.enabled=true")
+    objects = template(helm, *parts, "config.metrics.prefix=trial")
+    (rule,) = manifests.of_kind(objects, "PrometheusRule")
+    boards = [
+        item["data"] for item in manifests.of_kind(objects, "ConfigMap") if "-dashboard-" in item["metadata"]["name"]
+    ]
+    found = {name: json.loads(text) for data in boards for name, text in data.items()}
+    wanted = files("trial")
+    assert rule["spec"] == yaml.safe_load(wanted.pop(RULES))
+    assert found == {path.name: json.loads(text) for path, text in wanted.items()}
+    told = json.dumps([rule, found])
+    assert "kindling" not in told
+    assert "trial_entity_request_total" in told
 
 
 def test_images_of_a_cluster_without_internet_access(helm: str) -> None:

@@ -59,6 +59,12 @@ imagePullSecrets:
 {{ .Values.names.tls.secretName | default (printf "%s-names-tls" (include "firesteel.name" .)) }}
 {{- end -}}
 
+{{- /* Of (root, text of rules or a dashboard): it reads metrics by the names that the agents give them. */ -}}
+{{- define "firesteel.prefixed" -}}
+{{- $metrics := default dict (index . 0).Values.config.metrics -}}
+{{- index . 1 | replace "kindling_" (printf "%s_" ($metrics.prefix | default "kindling")) -}}
+{{- end -}}
+
 {{- /* HTTP or HTTPS, as the configuration has it. */ -}}
 {{- define "firesteel.scheme" -}}
 {{- $listen := default dict .Values.config.listen -}}
