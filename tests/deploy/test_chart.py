@@ -5,6 +5,7 @@ import base64
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 import yaml
 
 from collector.capabilities import PROFILES
-from collector.config import Source, load
+from collector.config import Loaded, Source, load
 from collector.schema import KEYS, Config, value_of
 from exporters.grafana.__main__ import RULES, files
 from scripts.values_schema import OF_AGENTS
@@ -207,6 +208,93 @@ def test_tls_changes_probes_and_scrapes(helm: str) -> None:
     assert {agent[f"{probe}Probe"]["httpGet"]["scheme"] for probe in ("liveness", "readiness")} == {"HTTPS"}
     (monitor,) = manifests.of_kind(objects, "PodMonitor")
     assert monitor["spec"]["podMetricsEndpoints"][0]["scheme"] == "https"
+
+
+def settings_of(objects: list[Object], folder: Path) -> Loaded:
+    """What the agents of a rendered chart read. Raises ConfigError for what they would refuse."""
+    file = folder / "firesteel.yaml"
+    file.write_text(manifests.one(objects, "ConfigMap", "firesteel")["data"]["firesteel.yaml"])
+    return load(Source(file, True))
+
+
+@pytest.mark.parametrize("monitor", ["podMonitor", "serviceMonitor", ""])
+def test_agents_know_how_often_they_are_scraped(helm: str, monitor: str, tmp_path: Path) -> None:
+    """A monitor's interval is theirs: a new counter shows 0 for so long, and a slower Prometheus would not see it."""
+
+    def told(*settings: str) -> tuple[str, float]:
+        enabled = [f"monitoring.{monitor}.enabled=true"] if monitor else []
+        objects = template(helm, *enabled, *settings)
+        of_monitor = ""
+        for item in objects:
+            if item["kind"] in {"PodMonitor", "ServiceMonitor"}:
+                (endpoint,) = item["spec"].get("podMetricsEndpoints") or item["spec"]["endpoints"]
+                of_monitor = endpoint["interval"]
+        return of_monitor, settings_of(objects, tmp_path).config.metrics.scrape_interval / 1e9
+
+    def shown(interval: str) -> str:
+        return interval if monitor else ""
+
+    assert told() == (shown("30s"), 30)
+    assert told("monitoring.interval=60s") == (shown("60s"), 60)
+    assert told("monitoring.interval=100ms") == (shown("100ms"), 0.1)
+    assert told("monitoring.interval=5m", "config.metrics.prefix=trial") == (shown("5m"), 300)
+    assert told("monitoring.endpoint.interval=1m30s") == (shown("1m30s"), 90)
+    assert told("monitoring.interval=60s", "config.metrics.scrape_interval=15s") == (shown("60s"), 15)
+    longer = ("config.metrics.ttl.gauge=1.5h", "config.metrics.ttl.counter=1h60m")
+    assert told("monitoring.interval=1h", *longer) == (shown("1h"), 3600)
+
+
+def test_the_usual_interval_is_the_agents_own(helm: str) -> None:
+    """So the configuration does not name it. And lives that the chart takes for theirs are."""
+    assert "metrics" not in yaml.safe_load(
+        manifests.one(template(helm), "ConfigMap", "firesteel")["data"]["firesteel.yaml"]
+    )
+    metrics = Config().metrics
+    assert (metrics.scrape_interval, metrics.ttl.gauge, metrics.ttl.counter) == (30 * 10**9, 300 * 10**9, 3600 * 10**9)
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        (["monitoring.interval=0s"], "monitoring.interval is 0s, which agents do not take"),
+        (["monitoring.interval=99ms"], "monitoring.interval is 99ms, which agents do not take"),
+        (["monitoring.interval=61m"], "which agents do not take as metrics.scrape_interval (100ms to 1h)"),
+        (["monitoring.endpoint.interval=1w"], "monitoring.interval is 1w, which agents do not take"),
+        (["monitoring.interval=301s"], "config.metrics.ttl.gauge has to be at least that"),
+        (["monitoring.interval=31m", "config.metrics.ttl.gauge=1h"], "and config.metrics.ttl.counter twice that (1h)"),
+        (
+            ["monitoring.interval=1m", "config.metrics.ttl.gauge=59s"],
+            "config.metrics.ttl.gauge has to be at least that",
+        ),
+    ],
+)
+def test_an_interval_that_agents_would_refuse_is_refused(
+    helm: str, settings: list[str], why: str, tmp_path: Path
+) -> None:
+    assert why in refused(helm, *settings)
+    own = template(helm, *settings, "config.metrics.scrape_interval=10s")
+    assert settings_of(own, tmp_path).config.metrics.scrape_interval == 10 * 10**9
+
+
+def test_the_notes_name_what_was_set(helm: str, tmp_path: Path) -> None:
+    """Helm shows them after an installation only: here they are a ConfigMap of a copy."""
+    chart = tmp_path / "firesteel"
+    shutil.copytree(CHART, chart)
+    (chart / "templates" / "shown.yaml").write_text(
+        "kind: ConfigMap\nnotes: {{ include (print .Template.BasePath `/NOTES.txt`) . | toJson }}\n"
+    )
+
+    def notes(*settings: str) -> str:
+        options = [part for setting in settings for part in ("--set", setting)]
+        command = ["template", "firesteel", str(chart), "--kube-version", "1.37.0", "-s", "templates/shown.yaml"]
+        return str(yaml.safe_load(run(helm, *command, *options).stdout)["notes"])
+
+    usual, other = notes(), notes("config.listen.api=127.0.0.1:9601", "monitoring.interval=60s")
+    assert "ds/firesteel-core 9501   # then http://127.0.0.1:9501/\n\nPrometheus: " in usual
+    assert "If it scrapes less often than every 30s, " in usual
+    assert "ds/firesteel-core 9601   # then http://127.0.0.1:9601/\n" in other
+    assert "If it scrapes less often than every 60s, " in other
+    assert "port-forward" not in notes("config.listen.api=off")
 
 
 @pytest.mark.parametrize(("kind", "value"), [("PodMonitor", "podMonitor"), ("ServiceMonitor", "serviceMonitor")])

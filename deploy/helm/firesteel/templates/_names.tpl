@@ -43,12 +43,51 @@ imagePullSecrets:
 {{- define "firesteel.config" -}}
 {{- $listen := merge (dict "metrics" (printf ":%d" (int .Values.metricsPort))) (default dict .Values.config.listen) -}}
 {{- $config := merge (dict "listen" $listen) .Values.config -}}
+{{- $interval := include "firesteel.scrape-interval" . -}}
+{{- /* 30s is what agents take by themselves. */ -}}
+{{- if ne $interval "30s" -}}
+{{- $metrics := merge (dict) (default dict .Values.config.metrics) (dict "scrape_interval" $interval) -}}
+{{- $config = merge (dict "metrics" $metrics) $config -}}
+{{- end -}}
 {{- if .Values.names.enabled -}}
 {{- $own := dict "names" (printf "%s:%d" (include "firesteel.names-host" .) (int .Values.names.port)) "names_ca" "/etc/firesteel-names/ca.crt" -}}
 {{- $kubernetes := merge (dict) (default dict .Values.config.kubernetes) $own -}}
 {{- $config = merge (dict "kubernetes" $kubernetes) $config -}}
 {{- end -}}
 {{- toYaml $config -}}
+{{- end -}}
+
+{{- /* How often Prometheus scrapes the agents: what the configuration says, else what the monitors do. A new counter shows 0 for so long, so
+a slower Prometheus may never see its first counts grow. */ -}}
+{{- define "firesteel.scrape-interval" -}}
+{{- $metrics := default dict .Values.config.metrics -}}
+{{- $interval := (default dict .Values.monitoring.endpoint).interval | default .Values.monitoring.interval | toString -}}
+{{- if $metrics.scrape_interval -}}
+{{- $interval = $metrics.scrape_interval -}}
+{{- else if ne $interval "30s" -}}
+{{- $known := regexMatch "^([1-9][0-9]*(ms|s|m|h))+$" $interval -}}
+{{- $long := $known | ternary (include "firesteel.milliseconds" $interval) "0" | float64 -}}
+{{- if or (lt $long 100.0) (gt $long 3600000.0) -}}
+{{- fail (printf "monitoring.interval is %s, which agents do not take as metrics.scrape_interval (100ms to 1h): set another, or config.metrics.scrape_interval" $interval) -}}
+{{- end -}}
+{{- $ttl := default dict $metrics.ttl -}}
+{{- $gauge := include "firesteel.milliseconds" (default "5m" $ttl.gauge) | float64 -}}
+{{- $counter := include "firesteel.milliseconds" (default "1h" $ttl.counter) | float64 -}}
+{{- if or (lt $gauge $long) (lt $counter (mulf $long 2)) -}}
+{{- fail (printf "monitoring.interval is %s: config.metrics.ttl.gauge has to be at least that (5m unless it is set), and config.metrics.ttl.counter twice that (1h)" $interval) -}}
+{{- end -}}
+{{- end -}}
+{{- $interval -}}
+{{- end -}}
+
+{{- /* Of a duration as the agents write it. */ -}}
+{{- define "firesteel.milliseconds" -}}
+{{- $units := dict "ns" 0.000001 "us" 0.001 "ms" 1 "s" 1000 "m" 60000 "h" 3600000 "d" 86400000 -}}
+{{- $sum := 0.0 -}}
+{{- range regexFindAll "[0-9.]+[a-z]+" . -1 -}}
+{{- $sum = addf $sum (mulf (regexFind "^[0-9.]+" .) (index $units (regexFind "[a-z]+$" .))) -}}
+{{- end -}}
+{{- $sum -}}
 {{- end -}}
 
 {{- define "firesteel.names-host" -}}
