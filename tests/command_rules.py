@@ -18,6 +18,7 @@ import yaml
 
 from collector import cli, config
 from collector.schema import KEYS
+from scripts.values_schema import OF_AGENTS
 from tests.documents import ROOT, SHELLS, Block, Command, blocks, commands, pages
 
 PAGES: Final = pages()
@@ -207,7 +208,11 @@ def rendered(words: tuple[str, ...]) -> Fault:
 
 
 def value_fault(values: Any, name: str) -> Fault:
-    """A value's name, `a.b[0].c`, in the chart's values. Below an empty mapping or list anything goes."""
+    """A value's name, `a.b[0].c`, in the chart's values. Below an empty mapping or list anything goes; config has the configuration's keys."""
+    top, _, key = name.partition(".")
+    if top == "config" and key:
+        known = any(row.name == key and row.path not in OF_AGENTS for row in KEYS)
+        return None if known else f"the chart takes no key {key} of the configuration"
     for part in re.sub(r"\[\d+\]", "", name).split("."):
         if not values:
             return None

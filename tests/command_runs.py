@@ -111,7 +111,10 @@ RUNS: Final = (
         "against an API server of our own, which stands for the kubelets as well",
     ),
     Run(
-        r"helm (install|upgrade) .*", Way.DRY, f"{_CLUSTER}::test_helm_renders_it",
+        r"helm install .* --set metricsPort=.*", Way.DRY, f"{_CLUSTER}::test_side_by_side_with_kindling", "rendered",
+    ),
+    Run(
+        r"helm (install|upgrade) (?!.* --set metricsPort=).*", Way.DRY, f"{_CLUSTER}::test_helm_renders_it",
         f"rendered; typed: {_NEEDS_REAL}", _REAL_HELM,
     ),
     Run(

@@ -174,6 +174,49 @@ def test_helm_renders_it(line: Line) -> None:
         )
 
 
+def test_side_by_side_with_kindling() -> None:
+    """Everything that has the port has the page's, and where no Helm is, the file with that port is the same."""
+    helm = os.environ.get("FIRESTEEL_HELM") or str(ROOT / "build" / "bin" / "helm")
+    if not Path(helm).exists():
+        pytest.skip("no helm: make helm")
+    (line,) = run_by(f"{_HERE}::test_side_by_side_with_kindling")
+    passed = [word for word in shlex.split(line.text)[2:] if word != "--create-namespace"]
+
+    def rendered(*settings: str) -> list[Object]:
+        command = [helm, "template", *passed, *KUBERNETES, *settings]
+        return manifests.objects_of(
+            subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        )
+
+    def parts(objects: list[Object]) -> tuple[Object, Object, Object]:
+        (daemonset,) = manifests.of_kind(objects, "DaemonSet")
+        given = manifests.one(objects, "ConfigMap", "firesteel")["data"]["firesteel.yaml"]
+        return (
+            yaml.safe_load(given),
+            daemonset["spec"]["template"]["metadata"]["annotations"],
+            manifests.agent_of(daemonset),
+        )
+
+    config, notes, container = parts(rendered())
+    (page,) = (block for block in blocks(ROOT / "docs/from-kindling.md") if "prefix: trial" in block.text)
+    assert {name: config[name] for name in ("listen", "metrics")} == {
+        **yaml.safe_load(page.text), "listen": {"metrics": ":9600", "api": "127.0.0.1:9601"},
+    }  # fmt: skip
+    (port,) = container["ports"]
+    assert (port["containerPort"], port["hostPort"], notes["prometheus.io/port"]) == (9600, 9600, "9600")
+    assert {container[f"{probe}Probe"]["httpGet"]["port"] for probe in ("liveness", "readiness")} == {port["name"]}
+    watched = rendered("--set", "monitoring.serviceMonitor.enabled=true")
+    (service,) = manifests.of_kind(watched, "Service")
+    assert [one["port"] for one in service["spec"]["ports"]] == [9600]
+
+    file = (manifests.FOLDER / "firesteel.yaml").read_text()
+    of_file, notes_of_file, container_of_file = parts(manifests.objects_of(re.sub(r"\b9500\b", "9600", file)))
+    assert of_file["listen"] == {"metrics": ":9600"}
+    assert notes_of_file["prometheus.io/port"] == notes["prometheus.io/port"]
+    assert {**container_of_file, "image": ""} == {**container, "image": ""}
+    assert len(re.findall(r"\b9500\b", file)) == 4
+
+
 def test_the_certificate_of_the_names_service(tmp_path: Path) -> None:
     """openssl makes it, and kubectl the Secret that the manifest of a large cluster asks for."""
     printed: list[Object] = []

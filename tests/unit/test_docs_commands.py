@@ -42,6 +42,8 @@ FAULTY: Final = (
     "kubectl apply -f deploy/manifests/all.yaml",
     "kubectl -n firesteel exec ds/firesteel-core -- firesteel stat",
     "helm install firesteel deploy/helm/firesteel --set global.registry=example.com",
+    "helm install firesteel deploy/helm/firesteel --set config.listen.apy=off",
+    "helm install firesteel deploy/helm/firesteel --set config.listen.metrics=:9600",
     "unheard-of --option",
 )
 
