@@ -186,6 +186,12 @@ def test_what_the_full_image_compiles_counts(driver: str, compiled: list[dict[st
     assert total(page, "firesteel_driver_info", driver=driver) == 1
 
 
+def tells_of_every_reset(answers: list[dict[str, Any]]) -> bool:
+    """Whether tcp_send_reset is also called for a port where nobody listens: not yet in tcp_v4_send_reset of Linux 6.1, but in 6.12's."""
+    (first,) = [one for one in answers if one["what"] == "machine"]
+    return tuple(map(int, first["uname"][2].split(".")[:2])) >= (6, 12)
+
+
 def counted(answers: list[dict[str, Any]], driver: str, column: str) -> list[Series]:
     """The page of the agent that had this driver, which is right of all that the client did."""
     (answer,) = [
@@ -202,9 +208,12 @@ def counted(answers: list[dict[str, Any]], driver: str, column: str) -> list[Ser
     assert total(page, "kindling_topology_request_total", dst_port=str(port)) == arm64_guest.MISSING + arm64_guest.THERE
     refused = {"dst_port": str(arm64_guest.REFUSED), "success": "false"}
     assert total(page, "kindling_tcp_connect_total", **refused) == arm64_guest.REFUSALS
-    resets = {"sent": {"src_port": str(arm64_guest.REFUSED)}, "received": {"dst_port": str(arm64_guest.REFUSED)}}
-    for direction, end in resets.items():
-        assert total(page, "kindling_tcp_reset_total", direction=direction, **end) == arm64_guest.REFUSALS
+    port_of_nobody = str(arm64_guest.REFUSED)
+    assert (
+        total(page, "kindling_tcp_reset_total", direction="received", dst_port=port_of_nobody) == arm64_guest.REFUSALS
+    )
+    sent = total(page, "kindling_tcp_reset_total", direction="sent", src_port=port_of_nobody)
+    assert sent == (arm64_guest.REFUSALS if tells_of_every_reset(answers) else 0)
     # Not firesteel_lost_total: of the machine's other connections not everything need be seen, and that is no loss.
     assert answer["status"]["loss"]["total"] == 0, answer["status"]["loss"]
     (engine,) = [fields for command, fields in answer["processes"].items() if "firesteel-engine" in command]
