@@ -73,13 +73,15 @@ def _edge(edge: dict[str, Any], counted_seconds: float | None) -> dict[str, Json
         rate = window["requests_per_second"]
     else:
         rate = edge["total"]["requests"] / counted_seconds if counted_seconds else 0.0
-    p99 = (window or edge["total"])["duration_seconds"]["p99"]
+    durations = (window or edge["total"])["duration_seconds"]
+    p99 = durations["p99"]
+    sign = "<" if "p99" in durations["at_most"] else "≥" if "p99" in durations["at_least"] else ""
     return {
         "id": edge["id"],
         "source": edge["source"],
         "target": edge["destination"],
         "mainStat": f"{rate:.3g}/s {edge['protocol']}",
-        "secondaryStat": "" if p99 is None else f"p99 {p99 * 1000:.3g} ms",
+        "secondaryStat": "" if p99 is None else f"p99 {sign}{p99 * 1000:.3g} ms",
         "detail__protocol": edge["protocol"],
         "detail__errors": edge["total"]["errors"] + sum(edge["tcp"]["connect_failures"].values()),
         "detail__retransmits": edge["tcp"]["retransmits"] + edge["tcp"]["synack_retransmits"],

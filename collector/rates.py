@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from operator import add, sub
+from typing import Literal
 
 from analyzers.rows import RequestRow, TcpRow
 
@@ -19,6 +20,8 @@ OBSERVE_NS = NANOSECONDS
 """Counters are remembered at most this often."""
 STALE_NS = 3 * WINDOW_NS
 """A memory older than this says nothing about now: nobody asked for a while."""
+
+Bound = Literal["", "at_most", "at_least"]
 
 _QUANTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99))
 
@@ -167,11 +170,12 @@ def _remember(
     return Baseline(clock_ns, new_requests, new_tcp)
 
 
-def quantile(buckets: Sequence[int], bounds_ns: Sequence[int], share: float) -> tuple[float, bool] | None:
+def quantile(buckets: Sequence[int], bounds_ns: Sequence[int], share: float) -> tuple[float, Bound] | None:
     """The latency in seconds below which `share` of the requests stayed, linear inside its bucket as Prometheus does.
 
-    `buckets` has one more entry than `bounds_ns` (upper bounds). The second value is True when the answer lies in the
-    open last bucket: then the latency is at least what is returned. None without a request.
+    `buckets` has one more entry than `bounds_ns` (upper bounds). In the first bucket and in the open last one only their
+    bound is known, and the second value says which side of it the latency is on: a first bucket of 5 ms would make 2.5 ms
+    of everything that takes microseconds. None without a request.
     """
     total = sum(buckets)
     if total <= 0 or not bounds_ns:
@@ -181,25 +185,26 @@ def quantile(buckets: Sequence[int], bounds_ns: Sequence[int], share: float) -> 
     lower = 0
     for count, upper in zip(buckets, bounds_ns, strict=False):
         if count and seen + count >= wanted:
-            return (lower + (upper - lower) * (wanted - seen) / count) / NANOSECONDS, False
+            if not lower:
+                return upper / NANOSECONDS, "at_most"
+            return (lower + (upper - lower) * (wanted - seen) / count) / NANOSECONDS, ""
         seen += count
         lower = upper
-    return bounds_ns[-1] / NANOSECONDS, True
+    return bounds_ns[-1] / NANOSECONDS, "at_least"
 
 
 def duration_json(tally: Tally, bounds_ns: Sequence[int]) -> dict[str, float | list[str] | None]:
     """Mean (exact) and quantiles (from the buckets) in seconds; null without a request.
 
-    `at_least` names the quantiles that fell into the open last bucket.
+    `at_most` names the quantiles that fell into the first bucket, `at_least` those that fell into the open last one.
     """
     out: dict[str, float | list[str] | None] = {
         "mean": tally.duration_ns / tally.requests / NANOSECONDS if tally.requests else None
     }
-    open_ended: list[str] = []
+    bounds: dict[str, list[str]] = {"at_most": [], "at_least": []}
     for name, share in _QUANTILES:
         found = quantile(tally.buckets, bounds_ns, share)
         out[name] = found[0] if found else None
         if found and found[1]:
-            open_ended.append(name)
-    out["at_least"] = open_ended
-    return out
+            bounds[found[1]].append(name)
+    return out | bounds

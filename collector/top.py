@@ -39,7 +39,7 @@ class Source(Protocol):
 class Line:
     """One edge. Rates are per second over the last seconds, or since the start while nothing else is known.
 
-    What did not move in that time shows its latency and failures since the start, at a rate of 0. `failed` is the share of requests and connection attempts that failed. Times are in seconds, None without requests.
+    What did not move in that time shows its latency and failures since the start, at a rate of 0. `failed` is the share of requests and connection attempts that failed. Times are in seconds, None without requests; `at_most` and `at_least` name those of which only a bound is known.
     """
 
     source: str
@@ -49,6 +49,8 @@ class Line:
     failed: float
     p50: float | None
     p99: float | None
+    at_most: list[str]
+    at_least: list[str]
     sent: float
     received: float
     requests: int
@@ -102,6 +104,8 @@ def _line(edge: Mapping[str, Any], titles: Mapping[str, str], topology: Mapping[
         failed=failed,
         p50=latency["p50"],
         p99=latency["p99"],
+        at_most=latency.get("at_most", []),  # an agent of an earlier version does not tell it
+        at_least=latency["at_least"],
         sent=sent,
         received=received,
         requests=total["requests"],
@@ -243,8 +247,8 @@ def edge_table(found: Sequence[Line], sort: str, *, wide: bool) -> Table:
             Text(shown(line.protocol), "cyan"),
             rate_text(line.rate),
             failed,
-            time_text(line.p50),
-            time_text(line.p99),
+            _quantile_text(line, "p50", line.p50),
+            _quantile_text(line, "p99", line.p99),
             *(more if wide else ()),
             str(line.requests),
             style="" if line.rate or line.failed else "dim",
@@ -297,6 +301,10 @@ def rate_text(value: float) -> str:
 
 def bytes_text(value: float) -> str:
     return _scaled(value, (" B", " kB", " MB", " GB"))
+
+
+def _quantile_text(line: Line, name: str, seconds: float | None) -> str:
+    return f"{'<' if name in line.at_most else '≥' if name in line.at_least else ''}{time_text(seconds)}"
 
 
 def time_text(seconds: float | None) -> str:

@@ -45,9 +45,10 @@ export function brief(seconds) {
   return seconds ? duration(Number(seconds.toPrecision(2))) : duration(seconds);
 }
 
-/** A latency quantile; "at least" when it fell into the histogram's open last bucket. */
+/** A latency quantile; its bound where it fell into the histogram's first bucket or the open last one. */
 export function quantile(durations, name) {
   const text = duration(durations[name]);
+  if (durations.at_most.includes(name)) return `<${text}`;
   return durations.at_least.includes(name) ? `≥ ${text}` : text;
 }
 

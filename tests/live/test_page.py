@@ -162,6 +162,7 @@ async def test_the_table_has_the_same_edges_and_sorts(browser: Browser) -> None:
         rows = page.locator(".grid tbody tr")
         await expect(rows).to_have_count(13)
         await until(lambda: _starts_with(rows.first, "shop-api"), "the busiest edge first")
+        await expect(rows.first.get_by_text("<1 ms", exact=True)).to_have_count(2)
         await page.get_by_role("button", name="Failed").click()
         await expect(rows.first).to_contain_text("✕ 100%")
         await expect(page.locator("th", has_text="Failed")).to_have_attribute("aria-sort", "descending")

@@ -146,7 +146,7 @@ def test_failed_attempts_alone_make_an_edge() -> None:
     assert edge["tcp"]["connect_failures"] == {"ETIMEDOUT": 2}
     assert edge["total"]["requests"] == 0
     assert edge["total"]["duration_seconds"] == {
-        "mean": None, "p50": None, "p90": None, "p99": None, "at_least": [],
+        "mean": None, "p50": None, "p90": None, "p99": None, "at_most": [], "at_least": [],
     }  # fmt: skip
 
 
@@ -230,17 +230,28 @@ def test_rows_of_an_address() -> None:
 
 
 def test_quantiles_are_linear_inside_a_bucket() -> None:
-    assert quantile((100, 0, 0), (10 * MS, 20 * MS), 0.5) == (0.005, False)
-    assert quantile((0, 100, 0), (10 * MS, 20 * MS), 0.9) == pytest.approx((0.019, False))
-    assert quantile((50, 50, 0), (10 * MS, 20 * MS), 0.5) == (0.01, False)
+    assert quantile((0, 100, 0), (10 * MS, 20 * MS), 0.9) == pytest.approx((0.019, ""))
+    assert quantile((50, 50, 0), (10 * MS, 20 * MS), 0.6) == pytest.approx((0.012, ""))
     assert quantile((0, 0, 0), (10 * MS, 20 * MS), 0.5) is None
 
 
 def test_a_quantile_in_the_open_bucket_says_at_least() -> None:
-    assert quantile((1, 0, 9), (10 * MS, 20 * MS), 0.5) == (0.02, True)
+    assert quantile((1, 0, 9), (10 * MS, 20 * MS), 0.5) == (0.02, "at_least")
     (edge,) = graph("workload", [request(1, CURL, NGINX, 80, duration_ns=9 * SECOND)])["edges"]
     assert edge["total"]["duration_seconds"]["p99"] == 5.0
     assert edge["total"]["duration_seconds"]["at_least"] == ["p50", "p90", "p99"]
+    assert edge["total"]["duration_seconds"]["at_most"] == []
+
+
+def test_a_quantile_in_the_first_bucket_says_at_most() -> None:
+    """Redis answers in microseconds: half of the first bucket's 5 ms would be far from it."""
+    assert quantile((100, 0, 0), (10 * MS, 20 * MS), 0.5) == (0.01, "at_most")
+    assert quantile((50, 50, 0), (10 * MS, 20 * MS), 0.5) == (0.01, "at_most")
+    shown = graph("workload", [request(1, CURL, NGINX, 80, duration_ns=35_000)])
+    (edge,) = shown["edges"]
+    durations = edge["total"]["duration_seconds"]
+    assert (durations["p50"], durations["p99"]) == (0.001, 0.001)
+    assert durations["at_most"] == ["p50", "p90", "p99"]
 
 
 class TestRateWindow:

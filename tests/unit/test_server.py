@@ -186,7 +186,10 @@ async def test_pollers_share_an_answer(client: aiohttp.ClientSession) -> None:
 
 
 async def test_node_graph_routes(client: aiohttp.ClientSession) -> None:
-    rows = [request(1, CURL, NGINX, 80, count=3), request(2, CURL, NGINX, 80, count=1, status=500, error=True)]
+    rows = [
+        request(1, CURL, NGINX, 80, count=3, duration_ns=35_000),
+        request(2, CURL, NGINX, 80, count=1, status=500, error=True, duration_ns=35_000),
+    ]
     async with serving(FakeAgent(requests=rows)) as (_, url):
         _, fields, _ = await get(client, f"{url}/api/graph/fields")
         _, data, _ = await get(client, f"{url}/api/graph/data")
@@ -195,6 +198,7 @@ async def test_node_graph_routes(client: aiohttp.ClientSession) -> None:
             assert all(set(item) == named for item in data[kind])
         served = next(node for node in data["nodes"] if node["title"] == "nginx.service")
         assert (served["arc__healthy"], served["arc__failed"]) == (0.75, 0.25)
+        assert data["edges"][0]["secondaryStat"] == "p99 <1 ms"
         assert {data["edges"][0]["source"], data["edges"][0]["target"]} == {node["id"] for node in data["nodes"]}
         assert (await get(client, f"{url}/api/graph/health"))[0] == 200
         assert (await get(client, f"{url}/api/health"))[0] == 200

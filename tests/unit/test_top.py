@@ -123,6 +123,24 @@ def test_once_prints_edges_and_requests() -> None:
     assert "22:14:50.000" in text
 
 
+def test_of_what_is_quicker_or_slower_than_the_buckets_only_the_bound_is_known(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    quick = request(1, CURL, NGINX, 80, count=10, duration_ns=35_000)
+    slow = request(2, CURL, FAR, 443, protocol="tls", count=10, status=0, duration_ns=9 * SECOND)
+    source = Answering(FakeAgent(requests=[quick, slow]))
+    printed = output(source)
+    assert (printed.count("<1 ms"), printed.count("≥5 s")) == (2, 2)
+    assert top(source, once=True, interval=0, as_json=True) is Exit.DONE
+    edges = {edge["protocol"]: edge for edge in json.loads(capsys.readouterr().out)["edges"]}
+    assert (edges["http"]["p99"], edges["http"]["at_most"], edges["http"]["at_least"]) == (
+        0.001,
+        ["p50", "p90", "p99"],
+        [],
+    )
+    assert (edges["tls"]["p99"], edges["tls"]["at_most"], edges["tls"]["at_least"]) == (5.0, [], ["p50", "p90", "p99"])
+
+
 def test_no_more_lines_than_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     everything = lines(Answering(agent()).get("/api/v1/topology", level="workload"))
     assert len(everything) > 1
