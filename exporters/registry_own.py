@@ -9,6 +9,9 @@ _ENGINE: Final = "the engine has not reported yet"
 _DRIVER: Final = "no driver is attached"
 _EXPORT: Final = "nothing is pushed or written elsewhere"
 
+SEEN_IN_PART: Final = ("exchange", "response", "trouble")
+"""The types of LOST that healthy agents count too: the losses without a remedy (analyzers/losses.py; a test holds that)."""
+
 
 BUILD_INFO: Final = own(
     "firesteel_build_info",
@@ -60,7 +63,7 @@ LOST: Final = own(
     "counter",
     "{item}",
     ("type", "stage"),
-    "What was dropped and where: hook, ring, table, parse, pair, resolve, recording, export. Not 0 means that counts are too low or have less detail, and `firesteel status` has a sentence for each, but for the types exchange and response: of these a part was not seen, as of what was open before the agent, and they are no loss by themselves; stage ring asks for a larger ring.size, stage hook for more of the module's maxactive.",
+    f"What was dropped and where: hook, ring, table, parse, pair, resolve, recording, export. Not 0 means that counts are too low or have less detail, and `firesteel status` has a sentence for each, but for some types ({', '.join(SEEN_IN_PART)}): of these a part was not seen, as of what was open before the agent, and they are no loss by themselves; stage ring asks for a larger ring.size, stage hook for more of the module's maxactive.",
     _ENGINE,
 )
 NOT_VISIBLE: Final = own(

@@ -244,7 +244,7 @@ struct fs_sample {
 	X(samples_shed, "requests not sampled because of the rate")                             \
 	X(rows_expired, "rows ended after being idle")                                          \
 	X(both_ends, "connections whose other end is on this node")                             \
-	X(retransmits_unmatched, "trouble events of connections that are not known")            \
+	X(retransmits_unmatched, "retransmits of connections that are not known")               \
 	X(events_excluded, "events left out by the scope settings")                             \
 	X(recording_written, "events written to the recording")                                 \
 	X(recording_failed, "events that could not be written to the recording")              \

@@ -191,6 +191,15 @@ void fs_connect_event(struct fs_engine *e, const struct fs_connect *event)
 		fs_row_exists(e, c);
 }
 
+/*
+ * What is sent again was sent by a connection, whose owner its row misses. A reset or a drop misses nobody where nobody
+ * listens: connections are refused and closed all the time.
+ */
+static bool misses_connection(uint32_t kind)
+{
+	return kind == FS_TROUBLE_RETRANSMIT || kind == FS_TROUBLE_SYNACK_RETRANSMIT;
+}
+
 void fs_trouble_event(struct fs_engine *e, const struct fs_trouble *event)
 {
 	struct fs_connection *c = event->head.conn_id ? fs_connection_find(e, event->head.conn_id) : NULL;
@@ -203,9 +212,10 @@ void fs_trouble_event(struct fs_engine *e, const struct fs_trouble *event)
 	} else {
 		const struct fs_listener *l =
 			fs_listener_find(e, event->head.netns, event->tuple.local_port, event->tuple.l4);
-		if (!l)
+		bool has_row = event->tuple.l4 == FS_TCP && !fs_is_zero(event->tuple.remote);
+		if (!l && (!has_row || misses_connection(event->kind)))
 			e->table->stats.retransmits_unmatched++;
-		if (event->tuple.l4 != FS_TCP || fs_is_zero(event->tuple.remote))
+		if (!has_row)
 			return;
 		/*
 		 * A connection that is not accepted yet (a SYN-ACK sent again) belongs to who listens. What belongs to

@@ -22,8 +22,7 @@ _PAIR: Final = (
 _OUTSIDE: Final = ("cluster", "src_namespace", "src_workload_name", "dst_domain", "dst_ip")
 _EXTERNAL: Final = 'dst_namespace="NOT_FOUND_EXTERNAL"'
 
-# What was seen in part, or without its other half, is dropped by healthy agents too: where they join in the middle.
-_BY_ITSELF: Final = 'type!~"exchange|response"'
+_BY_ITSELF: Final = f'type!~"{"|".join(own.SEEN_IN_PART)}"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +76,11 @@ class Rules:
 
     def _traffic(self) -> tuple[Alert, ...]:
         requests, errors = "firesteel:workload_requests:rate5m", "firesteel:workload_errors:rate5m"
-        dns = 'protocol="dns"'
+        # A search list (ndots) asks for names that do not exist, on purpose: NXDOMAIN, 3, is no failure.
+        dns, bad = 'protocol="dns"', ('is_error="true"', 'status_code!="3"')
         asks = ("cluster", "src_namespace", "src_workload_name")
         lookups = self._total(traffic.TOPOLOGY_TOTAL, asks, dns)
-        unanswered = self._total(traffic.TOPOLOGY_TOTAL, asks, dns, 'is_error="true"')
+        dns_failures = self._total(traffic.TOPOLOGY_TOTAL, asks, dns, *bad)
         failed = self._total(traffic.CONNECTS, _PAIR, 'success="false"')
         attempts = self._total(traffic.CONNECTS, _PAIR)
         past = selector(traffic.TOPOLOGY_TOTAL, self._prefix, _EXTERNAL)
@@ -103,11 +103,11 @@ class Rules:
             ),
             Alert(
                 "FiresteelDnsFailures",
-                f"{unanswered} / {lookups} > 0.2 and {lookups} > 0.1",
+                f"{dns_failures} / {lookups} > 0.2 and {lookups} > 0.1",
                 "10m",
                 "warning",
-                "{{ $labels.src_namespace }}/{{ $labels.src_workload_name }} gets no answer to {{ $value | humanizePercentage }} of its DNS questions",
-                "More than a fifth of the lookups have failed for ten minutes. Searches through several domains fail by design up to a point.",
+                "{{ $labels.src_namespace }}/{{ $labels.src_workload_name }}: {{ $value | humanizePercentage }} of its DNS questions fail",
+                "More than a fifth of the lookups got an error other than NXDOMAIN, or no answer, for ten minutes.",
             ),
             Alert(
                 "FiresteelRetransmits",

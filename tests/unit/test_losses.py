@@ -14,6 +14,7 @@ from collector import problems
 from collector.api import AgentStatus, Configuration, Driver, status_json
 from collector.status import status_sentences
 from exporters.own import OwnMetrics, OwnState
+from exporters.registry_own import SEEN_IN_PART
 from exporters.series import SeriesReport
 from tests.fake_agent import engine_state
 
@@ -74,6 +75,11 @@ def test_only_what_counts_are_missing_for_adds_up_as_lost() -> None:
         lost = [line for line in sentences(engine_state(stats={name: 4711})) if line.startswith("Lost: ")]
         stage = "connections" if name == "connections_rejected" else loss.stage
         assert lost == ([f"Lost: 4711 at {stage}."] if loss.lowers and loss.remedy else [])
+
+
+def test_the_types_that_alerts_leave_out_are_those_without_a_remedy() -> None:
+    with_remedy = {loss.kind for loss in LOSSES.values() if loss.remedy}
+    assert set(SEEN_IN_PART) == {loss.kind for loss in LOSSES.values()} - with_remedy
 
 
 @pytest.mark.parametrize(

@@ -411,6 +411,18 @@ def test_trouble_is_counted_with_its_connection_or_listener(engine: InProcessEng
     assert (rows[""].retransmits, engine.stat("retransmits_unmatched")) == (1, 1)
 
 
+def test_a_refused_connection_is_told_and_nothing_of_it_is_lost(engine: InProcessEngine) -> None:
+    """A closed port sends a reset and the client gets it; a reset that comes after the close has no connection either."""
+    engine.feed([trouble(1, 0, SERVER, CLIENT, RESET_SENT), trouble(1, 0, CLIENT, SERVER, RESET_RECEIVED)])
+    engine.feed([trouble(1, 0, SERVER, CLIENT, PACKET_DROPPED)])
+    c = server()
+    engine.feed([c.open(2, srtt_us=120), c.close(3, srtt_us=130), trouble(4, 7, SERVER, CLIENT, RESET_RECEIVED)])
+    rows = tcp(engine, "health")
+    assert (sum(row.resets_sent for row in rows), sum(row.resets_received for row in rows)) == (1, 2)
+    assert sum(row.drops for row in rows) == 1
+    assert engine.stat("retransmits_unmatched") == 0
+
+
 def test_round_trip_times_show_while_the_connection_lives(engine: InProcessEngine) -> None:
     c = server()
     engine.feed([c.open(0), c.moves(0, 1, get("/a"), srtt_us=77), c.moves(1, 2, reply(), srtt_us=99)])
