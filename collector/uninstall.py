@@ -115,5 +115,6 @@ def _dkms(node: Path) -> Iterator[Step]:
             yield Step(
                 str(tree),
                 "dkms builds the module from it",
-                f"dkms remove -m firesteel -v {version} --all, then rm -r {tree}",
+                # Typed on the node, where a container's mounts are elsewhere.
+                f"dkms remove -m firesteel -v {version} --all, then rm -r /{tree.relative_to(node)}",
             )

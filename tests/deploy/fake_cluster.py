@@ -3,7 +3,7 @@
 
 What a real one refuses is refused here, too: objects that the API's schema does not know (kubernetes_validate), unborn
 namespaces (404), what exists (409), outdated versions (409), changed immutable fields (422), what is new in a namespace that is being
-deleted (403), which stays for a while, and pods that Pod Security does not let in.
+deleted (403), which stays for a while, pods that Pod Security does not let in, and those of a system class of priority where no quota allows it (GKE).
 Its default level is baseline, as on clusters that are careful. What runs in a container is up to the test: `work`.
 """
 
@@ -88,8 +88,10 @@ class FakeCluster:
         path.chmod(0o600)
         return path
 
-    def node(self, name: str, labels: Mapping[str, str] | None = None, os: str = "linux") -> None:
-        info = {"kernelVersion": "6.1.0-13-amd64", "osImage": "Debian GNU/Linux 12", "operatingSystem": os}
+    def node(
+        self, name: str, labels: Mapping[str, str] | None = None, os: str = "linux", system: str = "Debian GNU/Linux 12"
+    ) -> None:
+        info = {"kernelVersion": "6.1.0-13-amd64", "osImage": system, "operatingSystem": os}
         self.put({"kind": "Node", "metadata": {"name": name, "labels": {"kubernetes.io/os": os, **(labels or {})}},
                   "spec": {}, "status": {"nodeInfo": info}}, "nodes")  # fmt: skip
 
@@ -291,7 +293,7 @@ class FakeCluster:
         item["status"] = {"failed": 1} if code else {"succeeded": 1}
 
     def _pod(self, owner: Object, name: str, node: str) -> Object | None:
-        """None where Pod Security does not let it in."""
+        """None where Pod Security or a quota does not let it in."""
         template, namespace = owner["spec"]["template"], owner["metadata"]["namespace"]
         labels = self.store["namespaces", "", namespace]["metadata"].get("labels", {})
         host = any(template["spec"].get(name) for name in ("hostPID", "hostNetwork")) or any(
@@ -301,6 +303,11 @@ class FakeCluster:
             message = (
                 f'Error creating: pods "{name}" is forbidden: violates PodSecurity "baseline:latest": host namespaces'
             )
+            self._event(owner, "FailedCreate", message)
+            return None
+        priority = template["spec"].get("priorityClassName", "")
+        if priority.startswith("system-") and not any(key[:2] == ("resourcequotas", namespace) for key in self.store):
+            message = f'Error creating: pods "{name}" is forbidden: insufficient quota to match these scopes: [{{PriorityClass In [{priority}]}}]'
             self._event(owner, "FailedCreate", message)
             return None
         waiting = {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling image"}}

@@ -25,7 +25,7 @@ class Plugin:
     cluster: FakeCluster
     folder: Path
     state: Path
-    """What a node's / is to uninstall."""
+    """A node's / to uninstall, which sees what its container mounts of it."""
 
     def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return run_plugin(self.folder, *arguments)
@@ -43,6 +43,7 @@ def a_plugin(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Plugin]
     minor = getattr(request, "param", 37)
     state = tmp_path / "node"
     (state / "var/lib/firesteel/modules/5.4.0/1").mkdir(parents=True)
+    (state / "usr").mkdir()
     running: list[Agent] = []
     if "agent" in request.fixturenames:
         running.append(request.getfixturevalue("agent"))

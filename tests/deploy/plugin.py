@@ -36,20 +36,36 @@ def _nothing_written(_pod: Object) -> str:
     return ""
 
 
+def _mounted(pod: Object, node: Path) -> Path:
+    """The root of a container, with what it mounts of a node's."""
+    root = node.parent / f"root-of-{pod['metadata']['name']}"
+    (container,) = pod["spec"]["containers"]
+    places = {volume["name"]: volume["hostPath"] for volume in pod["spec"]["volumes"]}
+    for mount in container["volumeMounts"]:
+        place = places[mount["name"]]
+        source, target = Path(f"{node}{place['path']}"), Path(f"{root}{mount['mountPath']}")
+        assert place["type"] != "Directory" or source.is_dir(), f"the kubelet refuses it: no {source}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
+        target.symlink_to(source)
+    return root
+
+
 def work_on(
     state: Path, agents: Sequence[Agent], configuration: Callable[[Object], str] = _nothing_written
 ) -> Callable[[Object, Sequence[str]], Ended]:
     """What a container does: the real program, where the agent (the first of `agents`) listens on the node's own loopback.
 
-    `state` is what a node's / is to uninstall, `configuration` the text of the file that is mounted into a pod, which `check-config` reads with
-    the variables of that pod's container.
+    `state` is a node's /, of which uninstall sees what its container mounts; `configuration` the text of the file that is mounted into a pod,
+    which `check-config` reads with the variables of that pod's container.
     """
 
     def work(pod: Object, command: Sequence[str]) -> Ended:
         environment = {**os.environ, "FIRESTEEL_LISTEN__METRICS": "off", "FIRESTEEL_LISTEN__API": "off"}
         words = list(command[1:] if command[0] == "firesteel" else command)
         if words[0] == "uninstall":
-            words = ["uninstall", "--node-root", str(state)]
+            root = _mounted(pod, state)
+            words = [f"{root}{word}" if word.startswith("/") else word for word in words]
         elif words[0] in {"status", "top", "explain"}:
             words += ["--url", f"http://127.0.0.1:{agents[0].api_port}"]
         elif words[0] == "check-config":

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -135,6 +136,9 @@ def test_what_a_check_may_do_is_what_the_agent_may(plugin: Plugin) -> None:
     assert ours["args"] == ["doctor", "--json"]
     assert not {"ports", "livenessProbe"} & ours.keys()
     assert check["spec"]["automountServiceAccountToken"] is False
+    # With the agents' class it would take the place of others; and before install, no quota allows it where clusters want one.
+    assert daemonset["spec"]["template"]["spec"]["priorityClassName"] == "system-node-critical"
+    assert "priorityClassName" not in check["spec"]
 
 
 def test_top_and_explain(plugin: Plugin, agent: Agent) -> None:
@@ -175,6 +179,21 @@ def test_uninstall_cleans_nodes_of_the_module(plugin: Plugin) -> None:
         assert not (plugin.state / "var/lib/firesteel").exists()
     assert "kubectl label node old firesteel/profile-" in told.stdout
     assert names(plugin.cluster, "jobs") == names(plugin.cluster, "pods") == names(plugin.cluster, "namespaces") == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="not root, as the Job is")
+def test_uninstall_names_what_dkms_builds_from(plugin: Plugin) -> None:
+    """The Job must see it for that, and a node that has no /usr/src must not stop the Job."""
+    plugin.cluster.node("old", {"firesteel/profile": "kmod"})
+    tree = plugin.state / "usr/src/firesteel-1.2"
+    tree.mkdir(parents=True)
+    (tree / "dkms.conf").write_text("")
+    told = plugin("uninstall", "--image-registry", "registry.example.com/x")
+    assert told.returncode == 1, told.stdout + told.stderr
+    assert "dkms remove -m firesteel -v 1.2 --all, then rm -r /usr/src/firesteel-1.2\n" in told.stdout
+    assert "old is not clean: do what is said above, or there, as root, " in told.stdout
+    shutil.rmtree(plugin.state / "usr/src")
+    assert plugin("uninstall", "--image-registry", "registry.example.com/x").returncode == 0
 
 
 def test_uninstall_without_anything(plugin: Plugin) -> None:

@@ -58,8 +58,10 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
 
 @pytest.fixture(scope="module")
 def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a node's / is to uninstall."""
-    return tmp_path_factory.mktemp("node")
+    """A node's / to uninstall, which sees what its container mounts of it."""
+    folder = tmp_path_factory.mktemp("node")
+    (folder / "usr").mkdir()
+    return folder
 
 
 @pytest.fixture(scope="module")

@@ -106,7 +106,9 @@ def test_what_dkms_has_is_named(tmp_path: Path) -> None:
     (tree / "dkms.conf").write_text("")
     code, told = run(tmp_path)
     assert code == Exit.NOT_AS_WISHED
-    assert "dkms remove -m firesteel -v 1.2 --all" in told
+    assert told.endswith("dkms remove -m firesteel -v 1.2 --all, then rm -r /usr/src/firesteel-1.2\n"), (
+        "as the node has it"
+    )
 
 
 def test_only_root_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

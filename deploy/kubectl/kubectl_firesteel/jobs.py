@@ -50,6 +50,8 @@ def check_job(node: str, profile: str, namespace: str, *, minor: int, images: ob
     container["env"] += [{"name": f"FIRESTEEL_LISTEN__{name}", "value": "off"} for name in ("METRICS", "API")]
     container["volumeMounts"] = [mount for mount in container["volumeMounts"] if mount["name"] != "config"]
     pod["volumes"] = [volume for volume in pod["volumes"] if volume["name"] != "config"]
+    # Before install no quota allows that class where clusters ask for one (GKE), and nobody's pod is to give way to a question.
+    pod.pop("priorityClassName")
     pod.pop("serviceAccountName")
     given, wished = _as_the_agents(like), images.part_of_pod()
     pod |= {**given, **wished, "securityContext": {**pod["securityContext"], **given.get("securityContext", {})}}
@@ -69,8 +71,10 @@ def _as_the_agents(like: Object) -> Object:
 
 
 def wipe_job(node: str, namespace: str, image: str, like: Object | None = None) -> Object:
-    """`firesteel uninstall` on a node: it may unload the module, and sees /var/lib and nothing else. `like` is the pod of an agent there, if
-    there is one."""
+    """`firesteel uninstall` on a node: it may unload the module, and sees /var/lib and, read-only, /usr. `like` is the pod of an agent there,
+    if there is one.
+
+    It has no class of priority, as check_job has none: it can wait, and the quota that allowed the agents' may be gone."""
     pod = {
         **_as_the_agents(like or {}),
         "automountServiceAccountToken": False,
@@ -85,10 +89,17 @@ def wipe_job(node: str, namespace: str, image: str, like: Object | None = None) 
                     "runAsUser": 0, "capabilities": {"drop": ["ALL"], "add": ["SYS_MODULE"]},
                     "seccompProfile": {"type": "Unconfined"},
                 },
-                "volumeMounts": [{"name": "state", "mountPath": "/node/var/lib"}],
+                "volumeMounts": [
+                    {"name": "state", "mountPath": "/node/var/lib"},
+                    {"name": "usr", "mountPath": "/node/usr", "readOnly": True},
+                ],
             }
         ],
-        "volumes": [{"name": "state", "hostPath": {"path": "/var/lib", "type": "Directory"}}],
+        "volumes": [
+            {"name": "state", "hostPath": {"path": "/var/lib", "type": "Directory"}},
+            # What dkms builds from is in /usr/src, which not every node has: runtimes would make it, and cannot where /usr is read-only.
+            {"name": "usr", "hostPath": {"path": "/usr", "type": "Directory"}},
+        ],
     }  # fmt: skip
     return _job("uninstall", node, namespace, pod, {})
 

@@ -16,6 +16,7 @@ from .objects import PROFILE, SELECTOR, pod_of
 Say = Callable[[str], None]
 _STEP: Final = 1.0
 _BY_HAND: Final = "there, as root, rmmod firesteel and rm -r /var/lib/firesteel/modules; or once more kubectl firesteel uninstall, with --image-registry"
+_UNLESS_TOLD: Final = "do what is said above, or "
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ def _wipe(kubectl: Kubectl, jobs: Sequence[NodeJob], seconds: float, say: Say) -
             for line in result.output.strip().splitlines() or [result.fault or "said nothing"]:
                 say(f"{result.node}: {line}")
             if not result.succeeded:
-                say(f"{result.node} is not clean: {_BY_HAND}")
+                say(f"{result.node} is not clean: {_UNLESS_TOLD if result.output.strip() else ''}{_BY_HAND}")
             clean &= result.succeeded
     return clean
 
