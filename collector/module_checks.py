@@ -24,7 +24,7 @@ _HEADERS = (
     "/lib/modules and /usr/src of the node"
 )
 _RECOMPILE = "scripts/recompile-module.sh"
-_NO_MODULES = {
+NO_MODULES = {
     "talos": "Talos accepts no module that it was not built with",
     "bottlerocket": "Bottlerocket accepts modules only through its own kits",
     "cos": "Container-Optimized OS accepts signed modules only",
@@ -181,7 +181,7 @@ def platform(host: Host, config: Config) -> list[Finding]:
         remedy = "run the agent on the node, outside of the sandbox; pods inside of one are not visible to it"
         return [Finding(FAIL, "this is gVisor's kernel: nothing of the node can be seen from inside", remedy)]
     found = re.search(r'^ID="?([\w.-]+)"?$', host.read("/etc/os-release") or "", re.MULTILINE)
-    reason = _NO_MODULES.get(found[1]) if found else None
+    reason = NO_MODULES.get(found[1]) if found else None
     if reason is None or not needs(config, "kmod"):
         return [Finding(OK, f"nothing is known against any driver on {found[1] if found else 'this system'}")]
     return [Finding(_state(host, config, ["kmod"]), reason, "driver: core, which these nodes' kernels allow")]

@@ -67,6 +67,7 @@ _KUBECTL: Final = frozenset(
         "create",
         "delete",
         "describe",
+        "edit",
         "exec",
         "expose",
         "get",

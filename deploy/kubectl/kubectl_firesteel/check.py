@@ -4,13 +4,16 @@
 import json
 import re
 from collections.abc import Callable, Sequence
+from typing import Final
 
-from . import namespaces, objects
+from . import namespaces, objects, platforms
 from .install import agents_pod, installed, minor_of
 from .jobs import NodeJob, Result, check_job, run_jobs
 from .kubectl import Kubectl, Object
 from .objects import OFF, PROFILE, can_be_watched, profile_of
 from .tables import table
+
+_NONE: Final = "none"
 
 
 def check(
@@ -35,14 +38,18 @@ def check(
     ]
     with namespaces.for_jobs(kubectl, namespace, seconds, aside) as is_made:
         results = list(run_jobs(kubectl, jobs, seconds))
+        remarks = {result.node: _remarks(result, by_name[result.node], there) for result in results}
         if as_json:
-            say(json.dumps([{"node": r.node, "doctor": report_of(r), "fault": r.fault} for r in results], indent=2))
+            told = [
+                {"node": r.node, "doctor": report_of(r), "fault": r.fault, "remarks": remarks[r.node]} for r in results
+            ]
+            say(json.dumps(told, indent=2))
         else:
-            say(as_table(results, by_name))
+            say(as_table(results, by_name, remarks))
     # Whoever installs next finds it gone, and not on its way.
     if is_made:
         namespaces.delete(kubectl, namespace, seconds, aside)
-    return all(_is_well(result) for result in results)
+    return all(_is_well(result) and not remarks[result.node] for result in results)
 
 
 def _unsaid(_text: str) -> None:
@@ -63,9 +70,17 @@ def _is_well(result: Result) -> bool:
     return report is not None and bool(report["ok"])
 
 
-def as_table(results: Sequence[Result], nodes: dict[str, Object]) -> str:
-    """Of all these nodes, in the order of their names."""
-    rows, remarks = [], []
+def _remarks(result: Result, node: Object, there: Sequence[Object]) -> list[str]:
+    """What is known of the node's platform. What loaded there all the same is right."""
+    report = report_of(result)
+    if report is not None and _driver(report["checks"]) != _NONE:
+        return []
+    return platforms.remarks(node, agents_pod(there, profile_of(node)))
+
+
+def as_table(results: Sequence[Result], nodes: dict[str, Object], remarks: dict[str, list[str]]) -> str:
+    """Of all these nodes, in the order of their names. `remarks` are those about each node that was asked."""
+    rows, lines = [], []
     by_node = {result.node: result for result in results}
     for name, node in nodes.items():
         info = node.get("status", {}).get("nodeInfo", {})
@@ -75,6 +90,7 @@ def as_table(results: Sequence[Result], nodes: dict[str, Object]) -> str:
             continue
         result = by_node[name]
         report = report_of(result)
+        lines += [f"{name}: {remark}" for remark in remarks[name]]
         if report is None:
             rows.append([*facts, "?", result.fault or result.output.strip().splitlines()[-1][:100]])
             continue
@@ -82,9 +98,9 @@ def as_table(results: Sequence[Result], nodes: dict[str, Object]) -> str:
         faults = [row for row in checks if row["state"] == "fail"]
         warnings = [row for row in checks if row["state"] == "warn"]
         rows.append([*facts, _driver(checks), f"{len(faults)} to repair, {len(warnings)} to know about"])
-        remarks += [f"{result.node}: {row['check']}: {row['sentence']} -> {row['remedy']}" for row in faults]
+        lines += [f"{result.node}: {row['check']}: {row['sentence']} -> {row['remedy']}" for row in faults]
     text = table(["NODE", "KERNEL", "SYSTEM", "PROFILE", "DRIVER", "DOCTOR"], rows)
-    return "\n".join([text, "", *remarks]) if remarks else text
+    return "\n".join([text, "", *lines]) if lines else text
 
 
 def _driver(checks: Sequence[Object]) -> str:
@@ -93,4 +109,4 @@ def _driver(checks: Sequence[Object]) -> str:
         loads = re.match(r"(\w+) loads by ([\w-]+)", row["sentence"])
         if row["check"] == "driver" and loads:
             return f"{loads[1]} ({loads[2]})"
-    return "none"
+    return _NONE

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
-from . import belongings, certificate, configuration, namespaces, objects
+from . import belongings, certificate, configuration, namespaces, objects, platforms, resources
 from .kubectl import Kubectl, Object, Refused
 from .objects import PROFILE, SELECTOR, pod_of
 
@@ -61,6 +61,7 @@ def install(kubectl: Kubectl, wish: Wish, say: Say) -> bool:
         say(f"{'would delete' if wish.dry else 'deleted'} {path.rpartition('/')[2]}")
         if not wish.dry:
             kubectl.delete(path)
+    _say_of_bottlerocket(kubectl, wanted, say)
     if wish.dry:
         return True
     return wait_for_rollout(
@@ -109,6 +110,28 @@ def _profiles_without_nodes(kubectl: Kubectl, profiles: Sequence[str]) -> list[s
     return [profile for profile in others if profile not in labels]
 
 
+def _say_of_bottlerocket(kubectl: Kubectl, wanted: Sequence[Object], say: Say) -> None:
+    """Where its nodes would have agents that may load nothing. Nothing else needs the nodes, so who may not list them is told nothing."""
+    try:
+        nodes = kubectl.items("/api/v1/nodes")
+    except Refused as refused:
+        if refused.status != HTTPStatus.FORBIDDEN:
+            raise
+        return
+    for item in wanted:
+        if item["kind"] != "DaemonSet" or item["metadata"]["labels"][PROFILE] not in platforms.ASK_FOR_BPF:
+            continue
+        pod = pod_of(kubectl.find(objects.path_of(item)) or item)
+        lacking = [
+            node["metadata"]["name"]
+            for node in nodes
+            if objects.chooses(item, node) and platforms.lacks_type(node, pod)
+        ]
+        if lacking:
+            more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
+            say(f"{', '.join(lacking[:3])}{more}: {platforms.TYPE_WANTED} -> {platforms.TYPE_REMEDY}")
+
+
 def _renderings(wish: Wish) -> set[str]:
     """Every configuration that this version would write in that namespace."""
     texts = (
@@ -141,6 +164,8 @@ def _put_once(kubectl: Kubectl, item: Object, rendered: Collection[str], *, dry:
         item, *told = configuration.fitted_to(item, there, rendered)
     if item["kind"] == "Namespace":
         item, *told = _namespace(item, there)
+    if item["kind"] in {"DaemonSet", "Deployment"} and there is not None:
+        item, told = resources.fitted_to(item, there)
     if there is None:
         if not (unborn and "namespace" in item["metadata"]):
             kubectl.create(objects.collection_of(item), item, dry=dry)
