@@ -22,7 +22,7 @@ contract := $(wildcard probes/include/*.h)
 engine_sources := $(wildcard analyzers/native/*.[ch] analyzers/native/protocols/*.[ch]) analyzers/native/Makefile $(contract)
 kernel_sources := $(wildcard probes/ebpf/*.[ch] probes/Makefile probes/*.py) $(contract)
 c_files = $(shell git ls-files '*.c' '*.h')
-shell_files := .ci/run $(wildcard scripts/*.sh deploy/images/*.sh)
+shell_files := .ci/run $(wildcard scripts/*.sh deploy/images/*.sh probes/kmod/*.sh)
 
 .PHONY: help
 help: ## what there is

@@ -47,8 +47,9 @@ def _state(host: Host, config: Config, wanted: list[str]) -> str:
 
 def _built(host: Host) -> str:
     """The module that is there for this kernel already; empty if none is."""
-    path = f"{module_file.BUILT}/{host.release()}/{module_file.CONTRACT}/{module_file.NAME}.ko"
-    return path if host.exists(path) else ""
+    end = f"{host.release()}/{module_file.CONTRACT}/{module_file.NAME}.ko"
+    places = (f"{root}/{end}" for root in (module_file.BUILT, module_file.IMAGE))
+    return next((path for path in places if host.exists(path)), "")
 
 
 def headers(host: Host, config: Config) -> list[Finding]:

@@ -20,6 +20,9 @@ CONTRACT = 1
 BUILT = Path("/var/lib/firesteel/modules")
 """Where scripts/recompile-module.sh leaves what it built: <release>/<contract>/firesteel.ko."""
 
+IMAGE = Path("/usr/share/firesteel/modules")
+"""The same of an image that `--image` made: not in BUILT, over which a pod has the node's folder mounted."""
+
 DKMS = Path("/lib/modules")
 TREE = Path(__file__).parent / "kmod"
 RECOMPILE = "scripts/recompile-module.sh"
@@ -41,10 +44,10 @@ class ModuleFile:
     content: bytes
 
 
-def find(release: str, built: Path = BUILT, dkms: Path = DKMS, tree: Path = TREE) -> ModuleFile:
+def find(release: str, built: Path = BUILT, image: Path = IMAGE, dkms: Path = DKMS, tree: Path = TREE) -> ModuleFile:
     """The module for a kernel release. Raises Rejection that names the places which were looked at."""
     unfit: list[str] = []
-    for path in _places(release, built, dkms, tree):
+    for path in _places(release, built, image, dkms, tree):
         if not path.exists():
             continue
         try:
@@ -54,7 +57,7 @@ def find(release: str, built: Path = BUILT, dkms: Path = DKMS, tree: Path = TREE
             continue
         if found.release != release:
             unfit.append(f"{path} is for {found.release}")
-        elif path.is_relative_to(built) and (fault := _exposed(path, built)):
+        elif fault := next((_exposed(path, root) for root in (built, image) if path.is_relative_to(root)), ""):
             unfit.append(f"{path} is not loaded: {fault}")
         else:
             return found
@@ -62,8 +65,9 @@ def find(release: str, built: Path = BUILT, dkms: Path = DKMS, tree: Path = TREE
     raise Rejection("; ".join([f"no module was built for Linux {release} (in {place})", *unfit]), f"sudo {RECOMPILE}")
 
 
-def _places(release: str, built: Path, dkms: Path, tree: Path) -> Iterator[Path]:
-    yield built / release / str(CONTRACT) / f"{NAME}.ko"
+def _places(release: str, built: Path, image: Path, dkms: Path, tree: Path) -> Iterator[Path]:
+    for root in (built, image):
+        yield root / release / str(CONTRACT) / f"{NAME}.ko"
     for folder in ("updates/dkms", "extra"):
         yield dkms / release / folder / f"{NAME}.ko"
         yield dkms / release / folder / f"{NAME}.ko.xz"

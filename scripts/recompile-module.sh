@@ -421,7 +421,7 @@ into_dkms() {
 	dkms remove "${options[@]}" -m firesteel -v "$version" --all >/dev/null 2>&1 || true
 	rm -rf "$folder"
 	mkdir -p "$folder/include"
-	cp "$tree"/probes/kmod/{Kbuild,Makefile,features.sh,dkms.conf} "$tree"/probes/kmod/*.[ch] "$folder/"
+	cp "$tree"/probes/kmod/{Kbuild,Makefile,features.sh,dkms.conf,dkms-modules.sh} "$tree"/probes/kmod/*.[ch] "$folder/"
 	rm -f "$folder/config.h" "$folder"/*.mod.c
 	cp "$tree"/probes/include/*.h "$folder/include/"
 	if ! dkms install "${options[@]}" -m firesteel -v "$version" -k "$release" >"$work/dkms.log" 2>&1; then
@@ -430,7 +430,7 @@ into_dkms() {
 		rm -rf "$folder"
 		die "dkms could not build it for $release: see above" "the headers must be installed: apt-get install linux-headers-$release"
 	fi
-	say "dkms has it, and builds it again for each new kernel"
+	say "dkms has it, and builds it again for each new kernel, into $node/var/lib/firesteel/modules"
 }
 
 into_image() {
@@ -446,7 +446,8 @@ into_image() {
 	fi
 	mkdir "$work/image"
 	cp -r "$output" "$work/image/modules"
-	printf 'FROM %s\nCOPY --chown=0:0 modules /var/lib/firesteel/modules\n' "$image" >"$work/image/Dockerfile"
+	# Not into /var/lib/firesteel/modules: over that the pod has the node's folder mounted.
+	printf 'FROM %s\nCOPY --chown=0:0 modules /usr/share/firesteel/modules\n' "$image" >"$work/image/Dockerfile"
 	say "building $tag with $engine"
 	[ $engine != buildah ] || engine='buildah bud'
 	# shellcheck disable=SC2086 # a word or two

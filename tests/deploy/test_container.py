@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The container of each profile, as the committed manifests describe it: it starts with what is listed, and says what lacks."""
 
+import json
 import os
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -126,6 +129,39 @@ def test_a_profile_that_this_kernel_does_not_take_falls_back_and_says_so(profile
             assert rejected["remedy"]
             assert "not permitted" not in rejected["reason"].lower()
         _has_nothing_left(agent.process.pid)
+
+
+def test_an_image_brings_modules_that_the_nodes_folder_does_not_cover(tmp_path: Path) -> None:
+    """What recompile-module.sh --image copies, as a layer; the node's own module comes first."""
+    objects = manifests.manifest("firesteel-all-profiles")
+    pod = manifests.pod_of(manifests.one(objects, "DaemonSet", "firesteel-kmod"))
+    (volume,) = [
+        each["name"] for each in pod["volumes"] if each.get("hostPath", {}).get("path") == str(module_file.BUILT)
+    ]
+    node, image = tmp_path / "node", tmp_path / "image"
+    release = "4.4.0-firesteel"
+    content = b"\x7fELF...\0vermagic=" + release.encode() + b" SMP \0"
+    for folder in (node, image):
+        folder.mkdir(mode=0o755)
+    (image / release / "1").mkdir(parents=True)
+    (image / release / "1/firesteel.ko").write_bytes(content)
+    tmp_path.chmod(0o755)
+    found: list[str] = []
+    for attempt in ("first", "second"):
+        (tmp_path / attempt).mkdir()
+        made = container.spec_of(pod, "", tmp_path / attempt, extra=(f"PYTHONPATH={ROOT}",), places={volume: node})
+        told = json.loads(made.read_text())
+        told["mounts"].append([str(image), str(module_file.IMAGE), True])
+        made.write_text(json.dumps(told))
+        asked = f"from probes import module_file; print(module_file.find({release!r}).path)"
+        ended = subprocess.run(
+            [*container.command(made), sys.executable, "-c", asked],
+            cwd=ROOT, check=False, capture_output=True, text=True, timeout=_SECONDS,
+        )  # fmt: skip
+        assert ended.returncode == 0, ended.stderr
+        found.append(ended.stdout.strip())
+        shutil.copytree(image, node, dirs_exist_ok=True)
+    assert found == [f"{place}/{release}/1/firesteel.ko" for place in (module_file.IMAGE, module_file.BUILT)]
 
 
 def test_the_job_of_uninstall_takes_the_folders_away(tmp_path: Path) -> None:

@@ -380,8 +380,9 @@ def test_the_systems_own_compiler_may_be_the_kernels(tmp_path: Path) -> None:
     assert told == [Finding(OK, "the compiler that built the kernel is here: /usr/bin/gcc")]
 
 
-def test_a_module_that_is_built_wants_no_headers_and_no_compiler(tmp_path: Path) -> None:
-    built = "var/lib/firesteel/modules/5.4.0-1-amd64/1/firesteel.ko"
+@pytest.mark.parametrize("folder", ["var/lib/firesteel/modules", "usr/share/firesteel/modules"])
+def test_a_module_that_is_built_wants_no_headers_and_no_compiler(folder: str, tmp_path: Path) -> None:
+    built = f"{folder}/5.4.0-1-amd64/1/firesteel.ko"
     gone = {"lib/modules/5.4.0-1-amd64/build/include/generated/autoconf.h": None, "usr/bin/gcc-10": None}
     host, only = machine(tmp_path, OLD | gone | {built: ""}), Config(driver=("kmod",))
     assert found(host, "headers", only) == [Finding(OK, f"the module for this kernel is built: /{built}")]

@@ -26,7 +26,7 @@ def _module(path: Path, release: str = RELEASE, version: str = "0.1.0") -> Path:
 
 @pytest.fixture
 def places(tmp_path: Path) -> dict[str, Path]:
-    return {name: tmp_path / name for name in ("built", "dkms", "tree")}
+    return {name: tmp_path / name for name in ("built", "image", "dkms", "tree")}
 
 
 def _own(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,12 +34,13 @@ def _own(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module_file, "_exposed", lambda *_: "")
 
 
-def test_what_the_script_built_comes_before_dkms_and_the_tree(
+def test_what_the_script_built_comes_before_the_images_dkms_and_the_tree(
     places: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _own(places["built"], monkeypatch)
     expected = [
         _module(places["built"] / RELEASE / "1/firesteel.ko"),
+        _module(places["image"] / RELEASE / "1/firesteel.ko"),
         _module(places["dkms"] / RELEASE / "updates/dkms/firesteel.ko"),
         _module(places["dkms"] / RELEASE / "updates/dkms/firesteel.ko.xz"),
         _module(places["dkms"] / RELEASE / "extra/firesteel.ko"),
@@ -70,8 +71,9 @@ def test_what_is_no_module_is_named(places: dict[str, Path]) -> None:
         module_file.find(RELEASE, **places)
 
 
-def test_what_others_may_write_is_not_put_into_the_kernel(places: dict[str, Path]) -> None:
-    path = _module(places["built"] / RELEASE / "1/firesteel.ko")
+@pytest.mark.parametrize("place", ["built", "image"])
+def test_what_others_may_write_is_not_put_into_the_kernel(places: dict[str, Path], place: str) -> None:
+    path = _module(places[place] / RELEASE / "1/firesteel.ko")
     path.chmod(0o666)
     with pytest.raises(Rejection) as refused:
         module_file.find(RELEASE, **places)

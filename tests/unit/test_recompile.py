@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from probes import module_file
 from tests.servers import MissingProgram
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -289,7 +290,8 @@ def test_dkms_gets_the_sources_and_is_told_to_build(node: Node) -> None:
     assert said[1].endswith(f"-m firesteel -v 0.1.0 -k {RELEASE}")
     source = node.root / "usr/src/firesteel-0.1.0"
     names = {path.name for path in source.iterdir()}
-    assert {"dkms.conf", "Kbuild", "Makefile", "features.sh", "compat.h", "include"} <= names
+    assert {"dkms.conf", "dkms-modules.sh", "Kbuild", "Makefile", "features.sh", "compat.h", "include"} <= names
+    assert (source / "dkms-modules.sh").stat().st_mode & 0o111, "dkms runs it"
     assert (source / "include/event.h").exists()
 
 
@@ -319,7 +321,9 @@ def test_an_image_gets_a_layer_of_all_modules(node: Node) -> None:
     assert node.run("--image", "firesteel:1").returncode == 0
     assert (node.root / "said").read_text().startswith("build -q -t firesteel:1-modules ")
     assert (node.root / "context/modules" / RELEASE / "1/firesteel.ko").exists()
-    assert (node.root / "context/Dockerfile").read_text().startswith("FROM firesteel:1\n")
+    dockerfile = (node.root / "context/Dockerfile").read_text().splitlines()
+    # Over module_file.BUILT a pod has the node's folder mounted.
+    assert dockerfile == ["FROM firesteel:1", f"COPY --chown=0:0 modules {module_file.IMAGE}"]
 
 
 def test_an_image_that_cannot_be_built_is_named(node: Node) -> None:
