@@ -48,8 +48,13 @@ def create(path: Path, driver: str, *, overwrite: bool = False) -> int:
     Raises FileExistsError unless `overwrite`, and OSError.
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | (os.O_TRUNC if overwrite else os.O_EXCL), 0o600)
-    os.write(fd, pack_head(driver, platform.release(), time.time_ns() - time.monotonic_ns()))
+    begin(fd, driver)
     return fd
+
+
+def begin(fd: int, driver: str) -> None:
+    """Writes the head of a recording of this machine."""
+    os.write(fd, pack_head(driver, platform.release(), time.time_ns() - time.monotonic_ns()))
 
 
 def pack_head(driver: str, kernel: str, wall_minus_monotonic_ns: int) -> bytes:

@@ -144,7 +144,7 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
 
 def _record_options(parser: argparse.ArgumentParser) -> None:
     _loading(parser)
-    parser.add_argument("file", metavar="FILE", help="where the events go; it must not exist yet")
+    parser.add_argument("file", metavar="FILE", help="where the events go; it must not exist yet; - is standard output")
     parser.add_argument("--duration", metavar="TIME", help="stop after so long, such as 30s (default: at an interrupt)")
     parser.add_argument("--max-bytes", metavar="SIZE", help="stop at this size, such as 64MiB (default: none)")
 

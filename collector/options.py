@@ -30,9 +30,12 @@ class RunOptions:
 
 @dataclass(frozen=True, slots=True)
 class RecordOptions:
-    """Of `record`: stop after `duration_ns` or once the file holds `max_bytes`, whichever is first; 0 is no limit."""
+    """Of `record`: stop after `duration_ns` or once the file holds `max_bytes`, whichever is first; 0 is no limit.
+
+    `path` is None for standard output.
+    """
 
     loaded: Loaded
-    path: Path
+    path: Path | None
     duration_ns: int
     max_bytes: int

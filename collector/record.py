@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`firesteel record`: the events of this machine, as they come out of the kernel, into a file."""
+"""`firesteel record`: the events of this machine, as they come out of the kernel, into a file or to standard output."""
 
 import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 from analyzers import recording
 from analyzers.settings import ConfigBlock
@@ -13,12 +14,34 @@ from collector import privileges, problems
 from collector.capture import Capture
 from collector.options import Exit, RecordOptions
 from collector.part_settings import engine_settings
+from collector.record_stream import Stream
 from collector.schema import Config
 from probes import loader
 
 
+class _File:
+    """A new file, as Stream is for standard output. Raises OSError."""
+
+    fault = ""
+
+    def __init__(self, path: Path, driver: str) -> None:
+        self.file = recording.create(path, driver)
+
+    @property
+    def size(self) -> int:
+        return os.fstat(self.file).st_size
+
+    def start(self) -> None:
+        pass
+
+    def finish(self) -> int:
+        size = self.size
+        os.close(self.file)
+        return size
+
+
 def record(config: Config, options: RecordOptions) -> int:
-    """Writes the events of this machine to a file until a limit or an interrupt."""
+    """Writes the events of this machine until a limit or an interrupt."""
     table, block = SharedTable.create(), ConfigBlock(engine_settings(config))
     attachment = loader.start(config.drivers, config.ring.size, config.kernel.btf)
     if not attachment.has_ring:
@@ -26,17 +49,19 @@ def record(config: Config, options: RecordOptions) -> int:
             print(f"firesteel record: {problem.what}: {problem.cause}; {problem.remedy}", file=sys.stderr)
         return Exit.NOT_AS_WISHED
     try:
-        file = recording.create(options.path, attachment.report.driver)
+        driver = attachment.report.driver
+        target = _File(options.path, driver) if options.path else Stream(driver)
     except (OSError, recording.RecordingError) as error:
         print(f"firesteel record: {error}", file=sys.stderr)
         attachment.close()
         return Exit.NOT_AS_WISHED
-    capture = Capture(attachment, table, block, file)
+    capture = Capture(attachment, table, block, target.file)
     capture.configure(config)
     try:
         privileges.drop()
+        target.start()
         capture.start()
-        _wait_for_limit(capture, file, options)
+        _wait_for_limit(capture, target, options)
     except privileges.PrivilegeError as error:
         print(f"firesteel record: {error}", file=sys.stderr)
         return Exit.NOT_PERMITTED
@@ -47,13 +72,15 @@ def record(config: Config, options: RecordOptions) -> int:
         capture.stop()
         written = table.state().stats["recording_written"]
         failed = table.state().stats["recording_failed"]
-        size = os.fstat(file).st_size
-        os.close(file)
-    print(f"{options.path}: {written} events, {size} bytes" + (f"; {failed} could not be written" if failed else ""))
-    return Exit.NOT_AS_WISHED if failed else Exit.DONE
+        size = target.finish()
+    faults = [f"{failed} could not be written"] if failed else []
+    faults += [f"{target.fault}, the recording ends before its time"] if target.fault else []
+    told = "; ".join([f"{options.path or 'standard output'}: {written} events, {size} bytes", *faults])
+    print(told, file=sys.stdout if options.path else sys.stderr)
+    return Exit.NOT_AS_WISHED if faults else Exit.DONE
 
 
-def _wait_for_limit(capture: Capture, file: int, options: RecordOptions) -> None:
+def _wait_for_limit(capture: Capture, target: _File | Stream, options: RecordOptions) -> None:
     ended = False
 
     def end(_number: int, _frame: object) -> None:
@@ -63,10 +90,10 @@ def _wait_for_limit(capture: Capture, file: int, options: RecordOptions) -> None
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
     began = time.monotonic_ns()
-    while not ended:
+    while not ended and not target.fault:
         capture.turn()
         if options.duration_ns and time.monotonic_ns() - began >= options.duration_ns:
             break
-        if options.max_bytes and os.fstat(file).st_size >= options.max_bytes:
+        if options.max_bytes and target.size >= options.max_bytes:
             break
         time.sleep(0.05)

@@ -65,11 +65,25 @@ def record(path: str | None, settings: Sequence[str], file: str, duration: str |
         return Exit.WRONG_USE
     if loaded is None:
         return Exit.WRONG_USE
-    target = Path(file)
-    if target.exists():
+    target = None if file == "-" else Path(file)
+    if target is None:
+        if os.isatty(1):
+            print(
+                "firesteel record: standard output is a terminal, and a recording is not text; > FILE.fsrec behind it",
+                file=sys.stderr,
+            )
+            return Exit.WRONG_USE
+        if not (duration_ns or max_bytes):
+            # Ctrl-C ends kubectl, not what it started in a container.
+            print(
+                "firesteel record: to standard output it needs an end; add --duration 30s or --max-bytes 64MiB",
+                file=sys.stderr,
+            )
+            return Exit.WRONG_USE
+    elif target.exists():
         print(f"firesteel record: {file} exists; name a new file or remove it", file=sys.stderr)
         return Exit.WRONG_USE
-    if not target.absolute().parent.is_dir():
+    elif not target.absolute().parent.is_dir():
         print(f"firesteel record: there is no folder {target.parent}; make it first", file=sys.stderr)
         return Exit.WRONG_USE
     log.configure(loaded.config.log)

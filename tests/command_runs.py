@@ -111,6 +111,11 @@ RUNS: Final = (
         "against an API server of our own, which stands for the kubelets as well",
     ),
     Run(
+        r"kubectl exec -n firesteel POD -- firesteel record - --duration 30s > FILE\.fsrec", Way.SAME,
+        "tests/kernel/test_record.py::test_what_comes_out_of_standard_output_is_a_recording",
+        "through a pipe; tests/deploy/test_container.py has the pod's container, without kubectl",
+    ),
+    Run(
         r"helm install .* --set metricsPort=.*", Way.DRY, f"{_CLUSTER}::test_side_by_side_with_kindling", "rendered",
     ),
     Run(

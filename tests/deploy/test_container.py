@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from analyzers import recording
 from collector.capabilities import NUMBERS, PROFILES, effective
 from deploy.kubectl.kubectl_firesteel import jobs
 from probes import bcc_cache, module_file
@@ -114,6 +115,18 @@ def test_one_capability_less_is_named(profile: str, without: str, tmp_path: Path
     listed = ", ".join(f"CAP_{name}" for name in lacks)
     assert f"the {profile} driver needs {listed}, which this process does not have" in ended.stderr
     assert f"list {', '.join(lacks)} under securityContext.capabilities.add" in ended.stderr
+
+
+@pytest.mark.parametrize("profile", _LOADS)
+def test_a_recording_comes_out_of_it(profile: str, tmp_path: Path) -> None:
+    """The root cannot be written, and there is no tar for kubectl cp."""
+    made = spec(profile, tmp_path, extra=(*_LISTEN, f"PYTHONPATH={ROOT}"))
+    command = [*container.command(made), *FIRESTEEL, "record", "-", "--duration", "1s"]
+    ended = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, timeout=_SECONDS)
+    assert ended.returncode == 0, ended.stderr
+    path = tmp_path / "a.fsrec"
+    path.write_bytes(ended.stdout)
+    assert recording.read_head(path).driver == profile
 
 
 @pytest.mark.parametrize("profile", [name for name in ("bcc", "kmod") if set(PROFILES[name]) <= HERE])

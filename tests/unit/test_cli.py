@@ -2,6 +2,7 @@
 """The command line: exit codes, sentences, and that a question to an agent ends with an answer or a remedy."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -95,6 +96,23 @@ def test_record_does_not_overwrite(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "exists; name a new file or remove it" in capsys.readouterr().err
     assert ends(["record", str(tmp_path / "no" / "a.fsrec")]) == Exit.WRONG_USE
     assert "there is no folder" in capsys.readouterr().err
+
+
+def test_a_recording_is_not_for_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(os, "isatty", lambda _: True)
+    assert ends(["record", "-", "--duration", "1s"]) == Exit.WRONG_USE
+    assert "standard output is a terminal, and a recording is not text" in capsys.readouterr().err
+
+
+def test_a_recording_to_standard_output_has_an_end(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "isatty", lambda _: False)
+    assert ends(["record", "-"]) == Exit.WRONG_USE
+    assert "to standard output it needs an end; add --duration 30s" in capsys.readouterr().err
+    monkeypatch.setattr(capabilities, "effective", frozenset)
+    for limit in (["--duration", "1s"], ["--max-bytes", "1MiB"]):
+        assert ends(["record", "-", *limit]) == Exit.NOT_PERMITTED
 
 
 # --- permission
