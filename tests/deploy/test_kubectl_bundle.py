@@ -3,12 +3,15 @@
 
 import json
 import tarfile
+from collections.abc import Mapping
 
 import pytest
 
 from deploy.kubectl.kubectl_firesteel.blanking import blanked, cleaned
 from tests.agents import Agent
+from tests.deploy.fake_cluster import Wrong
 from tests.deploy.plugged import Plugin, a_plugin, an_agent  # noqa: F401 - fixtures
+from tests.deploy.served import Object
 
 _TOKEN = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJzZWNyZXQifQ.c2lnbmF0dXJl"
 _SECRETS = ("hunter2", "tops3cret", "v4riable", _TOKEN)
@@ -87,6 +90,50 @@ def test_a_bundle_has_no_secret(plugin: Plugin, agent: Agent) -> None:
     assert plugin("bundle", "--output", "out.tar.gz").returncode == 2
     nowhere = plugin("bundle", "--output", "nowhere/out.tar.gz")
     assert (nowhere.returncode, nowhere.stderr) == (2, "kubectl firesteel: nowhere/out.tar.gz: No such file or directory\n")  # fmt: skip
+
+
+def nowhere(plugin: Plugin) -> str:
+    """A kubeconfig of a cluster where nobody listens."""
+    file = plugin.folder / "nowhere"
+    cluster = {"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}
+    context = {"name": "c", "context": {"cluster": "c"}}
+    file.write_text(json.dumps({"clusters": [cluster], "contexts": [context], "current-context": "c"}))
+    return str(file)
+
+
+@pytest.mark.parametrize("command", ["bundle", "status", "check", "install"])
+def test_a_cluster_that_cannot_be_reached_is_no_success(plugin: Plugin, command: str) -> None:
+    told = plugin(command, "--kubeconfig", nowhere(plugin))
+    assert (told.returncode, told.stdout) == (3, "")
+    assert told.stderr.startswith("kubectl firesteel: the API server cannot be reached: dial tcp 127.0.0.1:1: ")
+    assert told.stderr.endswith("; choose a cluster with --context or --kubeconfig\n")
+    assert not list(plugin.folder.glob("*.tar.gz"))
+
+
+def test_a_bundle_of_what_may_not_be_read_is_none(plugin: Plugin) -> None:
+    plugin.cluster.token = "another"
+    told = plugin("bundle")
+    assert told.returncode == 3, told.stdout
+    assert not list(plugin.folder.glob("*.tar.gz"))
+
+
+def test_a_bundle_names_what_could_not_be_read(plugin: Plugin, agent: Agent) -> None:
+    plugin("install")
+    assert len(plugin("bundle", "--output", "whole.tar.gz").stdout.splitlines()) == 1
+    cluster = plugin.cluster
+    answer = cluster.answer
+
+    def forbidding(method: str, path: str, query: Mapping[str, str], body: Object | None) -> Object | str:
+        if path.endswith(("/nodes", "/events", "firesteel-core-b/log")):
+            raise Wrong(403, "Forbidden", "User ada cannot list that")
+        return answer(method, path, query, body)
+
+    cluster.answer = forbidding  # type: ignore[method-assign]
+    told = plugin("bundle", "--output", "part.tar.gz")
+    assert told.returncode == 0, told.stderr
+    reason = "not read, and the reason is in their place: nodes.json, events.json, agents/b/log.txt"
+    assert told.stdout.splitlines()[1:] == [reason]
+    assert contents_of(plugin, "part.tar.gz")["nodes.json"] == "User ada cannot list that"
 
 
 @pytest.mark.parametrize(

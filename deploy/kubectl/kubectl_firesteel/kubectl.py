@@ -138,6 +138,12 @@ class Kubectl:
             raise Refused(f"kubectl proxy: {error}: is the API server reachable?") from None
         finally:
             connection.close()
+        if response.status >= http.HTTPStatus.INTERNAL_SERVER_ERROR and not _is_json(body):
+            # The own words of kubectl proxy (`dial tcp ...`), or a balancer's: the API server answers with objects.
+            told = (
+                f"the API server cannot be reached: {_message(body)}; choose a cluster with --context or --kubeconfig"
+            )
+            raise Refused(told)
         if response.status >= http.HTTPStatus.BAD_REQUEST:
             raise Refused(_message(body) or f"{method} {path}: {response.status} {response.reason}", response.status)
         return body
@@ -164,6 +170,14 @@ class Kubectl:
                 return
             time.sleep(0.05)
         raise Refused(log.read_text(errors="replace").strip() or "kubectl proxy did not start")
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        json.loads(body)
+    except ValueError:
+        return False
+    return True
 
 
 def _message(body: bytes) -> str:
