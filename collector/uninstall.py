@@ -34,9 +34,15 @@ class Step:
 def uninstall(
     root: str, *, dry: bool, out: TextIO | None = None, unload: Callable[[], str] = module_file.unload
 ) -> Exit:
-    """`root` is where the node's files are (/, in a container where they are mounted). NOT_AS_WISHED if something stays."""
+    """`root` is where the node's files are (/, in a container where they are mounted). NOT_AS_WISHED if something stays,
+    WRONG_USE if no node's files are there."""
     out = out or sys.stdout
     node = Path(root)
+    if not (place := (node / STATE).parent).is_dir():
+        # Every node has that folder: where it is not, these are not a node's files, and finding nothing would say nothing.
+        told = f"there is no folder {place}; name where the node's files are with --node-root, or mount them there"
+        print(f"firesteel uninstall: {told}", file=sys.stderr)
+        return Exit.WRONG_USE
     if not dry and os.geteuid() != 0:
         print("firesteel uninstall: only root may do that; sudo firesteel uninstall", file=sys.stderr)
         return Exit.NOT_PERMITTED

@@ -26,6 +26,7 @@ def state_of(root: Path) -> Path:
 
 def run(root: Path, *, dry: bool = False, fault: str = "") -> tuple[Exit, str]:
     out = io.StringIO()
+    (root / "var/lib").mkdir(parents=True, exist_ok=True)
     code = uninstall(str(root), dry=dry, out=out, unload=lambda: fault)
     return code, out.getvalue()
 
@@ -81,6 +82,16 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
     assert code == Exit.NOT_AS_WISHED
     assert "is a symbolic link, and is not followed" in told
     assert (elsewhere / "file").exists()
+
+
+def test_a_place_without_a_nodes_files_is_not_a_clean_node(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A cleaning Job whose mount went elsewhere must not count."""
+    for options in ([], ["--dry-run"]):
+        for root in (tmp_path, tmp_path / "nope"):
+            assert main(["uninstall", "--node-root", str(root), *options]) == Exit.WRONG_USE
+            told = capsys.readouterr()
+            assert told.err.startswith(f"firesteel uninstall: there is no folder {root}/var/lib; name where ")
+            assert told.out == ""
 
 
 @pytest.mark.usefixtures("loaded")
