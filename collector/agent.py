@@ -66,7 +66,7 @@ def run(config: Config, options: RunOptions, loading: loader.Loading) -> int:
         return Exit.NOT_PERMITTED
     except (ListenError, OSError) as error:
         print(f"firesteel run: {error}", file=sys.stderr)
-        return Exit.NOT_AS_WISHED
+        return error.exit_code if isinstance(error, ListenError) else Exit.NOT_AS_WISHED
     finally:
         if agent is not None:
             agent.close()

@@ -7,6 +7,7 @@ argparse rather than a package: ten commands with few options each need nothing 
 
 import argparse
 import difflib
+import errno
 import json
 import os
 import re
@@ -24,6 +25,7 @@ Arguments = argparse.Namespace
 TOP_SORTS = ("rate", "errors", "p99", "bytes", "requests")
 TOP_LEVELS = ("namespace", "workload", "pod", "address")
 
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 _EPILOG = """\
 exit codes: 0 done, 1 not as wished, 2 wrong use or configuration, 3 not permitted (with the remedy).
 Every configuration key, with its default: docs/config.md."""
@@ -42,21 +44,40 @@ class Command:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of `firesteel`; returns the exit code."""
     parser = _parser()
-    given = parser.parse_args(arguments)
-    command: Command | None = getattr(given, "command", None)
-    if command is None:
-        parser.print_help(sys.stderr)
-        return Exit.WRONG_USE
+    name = parser.prog
     try:
-        code = int(command.run(given))
-        sys.stdout.flush()  # what is still buffered may find the reader gone: here, and not at exit
-        return code
+        try:
+            given = parser.parse_args(arguments)
+            command: Command | None = getattr(given, "command", None)
+            if command is None:
+                parser.print_help(sys.stderr)
+                return Exit.WRONG_USE
+            name = f"{parser.prog} {command.name}"
+            return int(command.run(given))
+        finally:
+            sys.stdout.flush()  # what is still buffered may find no reader or no room: here, and not at exit
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:
         # The reader of a pipe went away: nothing is wrong, and nothing may be said about it at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _print_no_more()
         return Exit.DONE
+    except PermissionError as error:
+        if error.filename is None:
+            raise
+        print(f"{name}: {error.filename}: {error.strerror}; name another, or sudo {name}", file=sys.stderr)
+        return Exit.NOT_PERMITTED
+    except OSError as error:
+        # Files that a command opens are told by itself; what is left without a name is what it prints.
+        if error.filename is not None or error.errno not in _NO_ROOM:
+            raise
+        _print_no_more()
+        print(f"{name}: standard output: {error.strerror}; print to where there is room", file=sys.stderr)
+        return Exit.NOT_AS_WISHED
+
+
+def _print_no_more() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Parser(argparse.ArgumentParser):

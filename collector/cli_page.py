@@ -14,6 +14,8 @@ _HEAD = """\
 In a clone, `firesteel` is `.venv/bin/firesteel`. Each command has `--help`.
 
 Exit codes: 0 done, 1 not as wished, 2 wrong use or configuration, 3 not permitted (with the remedy).
+What only this machine can tell is 1: an address of `listen` that is in use, that it does not have, or that this user may not open. A file of `listen`
+that is missing, unreadable or wrong (a short token, a certificate of another key) is 2.
 """
 
 

@@ -29,6 +29,15 @@ _PREFIX = "FIRESTEEL_"
 _SERVICE_LINK = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_.*)?)?)|FIRESTEEL_PORT")
 
 
+# What is at the top of Kindling's configuration, and the parts of it that people copy: none is a slip of a key of ours.
+_KINDLING = frozenset(
+    {
+        "application", "receivers", "analyzers", "processors", "exporters", "observability", "cgoreceiver", "networkanalyzer",
+        "tcpconnectanalyzer", "tcpmetricanalyzer", "k8smetadataprocessor", "aggregateprocessor", "otelexporter",
+    }
+)  # fmt: skip
+
+
 class ConfigError(Exception):
     """The configuration is wrong; `faults` is everything that was found."""
 
@@ -214,6 +223,10 @@ class _Reading:
 
     def _unknown(self, origin: str, line: int, full: str, child: yaml.Node, names: list[str], allowed: str) -> None:
         section, _, name = full.rpartition(".")
+        if full in _KINDLING:
+            message = "is a key of Kindling, not of Firesteel; docs/from-kindling.md has both side by side"
+            self.faults.append(Fault(origin, line, full, shown(child), message, allowed))
+            return
         near = nearest(name, names)
         if not near:  # right name, wrong section
             elsewhere = [row.name for row in KEYS if row.path[-1] == name]

@@ -16,6 +16,7 @@ from typing import Protocol, TypeAlias
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from collector.options import Exit
 from collector.token_review import CannotTell
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -46,7 +47,9 @@ _HEADERS = {
 
 
 class ListenError(Exception):
-    """A listener cannot be opened, or must not be. `remedy` says what to do."""
+    """A listener cannot be opened, or must not be. `remedy` says what to do, `exit_code` how a command that needs it ends."""
+
+    exit_code = Exit.WRONG_USE
 
     def __init__(self, key: str, problem: str, remedy: str) -> None:
         super().__init__(f"{key}: {problem}; {remedy}")

@@ -280,16 +280,19 @@ class Size:
         number, unit = int(found[1]), found[2]
         if unit not in SIZE_UNITS:
             meant = {"k": "KiB", "m": "MiB", "g": "GiB"}.get(unit[:1].lower(), "")
-            near = f"{number}{meant}" if meant else size_text(number) if not unit else ""
+            near = self._nearest(number * SIZE_UNITS[meant or "B"]) if meant or not unit else ""
             message = f'"{unit}" in "{word}" is not a unit of size (KiB MiB GiB)' if unit else f'"{word}" has no unit'
             raise refuse(node, message, self.allowed, near)
         value = number * SIZE_UNITS[unit]
-        power = 1 << max(value - 1, 0).bit_length()
         if not self.low <= value <= self.high:
-            raise refuse(node, f"{word} is out of range", self.allowed, size_text(min(max(power, self.low), self.high)))
-        if self.power and value != power:
-            raise refuse(node, f"{word} is not a power of two", self.allowed, size_text(min(power, self.high)))
+            raise refuse(node, f"{word} is out of range", self.allowed, self._nearest(value))
+        if self.power and value != _power(value):
+            raise refuse(node, f"{word} is not a power of two", self.allowed, self._nearest(value))
         return value
+
+    def _nearest(self, value: int) -> str:
+        """The allowed size that is meant by one that is not: a suggestion that is refused in turn would be none."""
+        return size_text(min(max(_power(value) if self.power else value, self.low), self.high))
 
     def write(self, value: int) -> str:
         return size_text(value)
@@ -355,6 +358,11 @@ class Listen:
 
     def write(self, value: Endpoint | None) -> str:
         return f'"{value}"' if value else "off"
+
+
+def _power(value: int) -> int:
+    """The power of two that holds `value`."""
+    return 1 << max(value - 1, 0).bit_length()
 
 
 def _meant_endpoint(word: str) -> str:

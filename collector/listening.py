@@ -9,8 +9,15 @@ from typing import Final
 
 from collector.http_guard import ListenError
 from collector.kinds import Endpoint
+from collector.options import Exit
 
 BACKLOG: Final = 128
+
+
+class AddressError(ListenError):
+    """The configuration is well-formed, and this machine does not have its address to give, now or at all."""
+
+    exit_code = Exit.NOT_AS_WISHED
 
 
 def close_all(sockets: Mapping[str, Sequence[socket.socket]]) -> None:
@@ -21,7 +28,7 @@ def close_all(sockets: Mapping[str, Sequence[socket.socket]]) -> None:
 
 
 async def bind(key: str, endpoint: Endpoint) -> Sequence[socket.socket]:
-    """Sockets that listen on every address that the endpoint's name stands for. Raises ListenError."""
+    """Sockets that listen on every address that the endpoint's name stands for. Raises AddressError."""
     if not endpoint.host:
         found = [(socket.AF_INET6, ("::", endpoint.port)), (socket.AF_INET, ("0.0.0.0", endpoint.port))]  # noqa: S104
     else:
@@ -29,7 +36,7 @@ async def bind(key: str, endpoint: Endpoint) -> Sequence[socket.socket]:
             infos = await asyncio.get_running_loop().getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
         except OSError as error:
             message = f'the name "{endpoint.host}" cannot be resolved ({error.strerror})'
-            raise ListenError(key, message, "use an address of this machine") from error
+            raise AddressError(key, message, "use an address of this machine") from error
         found = [(socket.AddressFamily(family), (str(name[0]), endpoint.port)) for family, _, _, _, name in infos]
     opened: list[socket.socket] = []
     failed: OSError | None = None
@@ -65,14 +72,16 @@ def _bind_one(family: socket.AddressFamily, name: tuple[str, int], *, both: bool
     return sock
 
 
-def _bind_error(key: str, endpoint: Endpoint, error: OSError) -> ListenError:
+def _bind_error(key: str, endpoint: Endpoint, error: OSError) -> AddressError:
     other = Endpoint(endpoint.host, endpoint.port + 10 if endpoint.port < 65525 else 9510)
     if error.errno == errno.EADDRINUSE:
         remedy = f"see who uses it with `ss -ltnp sport = :{endpoint.port}`, or choose another: --set {key}={other}"
-        return ListenError(key, f"{endpoint} is in use", remedy)
+        return AddressError(key, f"{endpoint} is in use", remedy)
     if error.errno in {errno.EACCES, errno.EPERM}:
         remedy = f"choose a port above 1023: --set {key}={Endpoint(endpoint.host, endpoint.port + 9000)}"
-        return ListenError(key, f"{endpoint} may not be opened by this user", remedy)
+        return AddressError(key, f"{endpoint} may not be opened by this user", remedy)
     if error.errno == errno.EADDRNOTAVAIL:
-        return ListenError(key, f"{endpoint.host} is no address of this machine", "see `ip address` for those that are")
-    return ListenError(key, f"{endpoint} cannot be opened ({error.strerror})", "choose another address")
+        return AddressError(
+            key, f"{endpoint.host} is no address of this machine", "see `ip address` for those that are"
+        )
+    return AddressError(key, f"{endpoint} cannot be opened ({error.strerror})", "choose another address")

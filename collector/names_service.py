@@ -56,7 +56,7 @@ def run(config: Config) -> Exit:
         return Exit.NOT_AS_WISHED
     except (ListenError, OSError) as error:
         print(f"firesteel names: {error}", file=sys.stderr)
-        return Exit.NOT_AS_WISHED
+        return error.exit_code if isinstance(error, ListenError) else Exit.NOT_AS_WISHED
 
 
 def check(config: Config) -> Endpoint:

@@ -111,7 +111,7 @@ class _Playing:
             await server.start()
         except ListenError as error:
             print(f"firesteel replay: {error}", file=sys.stderr)
-            return Exit.NOT_AS_WISHED
+            return error.exit_code
         try:
             for what, key in (("live page", "listen.api"), ("metrics", "listen.metrics")):
                 if url := server.url(key):

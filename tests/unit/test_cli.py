@@ -67,6 +67,7 @@ def test_the_commands_are_those_of_the_contract() -> None:
         (["explain", "1.2.3.4:70000"], "port 70000 is above 65535"),
         (["record", "/tmp/x.fsrec", "--duration", "10"], '--duration: "10" has no unit'),
         (["record", "/tmp/x.fsrec", "--max-bytes", "1 MB"], "did you mean 1MiB?"),
+        (["record", "/tmp/x.fsrec", "--max-bytes", "1k"], "4KiB to 1024GiB, did you mean 4KiB?"),
         (["record", "/tmp/x.fsrec", "--max-bytes", "["], "cannot be read (allowed: a size with its unit"),
         (["run", "--set", "log.level=loud"], "--set log.level: log.level:"),
         (["status", "--config", "/nowhere.yaml"], "/nowhere.yaml: there is no such file"),
@@ -168,10 +169,35 @@ def test_names_needs_a_cluster(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_names_are_not_served_in_the_clear(capsys: pytest.CaptureFixture[str]) -> None:
-    assert ends(["names"]) == Exit.NOT_AS_WISHED
+    assert ends(["names"]) == Exit.WRONG_USE
     told = capsys.readouterr().err
     assert "listen.names: :9502 can be reached from other machines" in told
     assert "set listen.tls.cert and listen.tls.key" in told
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.parametrize(
+    "command", [["record", "{}/x.fsrec"], ["uninstall", "--dry-run", "--node-root", "{}"], ["replay", "{}/x.fsrec"]]
+)
+def test_a_folder_that_one_may_not_enter_ends_with_3(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FIRESTEEL_CONFIG", "/dev/null")
+    monkeypatch.setattr(capabilities, "effective", frozenset[str])
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0o700)
+    words = [word.format(folder) for word in command]
+    main(words)  # imports, from where another user may not read either
+    capsys.readouterr()
+    os.seteuid(65534)
+    try:
+        code = main(words)
+    finally:
+        os.seteuid(0)
+    (told,) = capsys.readouterr().err.splitlines()
+    assert code == Exit.NOT_PERMITTED
+    assert told.startswith(f"firesteel {command[0]}: {folder}")
+    assert ": Permission denied; name a" in told
 
 
 # --- check-config
@@ -268,6 +294,19 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
         check=False,
     )
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "command", [["version"], ["check-config", "--json"], ["replay", "tests/recordings/demo.fsrec"], ["doctor"]]
+)
+def test_a_standard_output_without_room_is_told_in_a_sentence(command: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "collector.cli", *command], stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT, check=False
+        )  # fmt: skip
+    assert done.returncode == Exit.NOT_AS_WISHED
+    wanted = f"firesteel {command[0]}: standard output: No space left on device; print to where there is room"
+    assert done.stderr.splitlines() == [wanted]
 
 
 # --- questions to an agent

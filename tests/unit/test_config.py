@@ -86,6 +86,14 @@ def test_a_faulty_file_that_comes_while_running_leaves_the_old_in_force(row: dic
     assert watcher.faults == ()
 
 
+def test_a_configuration_of_kindling_is_told_as_such() -> None:
+    told = faults("receivers:\n  cgoreceiver: {}\nanalyzers: {}\ncolour: blue\n")
+    place = " docs/from-kindling.md has both side by side (allowed: driver | "
+    assert [place in fault for fault in told] == [True, True, False]
+    assert told[0].startswith("firesteel.yaml:1: receivers: is a key of Kindling, not of Firesteel;")
+    assert not any("did you mean" in fault for fault in told)
+
+
 def test_everything_that_is_wrong_is_told_at_once() -> None:
     text = "drivr: core\nring: {size: 9MiB}\nlisten:\n  metrics: 9500\n  api: '127.0.0.1:x'\nlog: {level: inf}\n"
     assert len(faults(text, "log.levl=debug", environment={"FIRESTEEL_LOG__FORMAT": "xml"})) == 7

@@ -140,7 +140,8 @@ def test_a_recording_cut_short_is_shown_up_to_there(
     assert total(told.out, "kindling_topology_request_total") == whole_requests
     assert told.err.startswith(f"firesteel replay: {path}: ")
     assert "byte " in told.err
-    assert told.err.endswith("what came before it is counted\n")
+    assert told.err.endswith("everything before was counted; record again\n")
+    assert told.err.count("counted") == 1
 
 
 @pytest.mark.parametrize(
@@ -259,6 +260,26 @@ def test_a_port_in_use_ends_with_1_and_the_key(tmp_path: Path, capsys: pytest.Ca
         code = main(["replay", str(path), "--serve", "--set", f"listen.metrics=127.0.0.1:{port}"])
     assert code == Exit.NOT_AS_WISHED
     assert capsys.readouterr().err.startswith("firesteel replay: listen.metrics: ")
+
+
+@pytest.mark.parametrize(
+    ("settings", "code"),
+    [
+        (["listen.metrics=192.0.2.1:9510"], Exit.NOT_AS_WISHED),
+        (["listen.api=127.0.0.1:0", "listen.auth={}/token"], Exit.WRONG_USE),
+        (["listen.tls.cert={}/token", "listen.tls.key={}/token"], Exit.WRONG_USE),
+    ],
+    ids=["not of this machine", "a short token", "no certificate"],
+)
+def test_a_listener_that_is_configured_wrongly_ends_with_2(
+    settings: list[str], code: Exit, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And with 1 where another machine, or another moment, would take the same configuration."""
+    (tmp_path / "token").write_text("short")
+    path = file_of(tmp_path / "a.fsrec", conversation(1))
+    options = [part for setting in ("listen.metrics=127.0.0.1:0", *settings) for part in ("--set", setting.format(tmp_path, tmp_path))]  # fmt: skip
+    assert main(["replay", str(path), "--serve", *options]) == code
+    assert capsys.readouterr().err.startswith("firesteel replay: listen.")
 
 
 def capture_of(path: Path, requests: int = 9) -> Path:
