@@ -2,8 +2,9 @@
 """The chart's values.schema.json with `config` and `names.config` made from the configuration's table: `make docs`.
 
 Printed is the whole file; everything else in it is written by hand. So Helm refuses a key that the agent would refuse, and
-a value of another form, before a pod that cannot start is made. What JSON cannot say (limits of durations and sizes, powers
-of two, rules of several keys) stays the agent's own: `firesteel check-config`.
+a value of another form, before a pod that cannot start is made. What JSON cannot say (limits of durations and
+sizes, rules of several keys) stays the agent's own: `firesteel check-config`. Those rules of
+several keys that the chart's own values break easily are in its templates/_refusals.tpl.
 """
 
 import json
@@ -76,6 +77,8 @@ def _pattern(kind: Kind[Any]) -> str:
     match kind:
         case Duration():
             return rf"([0-9]+(\.[0-9]+)?({'|'.join(DURATION_UNITS)}))+"
+        case Size(power=True):
+            return "|".join(f"({_powers(kind, factor)}) ?{unit}" for unit, factor in SIZE_UNITS.items())
         case Size():
             return f"[0-9]{{1,18}} ?({'|'.join(SIZE_UNITS)})"
         case Listen():
@@ -83,6 +86,12 @@ def _pattern(kind: Kind[Any]) -> str:
         case Text():
             return "|".join((kind.pattern, *kind.words))
     raise TypeError(f"no schema for a {type(kind).__name__}")
+
+
+def _powers(kind: Size, factor: int) -> str:
+    """All that are allowed in one unit."""
+    powers = (1 << bit for bit in range(kind.low.bit_length() - 1, kind.high.bit_length()))
+    return "|".join(str(size // factor) for size in powers if size >= factor)
 
 
 def _text(pattern: str) -> Schema:

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from collector.capabilities import PROFILES
-from collector.config import Loaded, Source, load
+from collector.config import ConfigError, Loaded, Source, load
 from collector.schema import KEYS, Config, value_of
 from exporters.grafana.__main__ import RULES, files
 from scripts.values_schema import OF_AGENTS
@@ -395,6 +395,64 @@ def test_two_releases_share_nothing(helm: str) -> None:
 )
 def test_the_schema_refuses(helm: str, setting: str, names: str) -> None:
     assert names in refused(helm, setting)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told", "config"),
+    [
+        (["config.ring.size=3MiB"], "config.ring.size: Does not match pattern", ["ring.size=3MiB"]),
+        (["config.ring.size=2KiB"], "config.ring.size: Does not match pattern", ["ring.size=2KiB"]),
+        (
+            ["config.listen.api=0.0.0.0:9501"],
+            "config.listen.api: 0.0.0.0:9501 can be reached from other machines, and config.listen.auth is none",
+            ["listen.api=0.0.0.0:9501"],
+        ),
+        (["config.listen.api=:9501"], "config.listen.api: :9501 can be reached", ["listen.api=:9501"]),
+        (["config.listen.api=[::]:9501"], "config.listen.api: [::]:9501 can be", ["listen.api=[::]:9501"]),
+        (
+            ["metricsPort=9501"],
+            "config.listen.api: 127.0.0.1:9501 has the port of metricsPort (9501): take two different ports",
+            ["listen.metrics=:9501"],
+        ),
+        (
+            ["config.listen.api=localhost:9500"],
+            "config.listen.api: localhost:9500 has the port of metricsPort (9500)",
+            ["listen.metrics=:9500", "listen.api=localhost:9500"],
+        ),
+        (["config.listen.tls.cert=/a"], "config.listen.tls: a certificate needs its key", ["listen.tls.cert=/a"]),
+        (["config.listen.tls.key=/a"], "config.listen.tls: a certificate needs its key", ["listen.tls.key=/a"]),
+    ],
+)
+def test_what_the_agent_would_refuse_is_not_rendered(
+    helm: str, settings: list[str], told: str, config: list[str]
+) -> None:
+    """A rollout with it would restart for ever."""
+    assert told in refused(helm, *settings)
+    with pytest.raises(ConfigError):
+        load(Source(None, False, tuple(config)))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["config.ring.size=8192KiB"],
+        ["config.ring.size=1 GiB"],
+        ["config.listen.api=off", "metricsPort=9501"],
+        ["config.listen.api=0.0.0.0:9501", "config.listen.auth=kubernetes"],
+        ["config.listen.api=[::1]:9501"],
+        ["config.listen.api=127.0.0.2:9501"],
+        # A variable goes before the file.
+        ["config.listen.api=0.0.0.0:9501", "extraEnv[0].name=FIRESTEEL_LISTEN__AUTH", "extraEnv[0].value=/run/token"],
+    ],
+)
+def test_what_the_agent_takes_is_rendered(helm: str, settings: list[str], tmp_path: Path) -> None:
+    objects = template(helm, *settings)
+    file = tmp_path / "firesteel.yaml"
+    file.write_text(manifests.one(objects, "ConfigMap", "firesteel")["data"]["firesteel.yaml"])
+    (daemonset,) = manifests.of_kind(objects, "DaemonSet")
+    told = manifests.agent_of(daemonset)["env"]
+    variables = tuple((item["name"], item["value"]) for item in told if item["name"].startswith("FIRESTEEL_LISTEN"))
+    load(Source(file, True, environment=variables))
 
 
 def test_every_key_goes_through_helm_as_it_is(helm: str, tmp_path: Path) -> None:
