@@ -13,6 +13,8 @@ from analyzers.rows import Domain
 
 LIMIT: Final = 8192
 GRACE_NS: Final = 3600 * 10**9
+NAMES_TOLD: Final = 8
+"""Of one address, for who asks about it: many sites may share one."""
 
 
 class DnsNames:
@@ -24,6 +26,8 @@ class DnsNames:
         self._limit = limit
         self._names: OrderedDict[tuple[int, str], Domain] = OrderedDict()
         self._answered: OrderedDict[tuple[int, str], str] = OrderedDict()
+        self._told: OrderedDict[str, dict[str, None]] = OrderedDict()
+        """By address, each with the name that was told last at its end."""
         self._now_ns = 0
 
     def learn(self, told: Callable[[int], Iterable[Domain]], now_ns: int) -> None:
@@ -35,8 +39,19 @@ class DnsNames:
             self._names[key] = domain
             self._names.move_to_end(key)
             self.version += self._answered.get(key, domain.name) != domain.name
+            self._remember(domain)
         while len(self._names) > self._limit:
             self._names.popitem(last=False)
+
+    def _remember(self, domain: Domain) -> None:
+        told = self._told.setdefault(domain.ip, {})
+        self._told.move_to_end(domain.ip)
+        told.pop(domain.name, None)
+        told[domain.name] = None
+        if len(told) > NAMES_TOLD:
+            del told[next(iter(told))]
+        if len(self._told) > self._limit:
+            self._told.popitem(last=False)
 
     def name(self, ip: str, netns: int) -> str:
         """Empty if nobody in that network namespace was told one, or long ago."""
@@ -50,5 +65,5 @@ class DnsNames:
         return name
 
     def told(self, ip: str) -> list[str]:
-        """Every name by which anybody on this node asked for an address."""
-        return sorted({domain.name for (_, known), domain in self._names.items() if known == ip})
+        """The names by which anybody on this node asked for an address, at most NAMES_TOLD, the newest last."""
+        return list(self._told.get(ip, ()))

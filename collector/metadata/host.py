@@ -173,6 +173,8 @@ class HostResolver:
             asked = [f"it was asked for by the name {name}" for name in names] or [
                 "no DNS answer with this address was seen on this node"
             ]
+            if len(names) > 1:
+                asked.append("all its requests are counted under the name that their network namespace asked for last")
             nobody = (
                 ["no pod, Service or node of the cluster has it", *self._cluster.sources()] if self._cluster else []
             )

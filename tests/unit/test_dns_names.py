@@ -16,7 +16,7 @@ from collector.metadata.addresses import HostAddresses
 from collector.metadata.cgroups import Cgroups
 from collector.metadata.cluster import ClusterIndex
 from collector.metadata.cluster_names import ClusterNames
-from collector.metadata.dns_names import GRACE_NS, DnsNames
+from collector.metadata.dns_names import GRACE_NS, NAMES_TOLD, DnsNames
 from collector.metadata.host import HostResolver
 from collector.metadata.kube_objects import ServiceRecord
 from collector.metadata.processes import Processes
@@ -226,6 +226,23 @@ def test_a_name_ends_an_hour_after_its_time() -> None:
     assert names.name(API, 11) == "api.example.com"
     names.learn(told(), 60 * SECOND + GRACE_NS)
     assert names.name(API, 11) == ""
+
+
+def test_of_an_address_that_sites_share_the_last_names_are_told(tmp_path: Path) -> None:
+    names = DnsNames(limit=2)
+    resolver = HostResolver(HostAddresses(), Processes(tmp_path, Cgroups(tmp_path)), node="n", domains=names)
+    asked = ["a.example.com", "b.example.com", "a.example.com", *(f"n{n}.example.com" for n in range(NAMES_TOLD - 1))]
+    names.learn(told(*(Domain(n + 1, 11, API, name, SECOND) for n, name in enumerate(asked[:3]))), 0)
+    assert resolver.explained(API, 443, 11)[-3:] == [
+        "it was asked for by the name b.example.com",
+        "it was asked for by the name a.example.com",
+        "all its requests are counted under the name that their network namespace asked for last",
+    ]
+    names.learn(told(*(Domain(n + 1, 12, API, name, SECOND) for n, name in enumerate(asked))), 0)
+    assert names.told(API) == asked[-NAMES_TOLD:]
+    assert names.name(API, 11) == "a.example.com"
+    names.learn(told(*(Domain(100 + n, 11, f"192.0.2.{n}", f"n{n}", SECOND) for n in (1, 2))), 0)
+    assert names.told(API) == []
 
 
 def test_names_are_bounded() -> None:
