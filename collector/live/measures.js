@@ -6,9 +6,14 @@ function sum(values) {
 }
 
 /**
- * Rates (per second, null if unknown), share of failures, latency. `span` is "window" or "total". While no window is
- * known yet, or in a replay where it stands still, "window" falls back to nothing moving.
+ * The span that can be shown: where nothing recent is known to compare with (at the first answer, or in a replay, whose
+ * time stands still) everything since the start, for "idle" would be said of what nobody can tell.
  */
+export function spanOf(topology, chosen) {
+  return topology.window_seconds === null ? "total" : chosen;
+}
+
+/** Rates (per second, null if unknown), share of failures, latency. `span` is "window" or "total". */
 export function measure(edge, topology, span) {
   const failures = sum(edge.tcp.connect_failures);
   const totals = edge.total;
@@ -47,10 +52,11 @@ export function measure(edge, topology, span) {
 
 /** Sums over edges, for the bar at the top. */
 export function overall(topology, span) {
-  const total = { perSecond: 0, failedPerSecond: 0, requests: 0, known: false };
+  const total = { perSecond: 0, failedPerSecond: 0, requests: 0, failures: 0, known: false };
   for (const edge of topology.edges) {
     const shown = measure(edge, topology, span);
     total.requests += edge.total.requests;
+    total.failures += edge.total.errors + sum(edge.tcp.connect_failures);
     if (shown.perSecond === null) continue;
     total.known = true;
     total.perSecond += shown.perSecond;

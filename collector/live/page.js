@@ -8,7 +8,7 @@ import { byId, el, setText, svg } from "./dom.js";
 import { edgeMatches, parse } from "./filter.js";
 import { count, rate } from "./format.js";
 import { TrafficMap, legend } from "./map.js";
-import { History, overall } from "./measures.js";
+import { History, overall, spanOf } from "./measures.js";
 import { RequestList } from "./requests.js";
 import { EdgeTable } from "./table.js";
 
@@ -42,7 +42,7 @@ function draw() {
   const shown = graph();
   const told = new Set(terms.length ? requests.matching().map((r) => edgeIdOf(r, chosen.level)) : []);
   const dimmed = (edge) => !edgeMatches(terms, edge) && !told.has(edge.id);
-  (chosen.view === "map" ? map : table).update(shown, chosen.span, dimmed, chosen.selected);
+  (chosen.view === "map" ? map : table).update(shown, spanOf(shown.topology, chosen.span), dimmed, chosen.selected);
   byId("legend").replaceChildren(...(shown.edges.length ? legend(shown.edges) : []));
   const idle = byId("idle");
   idle.hidden = shown.idle === 0;
@@ -57,10 +57,13 @@ function edgeIdOf(request, level) {
 }
 
 function drawTotals(shown) {
-  const total = overall(shown.topology, chosen.span);
+  const span = spanOf(shown.topology, chosen.span);
+  const total = overall(shown.topology, span);
+  const instead = span === chosen.span ? "" : " since start";
+  const [asked, failed, tell] = instead || !total.known ? [total.requests, total.failures, count] : [total.perSecond, total.failedPerSecond, rate];
   const items = [
-    ["requests", total.known ? rate(total.perSecond) : count(total.requests), ""],
-    ["failing", total.known ? rate(total.failedPerSecond) : "-", total.failedPerSecond > 0 ? "bad" : ""],
+    [`requests${instead}`, tell(asked), ""],
+    [`failing${instead}`, tell(failed), failed > 0 ? "bad" : ""],
     ["edges", count(shown.edges.length + shown.topology.left_off), "minor"],
   ];
   byId("totals").replaceChildren(...items.map(([name, value, kind]) => el("div", { class: kind || null }, el("dt", {}, name), el("dd", {}, value))));
@@ -120,7 +123,7 @@ function drawDetails(shown) {
   const panel = byId("details");
   const { selected } = chosen;
   const close = () => select(null);
-  const view = { topology: known.topology, span: chosen.span, history, close, select, edges: shown.edges, rows: null, recent: [] };
+  const view = { topology: known.topology, span: spanOf(known.topology, chosen.span), history, close, select, edges: shown.edges, rows: null, recent: [] };
   let content = null;
   if (selected?.kind === "edge") {
     const edge = shown.edges.find((candidate) => candidate.id === selected.id);

@@ -103,6 +103,24 @@ async def test_a_replay_says_that_it_is_one(browser: Browser) -> None:
         await expect(watched.page.locator("#driver")).to_have_text("replay")
 
 
+async def test_without_a_window_totals_are_shown_as_since_the_start_and_nothing_is_idle(browser: Browser) -> None:
+    scene = shop()  # its time stands still, as a replay's does
+    async with watching(browser, scene) as watched:
+        await watched.open()
+        page = watched.page
+        await expect(page.locator(".edge")).to_have_count(13)
+        assert await page.locator("#span").input_value() == "window"
+        errors = sum(named.row.count for named in scene.requests if named.row.key.is_error)
+        requests = sum(named.row.count for named in scene.requests)
+        await expect(page.locator("#totals div").nth(0)).to_have_text(f"requests since start{requests}")
+        await expect(page.locator("#totals div").nth(1)).to_have_text(f"failing since start{errors + 7}")
+        await expect(page.locator("#totals div").nth(1)).to_have_class("bad")
+        assert await page.locator(".edge.idle, .node.idle, .tag.idle").count() == 0
+        assert not [text for text in await page.locator(".tag text").all_text_contents() if text.startswith("idle")]
+        scene.advance(5)
+        await expect(page.locator("#totals div").nth(0)).to_have_text(re.compile("^requests[0-9].*/s$"))
+
+
 async def test_losses_problems_and_absent_hooks_are_shown(browser: Browser) -> None:
     agent = FakeAgent(requests=shop().requests)
     agent.now = replace(
