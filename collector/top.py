@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final, Protocol
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, Group, JustifyMethod, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -25,6 +25,12 @@ FIRST_INTERVAL_SECONDS: Final = 1.1
 REQUESTS: Final = 100
 _STREAM_SHARE: Final = 0.34
 _FRAME_LINES: Final = 7
+_PADDING: Final = 2
+_NAME_LEAST: Final = 8
+_NAME_ROOM: Final[Mapping[str, int]] = {
+    "RESENT": 24, "RECEIVED": 24, "SENT": 24, "TOTAL": 15, "P50": 15, "P99": 15, "PROTOCOL": 15,
+}  # fmt: skip
+"""How much each name must have room for beside a column, the least needed first; 15 hold 127.0.0.1 with any port."""
 
 
 class Source(Protocol):
@@ -200,7 +206,7 @@ class _Look:
         above = above if self._most is None else min(above, self._most)
         parts: list[RenderableType] = [self._head(found)]
         if found:
-            parts.append(edge_table(found[:above], self._sort, wide=width >= 110))
+            parts.append(edge_table(found[:above], self._sort, width))
         elif self._status["driver"]["name"] != "none":
             metrics = self._status.get("listen", {}).get("metrics")
             known = f"{metrics}/metrics" if metrics else "http://example.com"
@@ -230,30 +236,52 @@ class _Look:
         return head
 
 
-def edge_table(found: Sequence[Line], sort: str, *, wide: bool) -> Table:
-    table = Table(expand=True, box=None, pad_edge=True, header_style="dim")
+def edge_table(found: Sequence[Line], sort: str, width: int) -> Table:
+    """Where names have no room, the columns that are needed least are left out; names that still have none are cut."""
     heads = {"rate": "RATE", "errors": "FAILED", "p99": "P99", "requests": "TOTAL", "bytes": "SENT"}
-    for name in ("SOURCE", "DESTINATION"):
-        table.add_column(name, ratio=1, no_wrap=True, overflow="ellipsis")
-    table.add_column("PROTOCOL", no_wrap=True)
-    for name in ("RATE", "FAILED", "P50", "P99", *(("SENT", "RECEIVED", "RESENT") if wide else ()), "TOTAL"):
-        table.add_column(f"{name}↓" if heads[sort] == name else name, justify="right", no_wrap=True)
-    for line in found:
-        failed = Text(f"✕ {line.failed:.1%}", "bold red") if line.failed else Text("-", "dim")
-        more = (f"{bytes_text(line.sent)}/s", f"{bytes_text(line.received)}/s", str(line.retransmits or "-"))
+    columns: dict[str, list[str | Text]] = {
+        "PROTOCOL": [Text(shown(line.protocol), "cyan") for line in found],
+        "RATE": [rate_text(line.rate) for line in found],
+        "FAILED": [Text(f"✕ {line.failed:.1%}", "bold red") if line.failed else Text("-", "dim") for line in found],
+        "P50": [_quantile_text(line, "p50", line.p50) for line in found],
+        "P99": [_quantile_text(line, "p99", line.p99) for line in found],
+        "SENT": [f"{bytes_text(line.sent)}/s" for line in found],
+        "RECEIVED": [f"{bytes_text(line.received)}/s" for line in found],
+        "RESENT": [str(line.retransmits or "-") for line in found],
+        "TOTAL": [str(line.requests) for line in found],
+    }
+    sources, destinations = ([shown(line.source) for line in found], [shown(line.destination) for line in found])
+    taken = {name: _PADDING + max(len(name) + 1, *map(len, cells)) for name, cells in columns.items()}
+    longest = [max(len("DESTINATION"), *map(len, names)) for names in (sources, destinations)]
+    for name, each in _NAME_ROOM.items():
+        has_room = width - sum(taken.values()) >= sum(min(most, each) + _PADDING for most in longest)
+        if not has_room and name != heads[sort]:
+            del columns[name], taken[name]
+    room = max(2 * _NAME_LEAST, width - sum(taken.values()) - 2 * _PADDING)
+    left = min(longest[0], max(room // 2, room - longest[1]))
+    table = Table(expand=True, box=None, pad_edge=True, header_style="dim")
+    table.add_column("SOURCE", ratio=left, min_width=left, no_wrap=True)
+    table.add_column("DESTINATION", ratio=room - left, min_width=min(room - left, longest[1]), no_wrap=True)
+    for name in columns:
+        justify: JustifyMethod = "left" if name == "PROTOCOL" else "right"
+        table.add_column(f"{name}↓" if heads[sort] == name else name, justify=justify, no_wrap=True)
+    for number, line in enumerate(found):
         table.add_row(
-            Text(shown(line.source)),
-            Text(shown(line.destination)),
-            Text(shown(line.protocol), "cyan"),
-            rate_text(line.rate),
-            failed,
-            _quantile_text(line, "p50", line.p50),
-            _quantile_text(line, "p99", line.p99),
-            *(more if wide else ()),
-            str(line.requests),
+            Text(cut(sources[number], left)),
+            Text(cut(destinations[number], room - left)),
+            *(cells[number] for cells in columns.values()),
             style="" if line.rate or line.failed else "dim",
         )
     return table
+
+
+def cut(name: str, room: int) -> str:
+    """Its beginning, and its port whole: that tells apart what has one name."""
+    if len(name) <= room:
+        return name
+    before, colon, port = name.rpartition(":")
+    end = colon + port if before and port.isdecimal() and len(port) + 2 < room else ""
+    return name[: room - len(end) - 1] + "…" + end
 
 
 def request_table(requests: Sequence[Mapping[str, Any]]) -> Table:

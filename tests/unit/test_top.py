@@ -24,7 +24,7 @@ from collector.options import Exit
 from collector.rates import RateWindow
 from collector.schema import Config
 from collector.server import HttpServer
-from collector.top import SORTS, bytes_text, lines, rate_text, shown, time_text, top
+from collector.top import SORTS, bytes_text, cut, lines, rate_text, shown, time_text, top
 from collector.topology import topology_json
 from tests.fake_agent import MS, SECOND, WALL, FakeAgent, Peer, grown, request, sample_of, tcp
 
@@ -161,6 +161,35 @@ def test_a_narrow_terminal_leaves_columns_out_but_none_that_is_sorted_by_breaks(
     text = output(Answering(agent()), width=80, sort=sort)
     assert "RESENT" not in text
     assert max(map(len, text.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("width", "columns"),
+    [
+        (60, "RATE FAILED"),
+        (80, "RATE FAILED P50 P99"),
+        (100, "RATE FAILED P50 P99 TOTAL"),
+        (160, "RATE FAILED P50 P99 SENT RECEIVED RESENT TOTAL"),
+    ],
+)
+def test_a_narrow_terminal_cuts_names_but_no_port_and_drops_what_is_needed_least(width: int, columns: str) -> None:
+    far = Peer("127.0.0.1", "checkout-of-the-whole-shop-and-more", "container", comm="python3", pid=30)
+    slow = request(
+        1, replace(CURL, name="a-client-with-quite-a-long-name"), far, 18080, count=46_600, duration_ns=12 * MS
+    )
+    text = output(Answering(FakeAgent(requests=[slow]), {1: 6}), width=width)
+    head, edge = text.splitlines()[1:3]
+    assert (":18080 " if width == 160 else "…:18080 ") in edge
+    assert "a-client-with" in edge
+    assert head.replace("↓", "").split()[3 if "PROTOCOL" in head else 2 :] == columns.split()
+    assert max(map(len, text.splitlines())) <= width
+
+
+def test_what_is_cut() -> None:
+    assert [cut(name, 10) for name in ("short:80", "127.0.0.1:8000", "2001:db8::7:1", "a-long-name-without")] == [
+        "short:80", "127.…:8000", "2001:db…:1", "a-long-na…",
+    ]  # fmt: skip
+    assert cut("name:65535", 6) == "name:…"
 
 
 def test_losses_problems_and_a_blind_driver_are_told() -> None:
