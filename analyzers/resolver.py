@@ -2,7 +2,7 @@
 """The seam between counting and naming: `collector.metadata` implements `Resolver`, `analyzers` only asks it."""
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from analyzers.rows import Identity
 
@@ -12,6 +12,22 @@ NOT_READ_YET = "not_read_yet"
 """The reason of a name that will be another one in a moment: nobody has looked yet whose process it is."""
 NOT_TOLD_YET = "pod_not_told_yet"
 """The same of a process in a pod's cgroup, of which pod the API server has said nothing."""
+MISSING_NAMES: Final = {
+    NOT_READ_YET: "who uses it was not read yet; ask again in a moment",
+    NOT_TOLD_YET: "the API server has not said which pod has it",
+    "process_gone": "the process ended, with its cgroup, before the agent saw either",
+    "process_unknown": "the recording does not say which process used it",
+    "no_owner_seen": "nobody was seen to use this address of this host",
+    "no_process": "the socket is the kernel's own and belongs to no process",
+    "outside": "it is outside of this host and of its cluster",
+    "node": "it is a node's address, and no pod is known at this port",
+    "service_only": "it is a Service's address, and which pod answered was not seen",
+    "node_port": "it is a Service's port at a node, and which pod answered was not seen",
+    "peer_unknown": "the kernel did not show the other end",
+    "overflow": "it found no place in a full table and is counted as other",
+    "recording": "a recording has the names of processes only",
+}
+"""A sentence for each reason."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from collector.capture import Capture
 from collector.config_rules import not_yet
 from collector.exports import Exports
 from collector.http_guard import ListenError
+from collector.left_out import left_out
 from collector.metadata import conntrack, kubernetes
 from collector.metadata.cgroups import Cgroups
 from collector.metadata.cluster_names import ClusterNames
@@ -45,7 +46,7 @@ from collector.version import VERSION
 from collector.watcher import ConfigWatcher, Rejected, Reloaded
 from exporters.own import OwnMetrics, OwnState
 from probes import loader
-from probes.attachment import Attachment
+from probes.attachment import Attachment, not_taken
 
 _REFRESH_SECONDS = 30.0
 # Addresses of new network namespaces are read at once, but for no more than a twentieth of the time.
@@ -80,6 +81,7 @@ class Agent:
         self._watcher = ConfigWatcher(options.loaded)
         source = options.loaded.source.path
         self._origin = str(source) if source and source.exists() else "defaults"
+        self._beside = options.loaded.beside_the_file()
         self._started = time.time()
         self._turned = time.monotonic()
         self._turn_took = 0.0
@@ -196,10 +198,11 @@ class Agent:
         else:
             attached = sum(hook.attached for hook in report.hooks)
             _log.info(
-                f"driver {report.driver}: {attached} of {len(report.hooks)} hooks attached, self-test {report.self_test}",
-                cause="; ".join(f"{rejected.driver}: {rejected.reason}" for rejected in report.rejected),
-                remedy="; ".join(dict.fromkeys(rejected.remedy for rejected in report.rejected if rejected.remedy)),
+                f"driver {report.driver} by {report.hook_set}: {attached} of {len(report.hooks)} hooks attached, "
+                f"self-test {report.self_test}"
             )
+            for rejected in report.rejected:  # nothing is wrong: status, doctor and the metrics have them
+                _log.debug(not_taken(rejected.driver, report.driver), cause=rejected.reason, remedy=rejected.remedy)
         for what, key, path in (("live page", "listen.api", "/"), ("metrics", "listen.metrics", "/metrics")):
             if url := self._server.url(key):
                 _log.info(f"{what}: {url}{path}")
@@ -331,7 +334,8 @@ class Agent:
             *problems.of_plugins(plugins),
             *problems.of_configuration(not_yet(self._config), faults),
         ]
-        why = report.self_test or "no probe is in place: connections are listed, requests are not seen"
+        passed = f"self-test {report.self_test}" if report.self_test else ""
+        why = passed or "no probe is in place: connections are listed, requests are not seen"
         return AgentStatus(
             version=VERSION,
             node=self._names.node,
@@ -343,10 +347,11 @@ class Agent:
                 why,
                 [Hook(hook.name, hook.attached, hook.required, hook.reason, hook.loses) for hook in report.hooks],
                 [RejectedDriver(rejected.driver, rejected.reason, rejected.remedy) for rejected in report.rejected],
+                report.hook_set,
             ),
             engine=state,
             counters=counters,
-            configuration=Configuration(self._origin, "; ".join(faults), self._watcher.waiting),
+            configuration=Configuration(self._origin, "; ".join(faults), self._watcher.waiting, self._beside),
             detail=self._view.report().detail,
             problems=found,
             undirected=self._view.snapshot.undirected,
@@ -389,4 +394,5 @@ class Agent:
 
     def explain(self, ip: str, port: int) -> Explanation:
         netns = Path("/proc/self/ns/net").stat().st_ino
-        return Explanation(self._names.remote(ip, port, netns), self._names.explained(ip, port, netns))
+        party = self._names.remote(ip, port, netns)
+        return Explanation(party, [*self._names.explained(ip, port, netns), *left_out(party, port, self._config.scope)])

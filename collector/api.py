@@ -55,6 +55,8 @@ class Driver:
     why: str = ""
     hooks: Sequence[Hook] = ()
     rejected: Sequence[RejectedDriver] = ()
+    hook_set: str = ""
+    """Of the ways in which one driver hooks into a kernel, the one in use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,8 @@ class Configuration:
     source: str = "defaults"
     problem: str = ""
     needs_restart: Sequence[str] = ()
+    beside: Mapping[str, str] = field(default_factory=dict)
+    """Keys that the command line or the environment set, and what set each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +208,7 @@ def status_json(status: AgentStatus, now: float, monotonic_ns: int) -> dict[str,
             "source": status.configuration.source,
             "problem": status.configuration.problem,
             "needs_restart": list(status.configuration.needs_restart),
+            "beside": dict(status.configuration.beside),
         },
         "kubernetes": kubernetes_json(status.kubernetes),
         "problems": [
@@ -215,6 +220,7 @@ def status_json(status: AgentStatus, now: float, monotonic_ns: int) -> dict[str,
 def _driver_json(driver: Driver) -> dict[str, Json]:
     return {
         "name": driver.name,
+        "hook_set": driver.hook_set,
         "why": driver.why,
         "hooks": [
             {"name": h.name, "attached": h.attached, "required": h.required, "reason": h.reason, "remedy": h.remedy}

@@ -78,6 +78,14 @@ class Loaded:
     source: Source
     origins: Mapping[str, Origin]
 
+    def beside_the_file(self) -> dict[str, str]:
+        """Keys that an option or a variable set, and which; no values, for some are secret."""
+        return {
+            key: "--set" if origin.name.startswith("--set") else origin.name
+            for key, origin in sorted(self.origins.items())
+            if not origin.line
+        }
+
 
 def find_source(
     path: str | None = None, settings: Sequence[str] = (), environment: Mapping[str, str] | None = None

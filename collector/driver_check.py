@@ -6,7 +6,7 @@ from collector.findings import FAIL, OK, WARN, Check, Finding
 from collector.host import Host
 from collector.schema import Config
 from probes import loader
-from probes.attachment import Report
+from probes.attachment import Report, not_taken
 
 TRIAL_RING_BYTES = 1 << 18
 
@@ -44,9 +44,7 @@ def findings(report: Report) -> list[Finding]:
     told += [
         Finding(
             state,
-            # A driver that loads may have been refused in another way before.
-            f"{rejected.driver} {'by other hooks' if rejected.driver == report.driver else 'was not chosen'}: "
-            f"{rejected.reason}",
+            f"{not_taken(rejected.driver, report.driver)}: {rejected.reason}",
             rejected.remedy,
         )
         for rejected in report.rejected

@@ -66,6 +66,7 @@ class _Playing:
     ) -> None:
         self._config = loaded.config
         self._origin = str(loaded.source.path) if loaded.source.path and loaded.source.path.exists() else "defaults"
+        self._beside = loaded.beside_the_file()
         self._path = path
         self._head = head
         self._started = time.time()
@@ -158,7 +159,7 @@ class _Playing:
             driver=Driver("replay", self._origin_of_events()),
             engine=engine,
             counters=None,
-            configuration=Configuration(self._origin),
+            configuration=Configuration(self._origin, beside=self._beside),
             detail=self._view.report().detail,
             problems=problems,
             undirected=self._view.snapshot.undirected,

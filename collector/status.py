@@ -10,9 +10,11 @@ from typing import Any, TextIO
 
 from analyzers import losses
 from analyzers.contract import REASON_HELP
+from analyzers.resolver import MISSING_NAMES
 from collector.client import AgentClient
 from collector.kubernetes_state import kubernetes_sentences
 from collector.options import Exit
+from probes.attachment import not_taken
 
 
 def status(client: AgentClient, as_json: bool, out: TextIO | None = None) -> Exit:
@@ -44,8 +46,9 @@ def status_sentences(answer: Mapping[str, Any]) -> Iterator[str]:
         f"Firesteel {agent.get('version', '?')}{node} (Linux {agent.get('kernel', '?')}), "
         f"{agent.get('mode', '?')} for {_span(agent.get('uptime_seconds', 0))}."
     )
+    by = f" by {driver['hook_set']}" if driver.get("hook_set") else ""
     why = f": {driver['why']}" if driver.get("why") else ""
-    yield f"Driver {driver.get('name', '?')}{why}."
+    yield f"Driver {driver.get('name', '?')}{by}{why}."
     hooks = _maps(driver.get("hooks"))
     if hooks:
         yield f"{sum(bool(hook.get('attached')) for hook in hooks)} of {len(hooks)} hooks attached."
@@ -53,7 +56,8 @@ def status_sentences(answer: Mapping[str, Any]) -> Iterator[str]:
         if not hook.get("attached"):
             yield f"  {hook.get('name')} is not attached: {_with_remedy(hook.get('reason'), hook.get('remedy'))}"
     for rejected in _maps(driver.get("rejected")):
-        yield f"  {rejected.get('name')} was not chosen: {_with_remedy(rejected.get('reason'), rejected.get('remedy'))}"
+        told = not_taken(str(rejected.get("name")), driver.get("name", ""))
+        yield f"  {told}: {_with_remedy(rejected.get('reason'), rejected.get('remedy'))}"
     if detail := agent.get("detail"):
         yield "Metrics have the labels of single pods." if detail == "pod" else "Metrics have no labels of single pods."
     if processes := _map(answer, "processes"):
@@ -71,7 +75,8 @@ def status_sentences(answer: Mapping[str, Any]) -> Iterator[str]:
     if kubernetes := _map(answer, "kubernetes"):
         yield from kubernetes_sentences(kubernetes)
     configuration = _map(answer, "configuration")
-    yield f"Configuration from {configuration.get('source', '?')}."
+    beside = "".join(f", {key} by {by}" for key, by in _map(configuration, "beside").items())
+    yield f"Configuration from {configuration.get('source', '?')}{beside}."
     if configuration.get("problem"):
         yield f"  the changed file was not taken over: {configuration['problem']}"
     if waiting := configuration.get("needs_restart"):
@@ -133,7 +138,7 @@ def explain_sentences(answer: Mapping[str, Any]) -> Iterator[str]:
     else:
         yield f"{address} has no name."
     if answer.get("reason"):
-        yield f"What is not known: {answer['reason']}."
+        yield f"Why no more is known: {MISSING_NAMES.get(answer['reason'], answer['reason'])}."
     for number, step in enumerate(answer.get("steps", ()), start=1):
         yield f"  {number}. {step}"
     rows, relations = _maps(answer.get("rows")), _maps(answer.get("tcp"))
@@ -146,8 +151,10 @@ def explain_sentences(answer: Mapping[str, Any]) -> Iterator[str]:
         yield f"  and {left} more; --json has them all"
     for relation in relations[:_MOST_ROWS]:
         if relation.get("kind") == "connect":
-            outcome = relation.get("error_text") or "connected"
-            yield f"  {_end(relation, 'source')} -> {_end(relation, 'destination')}: attempts that ended with {outcome}"
+            told = f"{relation.get('connects', 0)} attempts that ended with {relation.get('error_text')}"
+            if not relation.get("error_text"):
+                told = f"{relation.get('connects', 0)} connections made"
+            yield f"  {_end(relation, 'source')} -> {_end(relation, 'destination')}: {told}"
 
 
 def _row_sentence(row: Mapping[str, Any]) -> str:

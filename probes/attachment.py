@@ -43,6 +43,11 @@ class Rejected:
     remedy: str = ""
 
 
+def not_taken(driver: str, in_use: str) -> str:
+    """How its refusal is told: a driver that loads may have been refused in another way before."""
+    return f"{driver} by other hooks" if driver == in_use else f"{driver} was not chosen"
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """Which driver was chosen (`none`: no probe at all) and why the others were not."""

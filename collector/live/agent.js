@@ -71,9 +71,9 @@ export function agentDetails(status, view) {
     head([`Firesteel on ${agent.node || "this host"}`], [`${agent.version}, up ${age(agent.uptime_seconds)}`], view.close),
     stats([["connections", count(engine.connections)], ["waiting", count(engine.waiting_requests)], ["lost", count(loss.total), loss.total > 0]]),
     el("h3", {}, "How this node is watched"),
-    facts([["driver", driver.name], ["because", driver.why], ["kernel", agent.kernel], ["engine", `${engine.state}${engine.starts > 1 ? `, started ${engine.starts} times` : ""}`],
+    facts([["driver", driver.hook_set ? `${driver.name} by ${driver.hook_set}` : driver.name], ["because", driver.why], ["kernel", agent.kernel], ["engine", `${engine.state}${engine.starts > 1 ? `, started ${engine.starts} times` : ""}`],
       ["engine CPU", age(engine.cpu_seconds)], ["detail", agent.detail], ["configuration", configuration.source], ["waits for a restart", configuration.needs_restart.join(", ")]]),
-    ...(driver.rejected.length ? [el("h3", {}, "Drivers that were not chosen"), facts(driver.rejected.map((r) => [r.name, `${r.reason}${r.remedy ? `; ${r.remedy}` : ""}`]))] : []),
+    ...(driver.rejected.length ? [el("h3", {}, "Drivers and hooks that were not chosen"), facts(driver.rejected.map((r) => [r.name, `${r.reason}${r.remedy ? `; ${r.remedy}` : ""}`]))] : []),
     ...(driver.hooks.length ? [el("h3", {}, "Hooks"), el("ul", { class: "hooks" }, ...driver.hooks.map((hook) =>
       el("li", { class: hook.attached ? "on" : "off" }, el("span", { class: "mark", "aria-label": hook.attached ? "attached" : "absent" }, hook.attached ? "✓" : "-"),
         el("span", {}, el("span", { class: "mono" }, hook.name), hook.attached ? "" : ` ${hook.reason}${hook.remedy ? `; ${hook.remedy}` : ""}`))))] : []),

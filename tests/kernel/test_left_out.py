@@ -63,6 +63,23 @@ def test_a_path_and_a_command(tmp_path: Path) -> None:
         assert counted == WANTED
 
 
+def test_a_port_and_the_agent_says_why(tmp_path: Path) -> None:
+    with nginx() as server, nginx() as other:
+        left_out = f"scope.exclude_ports=[{server.port}]"
+        with running_agent(tmp_path, [left_out]) as agent:
+            ask(server.port, "/", UNWANTED)
+            ask(other.port, "/", WANTED)
+            assert agent.counts(REQUESTS, WANTED, port=str(other.port)) == WANTED
+            assert agent.total(REQUESTS, port=str(server.port)) == 0
+            told = {
+                port: "scope.exclude_ports" in agent.get(f"/api/v1/explain?address=127.0.0.1:{port}").decode()
+                for port in (server.port, other.port)
+            }
+            assert told == {server.port: True, other.port: False}
+            assert agent.status()["configuration"]["beside"]["scope.exclude_ports"] == "--set"
+            assert agent.status()["driver"]["hook_set"]
+
+
 def test_a_protocol_of_which_the_kernel_sends_no_more(tmp_path: Path) -> None:
     with redis() as server, nginx() as web, running_agent(tmp_path, ["scope.exclude_protocols=[redis]"]) as agent:
         with socket.create_connection(("127.0.0.1", server.port)) as client:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from analyzers.contract import REASON_HELP
+from analyzers.resolver import MISSING_NAMES
 from collector import capabilities, start
 from collector.cli import COMMANDS, main
 from collector.options import Exit
@@ -395,6 +396,28 @@ def test_status_is_told_in_sentences() -> None:
     ]
 
 
+def test_status_names_the_hooks_in_use_and_the_others_as_others() -> None:
+    refused = {"name": "core", "reason": "trampolines, typed: not permitted", "remedy": "none is needed"}
+    driver = {"name": "core", "hook_set": "socket-tracepoints", "why": "self-test passed", "rejected": [refused]}
+    told = list(status_sentences(STATUS | {"driver": driver}))
+    assert told[1:3] == [
+        "Driver core by socket-tracepoints: self-test passed.",
+        "  core by other hooks: trampolines, typed: not permitted; none is needed",
+    ]
+
+
+def test_status_names_keys_that_the_command_line_or_the_environment_set() -> None:
+    beside = {"log.level": "FIRESTEEL_LOG__LEVEL", "scope.exclude_ports": "--set"}
+    told = list(status_sentences(STATUS | {"configuration": {"source": "defaults", "beside": beside}}))
+    assert told[-1] == "Configuration from defaults, log.level by FIRESTEEL_LOG__LEVEL, scope.exclude_ports by --set."
+
+
+@pytest.mark.parametrize("reason", MISSING_NAMES)
+def test_explain_has_a_sentence_for_each_reason(reason: str) -> None:
+    told = list(explain_sentences({"ip": "192.0.2.9", "reason": reason}))
+    assert told[1] == f"Why no more is known: {MISSING_NAMES[reason]}."
+
+
 def test_a_replay_has_no_node_and_a_reason_of_another_version_no_sentence() -> None:
     agent_of_a_recording = {"version": "0.1.0", "node": "", "kernel": "6.18", "mode": "replay", "uptime_seconds": 5}
     told = list(status_sentences(STATUS | {"agent": agent_of_a_recording, "not_visible": {"later": 1}}))
@@ -485,19 +508,25 @@ def test_explain_tells_names_steps_and_conversations(capsys: pytest.CaptureFixtu
             {
                 "source": {"ip": "10.0.0.1", "port": 0, "process": "curl"},
                 "destination": {"ip": "192.0.2.1", "port": 443},
-                "kind": "connect", "error_text": "Connection refused",
-            }
+                "kind": "connect", "error_text": "Connection refused", "connects": 60,
+            },
+            {
+                "source": {"ip": "10.0.0.1", "port": 0, "process": "curl"},
+                "destination": {"ip": "192.0.2.1", "port": 443},
+                "kind": "connect", "error_text": "", "connects": 3,
+            },
         ],
         "left_off": 4,
     }  # fmt: skip
     assert list(explain_sentences(answer)) == [
         "192.0.2.1:443 is namespace NOT_FOUND_EXTERNAL, domain example.org.",
-        "What is not known: no reverse name.",
+        "Why no more is known: no reverse name.",
         "  1. outside of this host",
         "  2. seen in an answer of 127.0.0.53",
         "  10.0.0.1 (curl) -> 192.0.2.1:443 (example.org) tls example.org: 3 requests, 0 errors, 1 slow",
         "  and 4 more; --json has them all",
-        "  10.0.0.1 (curl) -> 192.0.2.1:443: attempts that ended with Connection refused",
+        "  10.0.0.1 (curl) -> 192.0.2.1:443: 60 attempts that ended with Connection refused",
+        "  10.0.0.1 (curl) -> 192.0.2.1:443: 3 connections made",
     ]
     with agent({"/api/v1/explain?address=%5B2001%3Adb8%3A%3A1%5D%3A443": (200, answer)}) as (url, asked):
         assert ends(["explain", "[2001:db8::1]:443", "--url", url]) == Exit.DONE

@@ -258,6 +258,9 @@ def test_options_go_before_variables_and_variables_before_the_file() -> None:
     assert loaded.origins["log.level"] == Origin("--set log.level", 0)
     assert loaded.origins["ring.size"] == Origin("FIRESTEEL_RING__SIZE", 0)
     assert loaded.origins["log.format"] == Origin("firesteel.yaml", 1)
+    assert loaded.beside_the_file() == {
+        "driver": "FIRESTEEL_DRIVER", "log.level": "--set", "ring.size": "FIRESTEEL_RING__SIZE",
+    }  # fmt: skip
 
 
 def test_values_of_options_are_written_as_in_the_file() -> None:

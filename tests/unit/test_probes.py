@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The loader's side without a kernel: facts, the table of hooks against the programs, the handing over."""
 
+import io
 import json
 import os
 import re
@@ -8,11 +9,14 @@ import socket
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from analyzers._native import ffi
+from collector import log
+from collector.agent import Agent
 from collector.driver_check import findings, trial
 from collector.findings import FAIL, OK, WARN
 from collector.host import Host
@@ -206,6 +210,22 @@ def test_the_doctor_tells_which_hooks_were_refused_before_those_that_were_taken(
     refused = Rejected("core", "trampolines, typed: the kernel does not permit fexit programs", "none is needed")
     told = findings(replace(REPORT, rejected=(refused,)))
     assert (OK, f"core by other hooks: {refused.reason}") in [(finding.state, finding.sentence) for finding in told]
+
+
+@pytest.mark.parametrize("level", ["info", "debug"])
+def test_the_first_line_of_the_agent_is_short_where_all_is_well(level: str) -> None:
+    out = io.StringIO()
+    log.configure(replace(Config().log, level=level, format="text"), out)
+    refused = Rejected("core", "trampolines, typed: the kernel does not permit fexit programs", "none is needed")
+    report = replace(REPORT, driver="core", hook_set="socket-tracepoints", rejected=(refused,), self_test="passed: all")
+    started = SimpleNamespace(_capture=SimpleNamespace(report=report), _server=SimpleNamespace(url=lambda _key: ""))
+    Agent._tell_start(cast("Agent", started))
+    first, *rest = out.getvalue().splitlines()
+    hooks = f"{sum(hook.attached for hook in report.hooks)} of {len(report.hooks)} hooks attached"
+    assert first.endswith(f"agent: driver core by socket-tracepoints: {hooks}, self-test passed: all")
+    assert [line.partition("agent: ")[2] for line in rest] == (
+        [f"core by other hooks: {refused.reason}; {refused.remedy}"] if level == "debug" else []
+    )
 
 
 def test_the_doctor_tells_a_report() -> None:

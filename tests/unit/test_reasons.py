@@ -27,6 +27,10 @@ def test_they_are_found_in_the_code() -> None:
     }  # fmt: skip
 
 
+def test_explain_has_a_sentence_for_each() -> None:
+    assert set(resolver.MISSING_NAMES) == reasons() | {"process_unknown", "recording"}  # these two are of recordings
+
+
 @pytest.mark.parametrize("page", ["docs/troubleshooting.md", "docs/zh/troubleshooting.md"])
 def test_each_is_explained(page: str) -> None:
     assert "docs/troubleshooting.md" in UNRESOLVED.help
