@@ -35,8 +35,8 @@ def test_bcc_and_kmod_start_with_exactly_what_is_listed(tmp_path_factory: pytest
     ])  # fmt: skip
     finished = machine.run(KERNEL, command, seconds=_SECONDS, exchange=exchange)
     assert finished.status == 0, finished.output + finished.console[-2000:]
-    # Of each: what the container is, that it counts, each capability that lacks, and what it falls back to.
-    wanted = sum(3 + len(PROFILES[profile]) for profile in _CHOSEN)
+    # Of each: what the container is, that it counts, each capability that lacks, a recording, and what it falls back to.
+    wanted = sum(4 + len(PROFILES[profile]) for profile in _CHOSEN)
     assert re.search(rf"^{wanted} passed", finished.output, re.MULTILINE), finished.output
     _nothing_is_left(json.loads((exchange / "answers").read_text()))
     assert finished.complaints == []
