@@ -76,11 +76,12 @@ class Rules:
 
     def _traffic(self) -> tuple[Alert, ...]:
         requests, errors = "firesteel:workload_requests:rate5m", "firesteel:workload_errors:rate5m"
-        # A search list (ndots) asks for names that do not exist, on purpose: NXDOMAIN, 3, is no failure.
-        dns, bad = 'protocol="dns"', ('is_error="true"', 'status_code!="3"')
+        # A search list (ndots) asks for names that do not exist, on purpose: NXDOMAIN, 3, is no failure, and is no lookup of what is
+        # wanted either, or four of them would hide each one that fails.
+        dns, bad = ('protocol="dns"', 'status_code!="3"'), 'is_error="true"'
         asks = ("cluster", "src_namespace", "src_workload_name")
-        lookups = self._total(traffic.TOPOLOGY_TOTAL, asks, dns)
-        dns_failures = self._total(traffic.TOPOLOGY_TOTAL, asks, dns, *bad)
+        lookups = self._total(traffic.TOPOLOGY_TOTAL, asks, *dns)
+        dns_failures = self._total(traffic.TOPOLOGY_TOTAL, asks, *dns, bad)
         failed = self._total(traffic.CONNECTS, _PAIR, 'success="false"')
         attempts = self._total(traffic.CONNECTS, _PAIR)
         past = selector(traffic.TOPOLOGY_TOTAL, self._prefix, _EXTERNAL)
@@ -107,7 +108,7 @@ class Rules:
                 "10m",
                 "warning",
                 "{{ $labels.src_namespace }}/{{ $labels.src_workload_name }}: {{ $value | humanizePercentage }} of its DNS questions fail",
-                "More than a fifth of the lookups got an error other than NXDOMAIN, or no answer, for ten minutes.",
+                "More than a fifth of the lookups, without those answered by NXDOMAIN, got an error or no answer for ten minutes.",
             ),
             Alert(
                 "FiresteelRetransmits",

@@ -242,6 +242,9 @@ def test_agents_know_how_often_they_are_scraped(helm: str, monitor: str, tmp_pat
     assert told("monitoring.interval=60s", "config.metrics.scrape_interval=15s") == (shown("60s"), 15)
     longer = ("config.metrics.ttl.gauge=1.5h", "config.metrics.ttl.counter=1h60m")
     assert told("monitoring.interval=1h", *longer) == (shown("1h"), 3600)
+    # Variables go before the file, so here the chart does not know better.
+    variable = ("extraEnv[0].name=FIRESTEEL_METRICS__TTL__GAUGE", "extraEnv[0].value=2h")
+    assert template(helm, "monitoring.interval=1h", *variable)
 
 
 def test_the_usual_interval_is_the_agents_own(helm: str) -> None:

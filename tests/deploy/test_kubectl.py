@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.kubectl.kubectl_firesteel import views
 from tests.agents import ROOT, Agent
 from tests.deploy.plugged import Plugin, a_plugin, an_agent, names  # noqa: F401 - fixtures
 from tests.deploy.plugin import PLUGIN
@@ -149,6 +150,14 @@ def test_top_and_explain(plugin: Plugin, agent: Agent) -> None:
     told = plugin("explain", "10.0.0.1:80")
     assert told.returncode == 0, told.stderr
     assert told.stdout.startswith("as the agent on a has it:\n10.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("bounds", "shown"), [({}, "5.0 ms"), ({"at_most": ["p99"]}, "<5.0 ms"), ({"at_least": ["p99"]}, "≥5.0 ms")]
+)
+def test_top_says_where_a_bound_is_all_that_is_known(bounds: dict[str, list[str]], shown: str) -> None:
+    line = {"node": "a", "source": "x", "destination": "y", "protocol": "dns", "rate": 1.0, "failed": 0.0, "p99": 0.005}
+    assert views._edge({**line, **bounds})[-1] == shown
 
 
 def test_top_of_one_node_shows_as_many_lines_as_asked_for(plugin: Plugin, agent: Agent) -> None:

@@ -136,6 +136,8 @@ def top(kubectl: Kubectl, namespace: str, node: str, *, sort: str, lines: int | 
 
 def _edge(line: Object) -> list[str]:
     p99 = line.get("p99")
+    # In the first and the last bucket of the histogram nothing but its bound is known.
+    bound = "<" if "p99" in line.get("at_most", ()) else "≥" if "p99" in line.get("at_least", ()) else ""
     return [
         str(line["node"]),
         str(line["source"]),
@@ -143,7 +145,7 @@ def _edge(line: Object) -> list[str]:
         str(line["protocol"]),
         f"{line['rate']:.1f}",
         f"{line['failed']:.1%}",
-        f"{p99 * 1000:.1f} ms" if p99 is not None else "-",
+        f"{bound}{p99 * 1000:.1f} ms" if p99 is not None else "-",
     ]
 
 

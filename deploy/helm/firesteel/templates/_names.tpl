@@ -73,11 +73,18 @@ a slower Prometheus may never see its first counts grow. */ -}}
 {{- $ttl := default dict $metrics.ttl -}}
 {{- $gauge := include "firesteel.milliseconds" (default "5m" $ttl.gauge) | float64 -}}
 {{- $counter := include "firesteel.milliseconds" (default "1h" $ttl.counter) | float64 -}}
-{{- if or (lt $gauge $long) (lt $counter (mulf $long 2)) -}}
+{{- $short := or (lt $gauge $long) (lt $counter (mulf $long 2)) -}}
+{{- if and $short (not (include "firesteel.is-set-by-variable" (list . "METRICS"))) -}}
 {{- fail (printf "monitoring.interval is %s: config.metrics.ttl.gauge has to be at least that (5m unless it is set), and config.metrics.ttl.counter twice that (1h)" $interval) -}}
 {{- end -}}
 {{- end -}}
 {{- $interval -}}
+{{- end -}}
+
+{{- /* Whether a variable may say otherwise than the file, for which it goes: (list . SECTION). */ -}}
+{{- define "firesteel.is-set-by-variable" -}}
+{{- $prefix := printf "FIRESTEEL_%s__" (index . 1) -}}
+{{- range (index . 0).Values.extraEnv -}}{{- if hasPrefix $prefix .name -}}yes{{- end -}}{{- end -}}
 {{- end -}}
 
 {{- /* Of a duration as the agents write it. */ -}}

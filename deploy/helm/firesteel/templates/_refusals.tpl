@@ -2,9 +2,7 @@
 {{- /* Rules of several keys, which a schema cannot say: with these values agents would end at once, again and again. collector/config_rules.py
 has them all. Nothing is refused where a variable may say otherwise, for it goes before the file. */ -}}
 {{- define "firesteel.refusals" -}}
-{{- $variables := "" -}}
-{{- range .Values.extraEnv -}}{{- $variables = cat $variables .name -}}{{- end -}}
-{{- if not (contains "FIRESTEEL_LISTEN__" $variables) -}}
+{{- if not (include "firesteel.is-set-by-variable" (list . "LISTEN")) -}}
 {{- $listen := default dict .Values.config.listen -}}
 {{- $tls := default dict $listen.tls -}}
 {{- if ne (empty $tls.cert) (empty $tls.key) -}}
