@@ -42,22 +42,24 @@ class Dkms:
     def modules(self) -> Path:
         return self.root / "var/lib/firesteel/modules"
 
-    def has_sources(self) -> None:
-        source = self.root / f"usr/src/firesteel-{VERSION}"
+    def has_sources(self, version: str = VERSION) -> None:
+        source = self.root / f"usr/src/firesteel-{version}"
         (source / "include").mkdir(parents=True)
         for path in (KMOD / "dkms.conf", *KMOD.glob("*.sh")):
             shutil.copy(path, source)
         shutil.copy(KMOD.parent / "include/event.h", source / "include")
-        (self.tree / "firesteel" / VERSION).mkdir(parents=True)
-        (self.tree / "firesteel" / VERSION / "source").symlink_to(source)
+        (self.tree / "firesteel" / version).mkdir(parents=True)
+        (self.tree / "firesteel" / version / "source").symlink_to(source)
 
-    def install(self, release: str, suffix: str = "", pack: Callable[[bytes], bytes] = bytes) -> str:
+    def install(
+        self, release: str, suffix: str = "", pack: Callable[[bytes], bytes] = bytes, version: str = VERSION
+    ) -> str:
         """What dkms says of its script; empty if all is well."""
-        folder = self.tree / "firesteel" / VERSION / release / ARCH / "module"
+        folder = self.tree / "firesteel" / version / release / ARCH / "module"
         folder.mkdir(parents=True)
         (folder / f"firesteel.ko{suffix}").write_bytes(pack(_module(release)))
-        (self.tree / "firesteel" / f"kernel-{release}-{ARCH}").symlink_to(f"{VERSION}/{release}/{ARCH}")
-        return self._hook("POST_INSTALL", release)
+        (self.tree / "firesteel" / f"kernel-{release}-{ARCH}").symlink_to(f"{version}/{release}/{ARCH}")
+        return self._hook("POST_INSTALL", release, version)
 
     def remove(self, *releases: str) -> None:
         """Of several kernels dkms names the first one each time, for it has read dkms.conf for that."""
@@ -65,9 +67,9 @@ class Dkms:
             (self.tree / "firesteel" / f"kernel-{release}-{ARCH}").unlink()
             assert self._hook("POST_REMOVE", releases[0]) == ""
 
-    def _hook(self, name: str, release: str) -> str:
+    def _hook(self, name: str, release: str, version: str = VERSION) -> str:
         finished = subprocess.run(
-            ["bash", "-c", _HOOK, "dkms", str(self.tree), name, release, VERSION],
+            ["bash", "-c", _HOOK, "dkms", str(self.tree), name, release, version],
             env={"PATH": "/usr/bin:/bin", "FIRESTEEL_NODE_ROOT": str(self.root)},
             capture_output=True, text=True, check=False, timeout=60,
         )  # fmt: skip
@@ -120,7 +122,22 @@ def test_each_kernel_has_its_own_until_dkms_removes_it(dkms: Dkms) -> None:
     assert dkms.copies() == {NEW: _module(NEW)}
     dkms.install("4.4.0-c")
     dkms.remove(NEW, "4.4.0-c")
-    assert list(dkms.modules.iterdir()) == []
+    assert not dkms.modules.parent.exists()
+
+
+def test_a_release_is_not_one_whose_name_it_begins(dkms: Dkms) -> None:
+    dkms.install("6.1.0")
+    dkms.install("6.1.0-13-amd64")
+    dkms.remove("6.1.0")
+    assert dkms.copies() == {"6.1.0-13-amd64": _module("6.1.0-13-amd64")}
+
+
+def test_what_uninstall_took_does_not_come_back_by_a_removal(dkms: Dkms) -> None:
+    dkms.install(OLD)
+    dkms.install(NEW)
+    shutil.rmtree(dkms.modules.parent)
+    dkms.remove(OLD)
+    assert not dkms.modules.parent.exists()
 
 
 def test_what_the_script_built_stays(dkms: Dkms) -> None:
@@ -140,3 +157,19 @@ def test_what_cannot_be_unpacked_leaves_the_last_copy(dkms: Dkms) -> None:
     told = dkms.install(NEW, ".xz")  # not packed at all
     assert "4.4.0-b/x86_64/module/firesteel.ko.xz cannot be unpacked: no copy in" in told
     assert dkms.copies() == {OLD: _module(OLD)}
+
+
+def test_sources_that_are_gone_cost_no_other_kernel_its_copy(dkms: Dkms) -> None:
+    dkms.install(OLD)
+    dkms.has_sources("0.2.0")
+    shutil.rmtree(dkms.root / f"usr/src/firesteel-{VERSION}")
+    told = dkms.install(NEW, version="0.2.0")
+    assert told.endswith(f"{VERSION}/source/include/event.h tells no contract: no copy for {OLD}\n")
+    assert dkms.copies() == {OLD: _module(OLD), NEW: _module(NEW)}
+
+
+def test_what_cannot_be_unpacked_costs_no_other_kernel_its_copy(dkms: Dkms) -> None:
+    dkms.install(OLD, ".xz")  # not packed at all
+    assert f"{OLD}/{ARCH}/module/firesteel.ko.xz cannot be unpacked" in dkms.install(NEW)
+    assert dkms.copies() == {NEW: _module(NEW)}
+    assert [path.name for path in dkms.modules.iterdir()] == [NEW]
