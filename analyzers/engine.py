@@ -40,7 +40,8 @@ class RingSource:
     """Live events: descriptors of a ring, or of a perf ring per processor, of `ring_bytes` each; the control page and the
     mode slots.
 
-    `record` is a file, with the head of a recording in it, to which every event is appended as it came.
+    `record` is a file, with the head of a recording in it, to which every event is appended as it came. An engine that
+    crashed may have left half an event in it, so that none follows it.
     """
 
     ring: int
@@ -67,7 +68,7 @@ class FileSource:
 
 @dataclass(frozen=True, slots=True)
 class EngineStatus:
-    """How the process does. `finished` is true once a recording was read to its end or to its fault."""
+    """How the process does. `finished` is true once a recording was read to its end or to its fault, or made up to a crash."""
 
     running: bool
     finished: bool
@@ -184,13 +185,16 @@ class Engine:
             return
         self._config.ask_to_stop()
         try:
-            process.wait(timeout)
+            code = process.wait(timeout)
+            if code:
+                self._last_crash = self._crash(code)
         except subprocess.TimeoutExpired:
             _log.warning(
                 "engine %d did not stop within %g s and is killed; its last events are lost", process.pid, timeout
             )
             process.kill()
             process.wait()
+            self._last_crash = f"it did not stop within {timeout:g} s"
         self._forget_process()
 
     def close(self) -> None:
@@ -253,7 +257,10 @@ class Engine:
                 self._tell_in_table(f"the engine ended with status {code}, see standard error")
             return
         self._crashes[culprit if code < 0 else 0] += 1
-        self._last_crash = f"{_cause(code)} {_place(culprit)}" if code < 0 else self._failure(code)
+        self._last_crash = self._crash(code)
+        if self._source.record is not None:
+            self._finished = True
+            return
         self._restart_at = time.monotonic() + self._pause()
         _log.error(
             "engine ended: %s; it is started again on the same table (crash %d)",
@@ -284,7 +291,9 @@ class Engine:
             process.send_signal(signal.SIGKILL)
         self._seen_heartbeat = heartbeat
 
-    def _failure(self, code: int) -> str:
+    def _crash(self, code: int) -> str:
+        if code < 0:
+            return f"{_cause(code)} {_place(int(self._table.pointer.parsing))}"
         return self._table.state().failure or f"exit status {code}, see standard error"
 
     def _tell_in_table(self, sentence: str) -> None:

@@ -74,7 +74,9 @@ def record(config: Config, options: RecordOptions) -> int:
         failed = table.state().stats["recording_failed"]
         size = target.finish()
     faults = [f"{failed} could not be written"] if failed else []
-    faults += [f"{target.fault}, the recording ends before its time"] if target.fault else []
+    status = capture.status()
+    crash = f"the engine failed ({status.last_crash})" if status and status.last_crash else ""
+    faults += [f"{fault}, the recording ends before its time" for fault in (target.fault, crash) if fault]
     told = "; ".join([f"{options.path or 'standard output'}: {written} events, {size} bytes", *faults])
     print(told, file=sys.stdout if options.path else sys.stderr)
     return Exit.NOT_AS_WISHED if faults else Exit.DONE
@@ -91,7 +93,9 @@ def _wait_for_limit(capture: Capture, target: _File | Stream, options: RecordOpt
         signal.signal(number, end)
     began = time.monotonic_ns()
     while not ended and not target.fault:
-        capture.turn()
+        status = capture.turn()
+        if status is not None and status.finished:
+            break
         if options.duration_ns and time.monotonic_ns() - began >= options.duration_ns:
             break
         if options.max_bytes and target.size >= options.max_bytes:

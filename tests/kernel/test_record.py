@@ -2,6 +2,8 @@
 """`firesteel record -`, which is how a recording leaves a pod: replay takes what came through the pipe, and has all of it."""
 
 import json
+import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -42,6 +44,22 @@ def test_a_reader_that_goes_ends_it() -> None:
         assert recording.wait(timeout=20) == 1
     assert "the recording ends before its time" in told
     assert "Traceback" not in told
+
+
+def test_an_engine_that_dies_ends_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.fsrec"
+    with path.open("wb") as out, _recording("60s") as recording:
+        assert recording.stdout is not None
+        assert recording.stderr is not None
+        out.write(recording.stdout.read(_HEAD + 1))
+        engines = Path(f"/proc/{recording.pid}/task/{recording.pid}/children").read_text().split()
+        assert len(engines) == 1
+        os.kill(int(engines[0]), signal.SIGKILL)
+        out.write(recording.stdout.read())
+        told = recording.stderr.read().decode()
+        assert recording.wait(timeout=20) == 1
+    assert "the engine failed (SIGKILL outside of the parsers), the recording ends before its time" in told
+    subprocess.run([*FIRESTEEL, "replay", str(path), "--json"], capture_output=True, check=True)
 
 
 def _recording(duration: str) -> "subprocess.Popen[bytes]":

@@ -372,6 +372,33 @@ def test_a_recording_that_cannot_be_written_is_counted(program: Path) -> None:
             bench.close()
 
 
+def test_a_recording_ends_with_its_engine(program: Path, tmp_path: Path) -> None:
+    """Half an event may be at its end: what another engine wrote behind it could not be read."""
+    fd = create(tmp_path / "run.fsrec", "core")
+    bench = Bench(program, record=fd)
+    try:
+        bench.start()
+        bench.crash(signal.SIGKILL)
+        assert bench.engine.poll().finished
+        status = bench.engine.poll()
+        assert (status.starts, status.running) == (1, False)
+        assert status.last_crash == "SIGKILL outside of the parsers"
+    finally:
+        bench.close()
+        os.close(fd)
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [(signal.SIGSTOP, "it did not stop within 0.2 s"), (signal.SIGKILL, "SIGKILL outside of the parsers")],
+)
+def test_an_engine_that_fails_while_it_stops_is_told(bench: Bench, number: int, told: str) -> None:
+    bench.start()
+    os.kill(bench.pid(), number)
+    bench.engine.stop(0.2)
+    assert bench.engine.status().last_crash == told
+
+
 def test_what_a_slow_recording_did_not_take_follows_later(program: Path) -> None:
     """A pipe takes a part of a write, then nothing until it is read: the stream of events must have no seam."""
     reader, writer = os.pipe()
