@@ -48,7 +48,8 @@ def test_a_reader_that_goes_ends_it() -> None:
 
 def test_an_engine_that_dies_ends_it(tmp_path: Path) -> None:
     path = tmp_path / "a.fsrec"
-    with path.open("wb") as out, _recording("60s") as recording:
+    # On a quiet machine nothing else would come: that there is a server is told at the start.
+    with servers.nginx(), path.open("wb") as out, _recording("60s") as recording:
         assert recording.stdout is not None
         assert recording.stderr is not None
         out.write(recording.stdout.read(_HEAD + 1))
