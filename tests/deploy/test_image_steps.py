@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from deploy.images import bill
+from probes import bcc_source
 from tests.deploy import chroot, dockerfile, foreign, trees
 
 FOREIGN = os.environ.get("FIRESTEEL_IMAGE_MACHINE", "")
@@ -61,9 +62,9 @@ def test_everything_is_for_that_machine(made: dict[str, Path]) -> None:
     machine = foreign.MACHINES[FOREIGN][0] if FOREIGN else os.uname().machine
     for name in ("small", "full"):
         assert trees.machines(made[name]) == {machine}
-        assert trees.bpf_objects(made[name]) == {
-            f"firesteel-{kind}-{'arm64' if machine == 'aarch64' else 'x86'}.bpf.o" for kind in ("typed", "untyped")
-        }
+        kernels = bcc_source.ARCHITECTURES[machine]
+        wanted = {f"firesteel-{kind}-{kernels}.bpf.o" for kind in ("typed", "untyped")}
+        assert trees.bpf_objects(made[name]) == wanted
 
 
 def test_both_have_the_sizes_that_are_told(made: dict[str, Path]) -> None:

@@ -50,9 +50,9 @@ def name_of(item: Object) -> tuple[str, str, str]:
 
 def apply(plugin: Plugin, item: Object) -> None:
     """As `kubectl apply` would have it afterwards; Wrong where a real API server refuses."""
-    path = objects.path_of(item)
-    collection, _, name = path.rpartition("/")
-    if (collection.rpartition("/")[2], item["metadata"].get("namespace", ""), name) in plugin.cluster.store:
+    path, collection = objects.path_of(item), objects.collection_of(item)
+    _, space, name = name_of(item)
+    if (collection.rpartition("/")[2], space, name) in plugin.cluster.store:
         plugin.cluster.answer("PUT", path, {}, item)
     else:
         plugin.cluster.answer("POST", collection, {}, item)
